@@ -1,0 +1,71 @@
+"""Organizations, memberships and invitations on PostgreSQL, through your own SQLAlchemy Session."""
+
+from .errors import (
+    AlreadyTerminalError,
+    DuplicateMembershipError,
+    ForbiddenError,
+    IdentifierBindingRequiredError,
+    IdentifierMismatchError,
+    InvalidIdError,
+    InvitationExpiredError,
+    InvitationNotPendingError,
+    NotFoundError,
+    OrgSlugConflictError,
+    PreconditionError,
+    RoleHierarchyError,
+    SoleOwnerError,
+    TenancyError,
+)
+from .ids import WireId, new_id
+from .models import Base, Invitation, Membership, Organization, Tuple, User
+from .repository import TenancyRepository
+from .store import InMemoryTenancyStore, TenancyStore, unit_of_work
+from .values import (
+    UNSET,
+    AcceptInvitationResult,
+    CreateOrgResult,
+    InvitationStatus,
+    Page,
+    PreTuple,
+    Role,
+    Status,
+    TransferOwnershipResult,
+)
+
+__all__ = [
+    "UNSET",
+    "AcceptInvitationResult",
+    "AlreadyTerminalError",
+    "Base",
+    "CreateOrgResult",
+    "DuplicateMembershipError",
+    "ForbiddenError",
+    "IdentifierBindingRequiredError",
+    "IdentifierMismatchError",
+    "InMemoryTenancyStore",
+    "InvalidIdError",
+    "Invitation",
+    "InvitationExpiredError",
+    "InvitationNotPendingError",
+    "InvitationStatus",
+    "Membership",
+    "NotFoundError",
+    "OrgSlugConflictError",
+    "Organization",
+    "Page",
+    "PreTuple",
+    "PreconditionError",
+    "Role",
+    "RoleHierarchyError",
+    "SoleOwnerError",
+    "Status",
+    "TenancyError",
+    "TenancyRepository",
+    "TenancyStore",
+    "TransferOwnershipResult",
+    "Tuple",
+    "User",
+    "WireId",
+    "new_id",
+    "unit_of_work",
+]

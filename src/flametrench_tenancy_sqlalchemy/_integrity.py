@@ -1,0 +1,56 @@
+"""What the database's refusals mean: constraint names, and states that are worth a retry.
+
+Names are matched, never message text; where they sit depends on the driver.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+MEM_UNIQUE_ACTIVE: Final = "mem_unique_active"
+ORG_SLUG_UNIQUE: Final = "org_slug_unique"
+
+_SERIALIZATION_FAILURE: Final = "40001"
+_DEADLOCK_DETECTED: Final = "40P01"
+
+# SQLite names the columns of a broken unique index, not the index.
+_SQLITE_UNIQUE: Final = {
+    "mem.usr_id, mem.org_id": MEM_UNIQUE_ACTIVE,
+    "org.slug": ORG_SLUG_UNIQUE,
+}
+
+
+def constraint_name(exc: IntegrityError) -> str | None:
+    """Return the name of the constraint that was violated, if the driver tells."""
+    orig = exc.orig
+    for source in (getattr(orig, "diag", None), orig, getattr(orig, "__cause__", None)):
+        name = getattr(source, "constraint_name", None)
+        if isinstance(name, str):
+            return name
+    args = getattr(orig, "args", ())
+    if args and isinstance(args[0], dict):  # pg8000 hands out the protocol's fields
+        return args[0].get("n")
+    unique = re.fullmatch(r"UNIQUE constraint failed: (.+)", str(orig))
+    return _SQLITE_UNIQUE.get(unique[1]) if unique else None
+
+
+def sqlstate(exc: DBAPIError) -> str | None:
+    """Return PostgreSQL's five-character code of an error, if the driver tells."""
+    orig = exc.orig
+    for attribute in ("sqlstate", "pgcode"):
+        code = getattr(orig, attribute, None)
+        if isinstance(code, str):
+            return code
+    args = getattr(orig, "args", ())
+    return args[0].get("C") if args and isinstance(args[0], dict) else None
+
+
+def is_transient(exc: BaseException) -> bool:
+    """Tell whether the same transaction may well succeed when it is run again from the start."""
+    return isinstance(exc, DBAPIError) and sqlstate(exc) in (
+        _SERIALIZATION_FAILURE,
+        _DEADLOCK_DETECTED,
+    )

@@ -1,0 +1,176 @@
+"""Wire ids: ``<type>_<32 lowercase hex>`` outside, a native ``uuid`` in the database.
+
+`flametrench_ids` encodes and decodes; generation is ours, because the specification asks for
+RFC 9562 UUIDv7 and, within a process, for ids that only ever grow.
+
+Specification: docs/ids.md.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+from typing import Any, Final
+from uuid import UUID
+
+import flametrench_ids
+from sqlalchemy import Dialect, Uuid
+from sqlalchemy.types import TypeDecorator
+
+from .errors import InvalidIdError, PreconditionError
+
+if sys.version_info >= (3, 14):
+    from uuid import uuid7
+else:
+    from uuid_utils.compat import uuid7
+
+_TYPE_PATTERN: Final = re.compile(r"[a-z]{2,6}")
+_HEX_PATTERN: Final = re.compile(r"[0-9a-f]{32}")
+_UUID_PATTERN: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_generation = threading.Lock()
+
+
+def new_id(type_: str) -> str:
+    """Return a fresh wire id, greater than every earlier one of this process.
+
+    Args:
+        type_: a registered Flametrench type, such as ``org``.
+    """
+    return encode(type_, new_uuid())
+
+
+def new_uuid() -> UUID:
+    """Return a fresh RFC 9562 UUIDv7, greater than every earlier one of this process."""
+    with _generation:  # the standard library's generator keeps its counter without a lock
+        return uuid7()
+
+
+def encode(type_: str, value: UUID) -> str:
+    """Return the wire id of a registered type's UUID."""
+    return flametrench_ids.encode(type_, str(value))
+
+
+def decode(value: object, type_: str, parameter: str) -> UUID:
+    """Return the UUID behind a wire id of one certain type.
+
+    Args:
+        value: what the caller gave.
+        type_: the type that the wire id must have.
+        parameter: the name of the argument, for the error.
+
+    Raises:
+        InvalidIdError: ``value`` is no wire id, or one of another type.
+    """
+    try:
+        decoded = flametrench_ids.decode(value)  # type: ignore[arg-type]  # it checks, and raises
+        uuid = UUID(decoded.uuid)
+    except ValueError as exc:
+        raise InvalidIdError(parameter, value, f"a wire id of type {type_!r}") from exc
+    # Encoding back catches what slips through decoding, such as a newline at the end.
+    if decoded.type != type_ or encode(type_, uuid) != value:
+        raise InvalidIdError(parameter, value, f"a wire id of type {type_!r}")
+    return uuid
+
+
+def require(value: object, type_: str, parameter: str) -> str:
+    """Return ``value`` if it is a wire id of the given type; arguments are the same as `decode`'s.
+
+    Raises:
+        InvalidIdError: ``value`` is no wire id, or one of another type.
+    """
+    decode(value, type_, parameter)
+    return str(value)
+
+
+def decode_object(value: object, type_: str, parameter: str) -> UUID:
+    """Return the UUID of a tuple's subject or object, whose type may be the application's own.
+
+    Args:
+        value: a wire id of that type, a canonical UUID, or its bare 32 hex.
+        type_: the type given beside it.
+        parameter: the name of the argument, for the error.
+
+    Raises:
+        InvalidIdError: ``value`` has none of the three forms, or a prefix that is not ``type_``.
+    """
+    if isinstance(value, str):
+        prefix, separator, payload = value.rpartition("_")
+        if separator and prefix == type_ and _HEX_PATTERN.fullmatch(payload):
+            return UUID(payload)
+        if _HEX_PATTERN.fullmatch(value) or _UUID_PATTERN.fullmatch(value.lower()):
+            return UUID(value)
+    raise InvalidIdError(parameter, value, f"a {type_!r} wire id, a UUID or its 32 hex digits")
+
+
+def encode_object(type_: str, value: UUID) -> str:
+    """Return the id of a tuple's subject or object as callers read it.
+
+    A wire id when the type is one of Flametrench's, else a canonical UUID.
+    """
+    return encode(type_, value) if type_ in flametrench_ids.TYPES else str(value)
+
+
+def require_object_type(value: object, parameter: str) -> str:
+    """Return ``value`` if it can name the type of a tuple's subject or object.
+
+    Raises:
+        PreconditionError: ``type_format``; it is not two to six lowercase letters.
+    """
+    if isinstance(value, str) and _TYPE_PATTERN.fullmatch(value):
+        return value
+    raise PreconditionError(
+        f"{parameter}: {value!r} is not two to six lowercase letters",
+        "type_format",
+        parameter=parameter,
+    )
+
+
+class WireId(TypeDecorator[str]):
+    """A ``uuid`` column whose values are wire ids of one type.
+
+    Binding another type's id, or a malformed one, raises `InvalidIdError` before the database is
+    asked.
+    """
+
+    impl = Uuid
+    cache_ok = True
+
+    def __init__(self, type_: str) -> None:
+        super().__init__()
+        self.type_ = type_
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> UUID | None:
+        """Turn a wire id into the UUID that is stored."""
+        return None if value is None else decode(value, self.type_, f"{self.type_} id")
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> str | None:
+        """Turn the stored UUID into a wire id."""
+        return None if value is None else encode(self.type_, value)
+
+    def process_literal_param(self, value: str | None, dialect: Dialect) -> str:
+        """Render a wire id inline, for ``literal_binds``."""
+        return "NULL" if value is None else f"'{self.process_bind_param(value, dialect)}'"
+
+    @property
+    def python_type(self) -> type[str]:
+        """Wire ids are strings."""
+        return str
+
+
+class ObjectId(TypeDecorator[UUID]):
+    """A ``uuid`` column of a tuple's subject or object.
+
+    It reads as a UUID, since the row's type column decides how the id is written; it binds a
+    UUID, a wire id of any type, a canonical UUID string or bare 32 hex.
+    """
+
+    impl = Uuid
+    cache_ok = True
+
+    def process_bind_param(self, value: UUID | str | None, dialect: Dialect) -> UUID | None:
+        """Turn any accepted form into the UUID that is stored."""
+        if value is None or isinstance(value, UUID):
+            return value
+        prefix = value.rpartition("_")[0] if isinstance(value, str) else ""
+        return decode_object(value, prefix, "object id")

@@ -1,0 +1,101 @@
+"""What all models share: their metadata, and the column types of the schema."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final, Generic, TypeVar
+
+from sqlalchemy import CheckConstraint, DateTime, Dialect, Index, MetaData, Text, func
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm.attributes import flag_modified
+from sqlalchemy.types import TypeDecorator
+
+from ..values import Term
+
+T = TypeVar("T", bound=Term)
+
+# The other Flametrench SDKs create the same tables with the names that PostgreSQL picks by itself.
+NAMING_CONVENTION: Final = {
+    "pk": "%(table_name)s_pkey",
+    "fk": "%(table_name)s_%(column_0_name)s_fkey",
+}
+
+
+class Base(DeclarativeBase):
+    """The declarative base of the tenancy models, with a metadata of its own."""
+
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+
+
+class TermType(TypeDecorator[T], Generic[T]):
+    """A ``text`` column that holds the words of an enumeration."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, words: type[T]) -> None:
+        super().__init__()
+        self.words = words
+
+    def process_bind_param(self, value: T | str | None, dialect: Dialect) -> str | None:
+        """Store the word; a string must be one of them."""
+        return None if value is None else str(self.words(value))
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> T | None:
+        """Read the word as its enumeration member."""
+        return None if value is None else self.words(value)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A ``timestamptz`` column that takes aware datetimes and reads them in UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Store an aware datetime as the instant it is."""
+        if value is None:
+            return None
+        if value.utcoffset() is None:
+            raise ValueError(f"{value!r} is naive; timestamps must be timezone-aware")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        """Read the instant in UTC; SQLite forgets the zone, which is always UTC."""
+        if value is None:
+            return None
+        aware: datetime = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return aware.astimezone(UTC)
+
+
+class Timestamps:
+    """When a row was created and when its writer last changed it."""
+
+    created_at: Mapped[datetime] = mapped_column(
+        UtcDateTime, server_default=func.now(), sort_order=90
+    )
+    updated_at: Mapped[datetime] = mapped_column(
+        UtcDateTime, server_default=func.now(), sort_order=91
+    )
+
+    def _touch(self, at: datetime) -> None:
+        self.updated_at = at
+        # Written even when the clock stands still, so that the trigger knows it for ours.
+        flag_modified(self, "updated_at")
+
+
+def one_of(words: type[Term], table: str, column: str) -> CheckConstraint:
+    """Return the check that a text column holds one of the enumeration's words."""
+    listed = ", ".join(f"'{word}'" for word in words)
+    return CheckConstraint(f"{column} IN ({listed})", name=f"{table}_{column}_check")
+
+
+def matches(pattern: str, table: str, column: str) -> CheckConstraint:
+    """Return the check that a text column matches a pattern, where the database has patterns."""
+    check = CheckConstraint(f"{column} ~ '{pattern}'", name=f"{table}_{column}_check")
+    return check.ddl_if(dialect="postgresql")
+
+
+def partial_index(name: str, *columns: str, where: Any, unique: bool = False) -> Index:
+    """Return an index over the rows that ``where`` selects."""
+    return Index(name, *columns, unique=unique, postgresql_where=where, sqlite_where=where)

@@ -1,0 +1,310 @@
+"""Invitations: pending offers to join, and what may become of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    ColumnElement,
+    Dialect,
+    ForeignKey,
+    Index,
+    Text,
+    and_,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.types import TypeDecorator
+
+from ..errors import (
+    IdentifierBindingRequiredError,
+    IdentifierMismatchError,
+    InvalidIdError,
+    InvitationExpiredError,
+    InvitationNotPendingError,
+    NotFoundError,
+    PreconditionError,
+)
+from ..ids import WireId, decode_object, encode_object, new_id, require_object_type
+from ..values import InvitationStatus, PreTuple, Role, Status
+from .base import Base, TermType, UtcDateTime, one_of, partial_index
+from .membership import Membership, require_administrator
+from .organization import Organization, is_storable
+from .tuple import require_relation
+from .user import User
+
+
+class PreTuples(TypeDecorator[list[PreTuple]]):
+    """A ``jsonb`` array of pre-tuples; rows of other SDKs may spell its keys in camelCase."""
+
+    impl = JSON().with_variant(JSONB(), "postgresql")
+    cache_ok = True
+
+    def process_bind_param(
+        self, value: Iterable[PreTuple] | None, dialect: Dialect
+    ) -> list[dict[str, str]] | None:
+        """Store each pre-tuple with its object's id as a canonical UUID."""
+        if value is None:
+            return None
+        return [
+            {
+                "relation": grant.relation,
+                "object_type": grant.object_type,
+                "object_id": str(decode_object(grant.object_id, grant.object_type, "object_id")),
+            }
+            for grant in value
+        ]
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> list[PreTuple] | None:
+        """Read what is there, well-formed or not: `Invitation.accept` is where it must hold."""
+        if value is None:
+            return None
+        return [_as_stored(item) for item in (value if isinstance(value, list) else [value])]
+
+
+class Invitation(Base):
+    """An offer to join an organization, open until it is answered, withdrawn or overdue.
+
+    Specification: docs/tenancy.md#invitations, ADR 0003, ADR 0009.
+    """
+
+    __tablename__ = "inv"
+    __table_args__ = (
+        one_of(Role, "inv", "role"),
+        one_of(InvitationStatus, "inv", "status"),
+        CheckConstraint("(status = 'pending') = (terminal_at IS NULL)", name="inv_check"),
+        CheckConstraint("expires_at > created_at", name="inv_check1"),
+        Index("inv_org_idx", "org_id"),
+        partial_index("inv_pending_idx", "identifier", where=text("status = 'pending'")),
+    )
+
+    id: Mapped[str] = mapped_column(WireId("inv"), primary_key=True)
+    org_id: Mapped[str] = mapped_column(WireId("org"), ForeignKey(Organization.id))
+    identifier: Mapped[str] = mapped_column(Text)
+    role: Mapped[Role] = mapped_column(TermType(Role))
+    status: Mapped[InvitationStatus] = mapped_column(
+        TermType(InvitationStatus),
+        default=InvitationStatus.PENDING,
+        server_default=InvitationStatus.PENDING,
+    )
+    pre_tuples: Mapped[list[PreTuple]] = mapped_column(
+        PreTuples, default=list, server_default=text("'[]'")
+    )
+    invited_by: Mapped[str] = mapped_column(WireId("usr"), ForeignKey(User.id))
+    invited_user_id: Mapped[str | None] = mapped_column(WireId("usr"), ForeignKey(User.id))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=func.now())
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    terminal_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    terminal_by: Mapped[str | None] = mapped_column(WireId("usr"), ForeignKey(User.id))
+
+    organization: Mapped[Organization] = relationship()
+    inviter: Mapped[User] = relationship(foreign_keys=invited_by)
+    invited_user: Mapped[User | None] = relationship(foreign_keys=invited_user_id)
+    terminal_user: Mapped[User | None] = relationship(foreign_keys=terminal_by)
+
+    def __repr__(self) -> str:
+        return f"<Invitation {self.id} {self.status}>"
+
+    @classmethod
+    def offer(
+        cls,
+        organization: Organization,
+        identifier: str,
+        role: Role,
+        *,
+        invited_by: str,
+        expires_at: datetime,
+        pre_tuples: Iterable[PreTuple | Mapping[str, str]] = (),
+        at: datetime,
+    ) -> Self:
+        """Return a pending invitation into an active organization."""
+        organization.require_active()
+        if not is_storable(identifier) or not identifier:
+            raise PreconditionError(
+                f"identifier {identifier!r} is empty, or not text that PostgreSQL can store",
+                "identifier_format",
+                parameter="identifier",
+            )
+        return cls(
+            id=new_id("inv"),
+            org_id=organization.id,
+            organization=organization,
+            identifier=identifier,
+            role=role,
+            status=InvitationStatus.PENDING,
+            expires_at=_require_future(expires_at, at),
+            pre_tuples=[well_formed(grant) for grant in pre_tuples],
+            invited_by=invited_by,
+            invited_user_id=None,
+            created_at=at,
+            terminal_at=None,
+            terminal_by=None,
+        )
+
+    def is_overdue(self, at: datetime) -> bool:
+        """Whether the invitation still says pending although its time is over."""
+        return self.status is InvitationStatus.PENDING and self.expires_at < at
+
+    @classmethod
+    def overdue_at(cls, at: datetime) -> ColumnElement[bool]:
+        """Return `is_overdue` as a condition of queries."""
+        return and_(cls.status == InvitationStatus.PENDING, cls.expires_at < at)
+
+    @property
+    def grants(self) -> list[PreTuple]:
+        """The distinct pre-tuples, if an invitation may carry them all."""
+        return list(dict.fromkeys(map(well_formed, self.pre_tuples)))
+
+    def accept(
+        self,
+        user: User | None,
+        *,
+        as_usr_id: str | None,
+        accepting_identifier: str | None,
+        memberships: Collection[Membership],
+        at: datetime,
+    ) -> Membership:
+        """Turn the invitation into its user's membership.
+
+        Args:
+            user: who accepts: the existing user ``as_usr_id``, ``None`` if there is no such user,
+                or a new one where ``as_usr_id`` is ``None``.
+            as_usr_id: the existing user who the caller says is accepting.
+            accepting_identifier: the identifier that his authentication vouches for.
+            memberships: his active and suspended memberships in the organization.
+            at: the time of the change.
+        """
+        self._require_open(at)
+        if as_usr_id is not None:
+            self._require_binding(accepting_identifier)
+        if user is None:
+            raise NotFoundError(
+                f"as_usr_id: there is no user {as_usr_id}", parameter="as_usr_id", usr_id=as_usr_id
+            )
+        self.organization.require_active()
+        for membership in memberships:
+            if membership.status is Status.ACTIVE:
+                raise membership.already_active()
+        for membership in memberships:
+            if membership.status is Status.SUSPENDED:
+                raise PreconditionError(
+                    f"membership {membership.id} is suspended; an invitation does not lift that",
+                    "mem_suspended",
+                    mem_id=membership.id,
+                )
+        _ = self.grants  # another SDK may have written what ours refuses to offer
+        self._end(InvitationStatus.ACCEPTED, by=user.id, at=at)
+        self.invited_user_id = user.id
+        membership = Membership.join(
+            self.organization, user.id, self.role, invited_by=self.invited_by, at=at
+        )
+        membership.user = user
+        return membership
+
+    def decline(self, *, by: str | None, at: datetime) -> None:
+        """Refuse the invitation, on behalf of whoever ``by`` names."""
+        self._require_open(at)
+        self._end(InvitationStatus.DECLINED, by=by, at=at)
+
+    def revoke(self, admin: Membership | None, *, admin_usr_id: str, at: datetime) -> None:
+        """Withdraw the invitation, as an owner or admin of its organization.
+
+        Args:
+            admin: the acting user's active membership in the organization, if he has one.
+            admin_usr_id: the acting user.
+            at: the time of the change.
+        """
+        self._require_open(at)
+        require_administrator(admin, admin_usr_id, self.org_id)
+        self._end(InvitationStatus.REVOKED, by=admin_usr_id, at=at)
+
+    def _end(self, status: InvitationStatus, *, by: str | None, at: datetime) -> None:
+        self.status = status
+        self.terminal_at = at
+        self.terminal_by = by
+
+    def _require_open(self, at: datetime) -> None:
+        if self.status is not InvitationStatus.PENDING:
+            raise InvitationNotPendingError(
+                f"invitation {self.id} is {self.status}", inv_id=self.id, status=self.status
+            )
+        if self.is_overdue(at):
+            raise InvitationExpiredError(
+                f"invitation {self.id} expired at {self.expires_at.isoformat()}",
+                inv_id=self.id,
+                expires_at=self.expires_at,
+            )
+
+    def _require_binding(self, accepting_identifier: str | None) -> None:
+        if accepting_identifier is None:
+            raise IdentifierBindingRequiredError
+        if accepting_identifier != self.identifier:
+            raise IdentifierMismatchError(accepting_identifier, self.identifier)
+
+
+def well_formed(grant: PreTuple | Mapping[str, str]) -> PreTuple:
+    """Return a pre-tuple as it is read back, if an invitation may carry it.
+
+    It may not grant a membership's role on an organization: that would be a role without a
+    membership, in any organization the inviter cares to name.
+    """
+    if isinstance(grant, Mapping):
+        if set(grant) != {"relation", "object_type", "object_id"}:
+            raise _malformed(grant)
+        grant = PreTuple(**grant)
+    try:
+        relation = require_relation(grant.relation, "relation")
+        type_ = require_object_type(grant.object_type, "object_type")
+        uuid = decode_object(grant.object_id, type_, "object_id")
+    except (AttributeError, InvalidIdError, PreconditionError) as exc:
+        raise _malformed(grant) from exc
+    if type_ == "org" and relation in list(Role):
+        raise PreconditionError(
+            f"pre_tuples: {relation!r} on an organization is a membership's to grant",
+            "pre_tuple_org_role",
+            parameter="pre_tuples",
+        )
+    return PreTuple(relation=relation, object_type=type_, object_id=encode_object(type_, uuid))
+
+
+def _malformed(grant: object) -> PreconditionError:
+    return PreconditionError(
+        f"pre_tuples: {grant!r} is not a relation, an object_type and an object_id of that type",
+        "pre_tuple_format",
+        parameter="pre_tuples",
+    )
+
+
+def _as_stored(item: Any) -> PreTuple:
+    if not isinstance(item, Mapping):
+        return PreTuple(relation="", object_type="", object_id=str(item))
+    type_ = str(item.get("object_type", item.get("objectType", "")))
+    object_id = str(item.get("object_id", item.get("objectId", "")))
+    try:
+        require_object_type(type_, "object_type")
+        object_id = encode_object(type_, decode_object(object_id, type_, "object_id"))
+    except (InvalidIdError, PreconditionError):
+        pass  # shown as it is; accepting it is what fails
+    return PreTuple(relation=str(item.get("relation", "")), object_type=type_, object_id=object_id)
+
+
+def _require_future(expires_at: datetime, at: datetime) -> datetime:
+    if not isinstance(expires_at, datetime) or expires_at.utcoffset() is None:
+        raise PreconditionError(
+            f"expires_at {expires_at!r} is not a timezone-aware datetime",
+            "naive_expiration",
+            parameter="expires_at",
+        )
+    if not at < expires_at:
+        raise PreconditionError(
+            f"expires_at {expires_at.isoformat()} is not in the future",
+            "past_expiration",
+            parameter="expires_at",
+        )
+    return expires_at.astimezone(UTC)

@@ -1,0 +1,32 @@
+"""Users: opaque identities, which tenancy refers to and does not manage."""
+
+from __future__ import annotations
+
+from sqlalchemy import Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ..ids import WireId
+from ..values import Status
+from .base import Base, TermType, Timestamps, one_of
+
+
+class User(Timestamps, Base):
+    """Somebody who may hold memberships.
+
+    The row belongs to the identity layer, such as ``flametrench-identity``; where there is none,
+    the application writes it itself, in the same transaction as its own user.
+
+    Specification: ADR 0014 (``display_name``).
+    """
+
+    __tablename__ = "usr"
+    __table_args__ = (one_of(Status, "usr", "status"),)
+
+    id: Mapped[str] = mapped_column(WireId("usr"), primary_key=True)
+    status: Mapped[Status] = mapped_column(
+        TermType(Status), default=Status.ACTIVE, server_default=Status.ACTIVE
+    )
+    display_name: Mapped[str | None] = mapped_column(Text)
+
+    def __repr__(self) -> str:
+        return f"<User {self.id}>"

@@ -1,0 +1,24 @@
+"""The operations of tenancy on the caller's Session.
+
+The repository holds no rule: it locks, loads, asks the model and writes.
+"""
+
+from .invitations import InvitationOperations
+from .memberships import MembershipOperations
+from .organizations import OrganizationOperations
+
+
+class TenancyRepository(OrganizationOperations, MembershipOperations, InvitationOperations):
+    """Organizations, memberships and invitations, inside the caller's transaction.
+
+    Each operation that writes is a savepoint of the transaction that the Session is in, or begins
+    one there. It flushes, and leaves committing, rolling back and closing to whoever owns the
+    Session. An operation that raises leaves no trace, and the transaction usable.
+
+    Args:
+        session: the caller's Session, or a ``scoped_session``.
+        clock: returns the current time as a timezone-aware datetime.
+    """
+
+
+__all__ = ["TenancyRepository"]

@@ -1,0 +1,213 @@
+"""What all operations share: the Session, the clock, the unit of work, locked loads and pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar, cast
+
+from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import contains_eager
+
+from .. import _integrity
+from ..errors import NotFoundError, PreconditionError, TenancyError
+from ..ids import require
+from ..models import Base, Invitation, Membership, Organization, User
+from ..unit_of_work import AnySession, savepoint
+from ..values import Page, Status
+
+Entity = TypeVar("Entity", Organization, Membership, Invitation)
+
+Clock = Callable[[], datetime]
+
+MAX_LIMIT: Final = 200
+# What is in the Session may be older than the row that was just read, or locked.
+FRESH: Final = {"populate_existing": True}
+
+
+def utc_now() -> datetime:
+    """Return the current time; the clock of every repository that is given no other."""
+    return datetime.now(UTC)
+
+
+def not_found(entity: type[Base], id_: str, parameter: str) -> NotFoundError:
+    """Return the error for an argument that names nothing."""
+    return NotFoundError(
+        f"{parameter}: there is no {entity.__name__.lower()} {id_}", parameter=parameter, id=id_
+    )
+
+
+class Repository:
+    """The common ground of the operations, bound to the caller's Session.
+
+    Rows are locked in one order everywhere: the organization, then memberships, then invitations.
+    """
+
+    def __init__(self, session: AnySession, *, clock: Clock = utc_now) -> None:
+        self.session = session
+        self._clock = clock
+
+    def _now(self) -> datetime:
+        now = self._clock()
+        if now.utcoffset() is None:
+            raise ValueError(f"the clock returned {now!r}, which is not timezone-aware")
+        return now.astimezone(UTC)
+
+    @contextmanager
+    def _operation(
+        self,
+        name: str,
+        *,
+        users: Mapping[str, str | None] | None = None,
+        conflicts: Mapping[str, TenancyError] | None = None,
+    ) -> Iterator[datetime]:
+        """Run an operation as a unit, and say in the domain's words why the database refused.
+
+        Foreign keys and unique indexes answer what a question in advance could only guess at.
+
+        Args:
+            name: the operation, for the savepoint.
+            users: argument name -> the user it refers to, in the order of the contract's checks.
+            conflicts: name of a unique index -> the error that its violation means here.
+
+        Yields:
+            The time of the operation.
+        """
+        users = users or {}
+        self.session.flush()  # the caller's own pending rows; what they break is his to see
+        try:
+            with self._unit_of_work(name):
+                self._admit(users)
+                yield self._now()
+        except IntegrityError as exc:
+            self._require_users(users, exc)
+            conflict = (conflicts or {}).get(_integrity.constraint_name(exc) or "")
+            if conflict is None:
+                raise
+            raise conflict from exc
+
+    def _unit_of_work(self, name: str) -> AbstractContextManager[None]:
+        return savepoint(self.session, name)
+
+    def _admit(self, users: Mapping[str, str | None]) -> None:
+        """Prepare for users who are about to be referred to: nothing, where others keep them."""
+
+    def _require_users(self, users: Mapping[str, str | None], cause: IntegrityError) -> None:
+        """Name the first argument whose user does not exist, after a refusal that may hide it."""
+        given = {usr_id for usr_id in users.values() if usr_id is not None}
+        if not given:
+            return
+        known = set(self.session.scalars(select(User.id).where(User.id.in_(given))))
+        for parameter, usr_id in users.items():
+            if usr_id is not None and usr_id not in known:
+                raise not_found(User, usr_id, parameter) from cause
+
+    def _lock_org(self, org_id: str, *, joining: bool = False) -> Organization:
+        """Lock an organization: to change it, or, side by side with others, to join it."""
+        statement = (
+            select(Organization)
+            .where(Organization.id == org_id)
+            .with_for_update(read=joining, key_share=not joining, of=Organization)
+        )
+        return self._one(Organization, statement, "org_id", org_id)
+
+    def _lock_membership(self, mem_id: str) -> Membership:
+        """Lock a membership behind its organization, which comes loaded with it."""
+        statement = _locked_with_org(Membership.id == mem_id)
+        return self._one(Membership, statement, "mem_id", mem_id)
+
+    def _lock_memberships(self, mem_ids: list[str]) -> dict[str, Membership]:
+        """Lock memberships behind their organizations, in the one order, and return them by id."""
+        statement = (
+            _locked_with_org(Membership.id.in_(mem_ids))
+            .order_by(Membership.org_id, Membership.id)
+            .execution_options(**FRESH)
+        )
+        return {membership.id: membership for membership in self.session.scalars(statement)}
+
+    def _lock_administrator(self, usr_id: str, org_id: str) -> Membership | None:
+        """Lock the active membership by which a user acts on others, if he has one."""
+        statement = (
+            active_membership(usr_id, org_id)
+            .with_for_update(read=True, of=Membership)
+            .execution_options(**FRESH)
+        )
+        return self.session.scalars(statement).one_or_none()
+
+    def _one(
+        self, entity: type[Entity], statement: Select[Any], parameter: str, id_: str
+    ) -> Entity:
+        found = self.session.scalars(statement.execution_options(**FRESH)).one_or_none()
+        if found is None:
+            raise not_found(entity, id_, parameter)
+        return cast("Entity", found)
+
+    def _page(
+        self,
+        statement: Select[Any],
+        entity: type[Entity],
+        *,
+        cursor: str | None,
+        limit: int,
+    ) -> Page[Entity]:
+        """Return the rows of a statement after ``cursor``, ascending by id, at most 200."""
+        limit = max(1, min(whole_number(limit), MAX_LIMIT))
+        if cursor is not None:
+            # A table is named after its type of id.
+            statement = statement.where(entity.id > require(cursor, entity.__tablename__, "cursor"))
+        statement = statement.order_by(entity.id).limit(limit + 1).execution_options(**FRESH)
+        rows = list(self.session.scalars(statement))
+        return Page(rows[:limit], rows[limit - 1].id if len(rows) > limit else None)
+
+    def _require_known(
+        self, entity: type[Organization] | type[User], parameter: str, id_: str
+    ) -> None:
+        """Tell an empty list from a list of something that does not exist."""
+        if self.session.scalar(select(entity.id).where(entity.id == id_)) is None:
+            raise not_found(entity, id_, parameter)
+
+
+def _locked_with_org(condition: ColumnElement[bool]) -> Select[Any]:
+    return (
+        select(Membership)
+        .join(Membership.organization)
+        .options(contains_eager(Membership.organization))
+        .where(condition)
+        .with_for_update(key_share=True, of=[Organization, Membership])
+    )
+
+
+def active_membership(usr_id: str, org_id: str) -> Select[Any]:
+    """Return the query for a user's active membership in an organization."""
+    return select(Membership).where(
+        Membership.usr_id == usr_id,
+        Membership.org_id == org_id,
+        Membership.status == Status.ACTIVE,
+    )
+
+
+def whole_number(limit: object) -> int:
+    """Return a limit if it is a whole number.
+
+    Raises:
+        PreconditionError: ``limit_format``; it is something else.
+    """
+    if isinstance(limit, int):
+        return limit
+    raise PreconditionError(
+        f"limit: {limit!r} is not a whole number", "limit_format", parameter="limit"
+    )
+
+
+def parsed_users(**users: Any) -> dict[str, str | None]:
+    """Return arguments that refer to users, each a wire id or ``None``, after checking them.
+
+    Raises:
+        InvalidIdError: one of them is no ``usr_`` wire id.
+    """
+    return {
+        parameter: None if value is None else require(value, "usr", parameter)
+        for parameter, value in users.items()
+    }

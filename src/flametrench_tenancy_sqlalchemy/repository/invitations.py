@@ -1,0 +1,321 @@
+"""Invitations: offered, listed, accepted, declined, revoked and expired."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy import and_, or_, select, update
+from sqlalchemy.orm import aliased, contains_eager
+
+from .._integrity import MEM_UNIQUE_ACTIVE
+from ..ids import new_id, require
+from ..models import Invitation, Membership, Organization, User
+from ..values import (
+    AcceptInvitationResult,
+    InvitationStatus,
+    Page,
+    PreTuple,
+    Role,
+    Status,
+)
+from .base import FRESH, parsed_users, whole_number
+from .tuples import TupleOperations
+
+if TYPE_CHECKING:
+    from ..errors import TenancyError
+
+
+class InvitationOperations(TupleOperations):
+    """The operations on invitations."""
+
+    def create_invitation(
+        self,
+        org_id: str,
+        identifier: str,
+        role: Role | str,
+        invited_by: str,
+        expires_at: datetime,
+        *,
+        pre_tuples: Iterable[PreTuple | Mapping[str, str]] | None = None,
+    ) -> Invitation:
+        """Offer somebody a place in an active organization.
+
+        Args:
+            org_id: the organization's wire id (``org_…``).
+            identifier: how the invitee is known, an e-mail address as a rule; compared byte for
+                byte when he accepts.
+            role: the role he will get.
+            invited_by: the inviting user's wire id (``usr_…``).
+            expires_at: the last moment to accept, a timezone-aware datetime in the future.
+            pre_tuples: what else he will be granted, each a `PreTuple` or a mapping with its three
+                keys; no membership role on an organization.
+
+        Returns:
+            The pending invitation.
+
+        Raises:
+            InvalidIdError: an id is malformed or of another type.
+            PreconditionError: ``role_format``, ``org_not_active``, ``identifier_format``,
+                ``naive_expiration``, ``past_expiration``, ``pre_tuple_format`` or
+                ``pre_tuple_org_role``.
+            NotFoundError: there is no such organization or inviter.
+
+        Specification: docs/tenancy.md#invitations, ADR 0003.
+        """
+        require(org_id, "org", "org_id")
+        users = {"invited_by": require(invited_by, "usr", "invited_by")}
+        role = Role.parse(role, "role")
+        with self._operation("create_invitation", users=users) as now:
+            invitation = Invitation.offer(
+                self._lock_org(org_id, joining=True),
+                identifier,
+                role,
+                invited_by=invited_by,
+                expires_at=expires_at,
+                pre_tuples=pre_tuples or (),
+                at=now,
+            )
+            self.session.add(invitation)
+        return invitation
+
+    def get_invitation(self, inv_id: str) -> Invitation:
+        """Return an invitation, in whatever status it is.
+
+        Args:
+            inv_id: its wire id (``inv_…``).
+
+        Raises:
+            InvalidIdError: ``inv_id`` is no ``inv_`` wire id.
+            NotFoundError: there is no such invitation.
+
+        Specification: docs/tenancy.md#invitations.
+        """
+        require(inv_id, "inv", "inv_id")
+        statement = select(Invitation).where(Invitation.id == inv_id)
+        return self._one(Invitation, statement, "inv_id", inv_id)
+
+    def list_invitations(
+        self,
+        org_id: str,
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+        status: InvitationStatus | str | None = None,
+    ) -> Page[Invitation]:
+        """Return a page of an organization's invitations.
+
+        Args:
+            org_id: the organization's wire id (``org_…``).
+            cursor: the ``next_cursor`` of the page before.
+            limit: how many, from 1 to 200; numbers outside are brought inside.
+            status: only invitations in this status; a pending one whose time is over counts as
+                expired.
+
+        Raises:
+            InvalidIdError: ``org_id`` or ``cursor`` is malformed or of another type.
+            PreconditionError: ``status_format`` or ``limit_format``; the argument is malformed.
+            NotFoundError: there is no such organization.
+
+        Specification: docs/tenancy.md#invitations.
+        """
+        require(org_id, "org", "org_id")
+        statement = select(Invitation).where(Invitation.org_id == org_id)
+        if status is not None:
+            wanted = InvitationStatus.parse(status, "status")
+            overdue = Invitation.overdue_at(self._now())
+            in_status = Invitation.status == wanted
+            if wanted is InvitationStatus.PENDING:
+                in_status = and_(in_status, ~overdue)
+            elif wanted is InvitationStatus.EXPIRED:
+                in_status = or_(in_status, overdue)
+            statement = statement.where(in_status)
+        page = self._page(statement, Invitation, cursor=cursor, limit=limit)
+        if not page.data:
+            self._require_known(Organization, "org_id", org_id)
+        return page
+
+    def accept_invitation(
+        self,
+        inv_id: str,
+        *,
+        as_usr_id: str | None = None,
+        accepting_identifier: str | None = None,
+    ) -> AcceptInvitationResult:
+        """Accept an invitation, as an existing user or as a new one.
+
+        The membership, its tuple, a tuple for each distinct pre-tuple and the invitation's end
+        are one unit; a tuple that exists already is kept, and reported all the same.
+
+        Args:
+            inv_id: the invitation's wire id (``inv_…``).
+            as_usr_id: the accepting user's wire id (``usr_…``); a new user where it is omitted.
+            accepting_identifier: the identifier that the caller's authentication vouches for,
+                never the request's body; required with ``as_usr_id``.
+
+        Returns:
+            The accepted invitation, the new membership and the tuples of its pre-tuples.
+
+        Raises:
+            InvalidIdError: an id is malformed or of another type.
+            NotFoundError: there is no such invitation or user.
+            InvitationNotPendingError: it has been answered, withdrawn or expired.
+            InvitationExpiredError: its time is over.
+            IdentifierBindingRequiredError: ``as_usr_id`` without ``accepting_identifier``.
+            IdentifierMismatchError: the identifier is not, byte for byte, the invited one.
+            PreconditionError: ``org_not_active``. ``mem_suspended``; the user is suspended there.
+                ``pre_tuple_format`` or ``pre_tuple_org_role``; another client wrote a pre-tuple
+                that none may carry.
+            DuplicateMembershipError: the user is an active member already.
+
+        Specification: docs/tenancy.md#atomic-acceptance, ADR 0009.
+        """
+        require(inv_id, "inv", "inv_id")
+        users = parsed_users(as_usr_id=as_usr_id)
+        conflicts: dict[str, TenancyError] = {}
+        with self._operation("accept_invitation", users=users, conflicts=conflicts) as now:
+            invitation = self._lock_invitation(inv_id)
+            user, memberships = self._invitee(as_usr_id, invitation.org_id, now)
+            membership = invitation.accept(
+                user,
+                as_usr_id=as_usr_id,
+                accepting_identifier=accepting_identifier,
+                memberships=memberships,
+                at=now,
+            )
+            conflicts[MEM_UNIQUE_ACTIVE] = membership.already_active()
+            self.session.add(membership)
+            self.session.flush()
+            grants = [(membership.usr_id, g) for g in (membership.grant, *invitation.grants)]
+            _, *tuples = self._grant(grants, created_by=invitation.invited_by, at=now)
+        return AcceptInvitationResult(invitation, membership, tuples)
+
+    def decline_invitation(self, inv_id: str, *, as_usr_id: str | None = None) -> Invitation:
+        """Refuse an invitation.
+
+        Args:
+            inv_id: the invitation's wire id (``inv_…``).
+            as_usr_id: the wire id (``usr_…``) of the user who refuses, where he has one.
+
+        Returns:
+            The declined invitation.
+
+        Raises:
+            InvalidIdError: an id is malformed or of another type.
+            NotFoundError: there is no such invitation or user.
+            InvitationNotPendingError: it has been answered, withdrawn or expired.
+            InvitationExpiredError: its time is over.
+
+        Specification: docs/tenancy.md#invitations, ADR 0003.
+        """
+        require(inv_id, "inv", "inv_id")
+        users = parsed_users(as_usr_id=as_usr_id)
+        with self._operation("decline_invitation", users=users) as now:
+            invitation = self._lock_invitation(inv_id)
+            invitation.decline(by=as_usr_id, at=now)
+        return invitation
+
+    def revoke_invitation(self, inv_id: str, admin_usr_id: str) -> Invitation:
+        """Withdraw an invitation, as an administrator of its organization.
+
+        Args:
+            inv_id: the invitation's wire id (``inv_…``).
+            admin_usr_id: the acting user's wire id (``usr_…``).
+
+        Returns:
+            The revoked invitation.
+
+        Raises:
+            InvalidIdError: an id is malformed or of another type.
+            NotFoundError: there is no such invitation.
+            InvitationNotPendingError: it has been answered, withdrawn or expired.
+            InvitationExpiredError: its time is over.
+            ForbiddenError: the acting user is no active owner or admin there.
+
+        Specification: docs/tenancy.md#invitations, ADR 0003.
+        """
+        require(inv_id, "inv", "inv_id")
+        require(admin_usr_id, "usr", "admin_usr_id")
+        with self._operation("revoke_invitation") as now:
+            invitation = self._lock_invitation(inv_id)
+            admin = self._lock_administrator(admin_usr_id, invitation.org_id)
+            invitation.revoke(admin, admin_usr_id=admin_usr_id, at=now)
+        return invitation
+
+    def expire_invitations(self, *, limit: int = 1000) -> int:
+        """Move overdue invitations from pending to expired, for a periodic job.
+
+        Rows that others have locked are left for the next time, so that jobs may run side by side.
+
+        Args:
+            limit: how many at the most; at least one.
+
+        Returns:
+            How many were moved.
+
+        Raises:
+            PreconditionError: ``limit_format``; the limit is not a whole number.
+
+        Specification: ADR 0003.
+        """
+        limit = max(1, whole_number(limit))
+        with self._operation("expire_invitations") as now:
+            overdue = (
+                select(Invitation.id)
+                .where(Invitation.overdue_at(now))
+                .order_by(Invitation.id)
+                .limit(limit)
+                .with_for_update(key_share=True, skip_locked=True)
+            )
+            expired = self.session.execute(
+                update(Invitation)
+                .where(Invitation.id.in_(overdue))
+                .values(status=InvitationStatus.EXPIRED, terminal_at=now, terminal_by=None)
+                .returning(Invitation.id)
+            ).all()
+        return len(expired)
+
+    def _lock_invitation(self, inv_id: str) -> Invitation:
+        """Lock an invitation behind a shared lock on its organization, which comes loaded with it.
+
+        The organization is locked in a subquery, which the database finishes first.
+        """
+        org = (
+            select(Organization)
+            .join(Invitation, Invitation.org_id == Organization.id)
+            .where(Invitation.id == inv_id)
+            .with_for_update(read=True, of=Organization)
+            .subquery("locked_org")
+        )
+        organization = Invitation.organization.of_type(aliased(Organization, org))
+        statement = (
+            select(Invitation)
+            .join(organization)
+            .options(contains_eager(organization))
+            .where(Invitation.id == inv_id)
+            .with_for_update(key_share=True, of=Invitation)
+        )
+        return self._one(Invitation, statement, "inv_id", inv_id)
+
+    def _invitee(
+        self, as_usr_id: str | None, org_id: str, now: datetime
+    ) -> tuple[User | None, list[Membership]]:
+        """Return who accepts, and the memberships he has in the organization, if any."""
+        if as_usr_id is None:
+            user = User(id=new_id("usr"), status=Status.ACTIVE, created_at=now, updated_at=now)
+            return user, []
+        present = and_(
+            Membership.usr_id == User.id,
+            Membership.org_id == org_id,
+            Membership.status != Status.REVOKED,
+        )
+        statement = (
+            select(User, Membership)
+            .outerjoin(Membership, present)
+            .where(User.id == as_usr_id)
+            .execution_options(**FRESH)
+        )
+        rows = self.session.execute(statement).all()
+        memberships = [membership for _, membership in rows if membership is not None]
+        return (rows[0][0] if rows else None), memberships

@@ -1,0 +1,401 @@
+"""Memberships: joined, listed, changed, suspended and ended."""
+
+from __future__ import annotations
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import contains_eager
+
+from .._integrity import MEM_UNIQUE_ACTIVE
+from ..errors import ForbiddenError, TenancyError
+from ..ids import require
+from ..models import Membership, Organization, User
+from ..values import Page, Role, Status, TransferOwnershipResult
+from .base import FRESH, active_membership, not_found, parsed_users
+from .tuples import TupleOperations
+
+
+class MembershipOperations(TupleOperations):
+    """The operations on memberships."""
+
+    def add_member(
+        self, org_id: str, usr_id: str, role: Role | str, *, invited_by: str | None = None
+    ) -> Membership:
+        """Make a user a member of an active organization.
+
+        Args:
+            org_id: the organization's wire id (``org_…``).
+            usr_id: the user's wire id (``usr_…``).
+            role: the role he gets.
+            invited_by: the wire id (``usr_…``) of the user who brought him in.
+
+        Returns:
+            The new membership.
+
+        Raises:
+            InvalidIdError: an id is malformed or of another type.
+            PreconditionError: ``role_format``; there is no such role. ``org_not_active``; the
+                organization is suspended or revoked.
+            NotFoundError: there is no such organization, user or inviter.
+            DuplicateMembershipError: the user is an active member already.
+
+        Specification: docs/tenancy.md#memberships.
+        """
+        require(org_id, "org", "org_id")
+        users = parsed_users(usr_id=usr_id, invited_by=invited_by)
+        role = Role.parse(role, "role")
+        conflicts: dict[str, TenancyError] = {}
+        with self._operation("add_member", users=users, conflicts=conflicts) as now:
+            org = self._lock_org(org_id, joining=True)
+            membership = Membership.join(org, usr_id, role, invited_by=invited_by, at=now)
+            conflicts[MEM_UNIQUE_ACTIVE] = membership.already_active()
+            self._write(membership, created_by=invited_by, at=now)
+        return membership
+
+    def get_membership(self, mem_id: str) -> Membership:
+        """Return a membership, in whatever status it is.
+
+        Args:
+            mem_id: its wire id (``mem_…``).
+
+        Raises:
+            InvalidIdError: ``mem_id`` is no ``mem_`` wire id.
+            NotFoundError: there is no such membership.
+
+        Specification: docs/tenancy.md#memberships.
+        """
+        require(mem_id, "mem", "mem_id")
+        statement = select(Membership).where(Membership.id == mem_id)
+        return self._one(Membership, statement, "mem_id", mem_id)
+
+    def find_membership(self, org_id: str, usr_id: str) -> Membership | None:
+        """Return a user's active membership in an organization, if he has one.
+
+        Args:
+            org_id: the organization's wire id (``org_…``).
+            usr_id: the user's wire id (``usr_…``).
+
+        Raises:
+            InvalidIdError: an id is malformed or of another type.
+
+        Specification: docs/tenancy.md#memberships.
+        """
+        require(org_id, "org", "org_id")
+        require(usr_id, "usr", "usr_id")
+        statement = active_membership(usr_id, org_id).execution_options(**FRESH)
+        return self.session.scalars(statement).one_or_none()
+
+    def require_role(self, org_id: str, usr_id: str, *roles: Role | str) -> Membership:
+        """Return the membership that lets a user's request pass: the request guard.
+
+        Args:
+            org_id: the organization's wire id (``org_…``).
+            usr_id: the requesting user's wire id (``usr_…``).
+            roles: the roles that may pass; any, if none is named.
+
+        Returns:
+            His active membership, in an active organization, with one of the roles.
+
+        Raises:
+            InvalidIdError: an id is malformed or of another type.
+            PreconditionError: ``role_format``; there is no such role.
+            ForbiddenError: he has no such membership.
+
+        Specification: docs/tenancy.md#memberships.
+        """
+        require(org_id, "org", "org_id")
+        require(usr_id, "usr", "usr_id")
+        allowed = [Role.parse(role, "roles") for role in roles]
+        statement = (
+            active_membership(usr_id, org_id)
+            .join(Membership.organization)
+            .where(Organization.status == Status.ACTIVE)
+            .execution_options(**FRESH)
+        )
+        membership: Membership | None = self.session.scalars(statement).one_or_none()
+        if membership is None or (allowed and membership.role not in allowed):
+            raise ForbiddenError(
+                f"user {usr_id} is no active {' or '.join(allowed) or 'member'} of {org_id}",
+                usr_id=usr_id,
+                org_id=org_id,
+                roles=allowed,
+            )
+        return membership
+
+    def list_members(
+        self,
+        org_id: str,
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+        status: Status | str | None = None,
+    ) -> Page[Membership]:
+        """Return a page of an organization's memberships.
+
+        Args:
+            org_id: the organization's wire id (``org_…``).
+            cursor: the ``next_cursor`` of the page before.
+            limit: how many, from 1 to 200; numbers outside are brought inside.
+            status: only memberships in this status.
+
+        Raises:
+            InvalidIdError: ``org_id`` or ``cursor`` is malformed or of another type.
+            PreconditionError: ``status_format`` or ``limit_format``; the argument is malformed.
+            NotFoundError: there is no such organization.
+
+        Specification: docs/tenancy.md#memberships.
+        """
+        require(org_id, "org", "org_id")
+        statement = select(Membership).where(Membership.org_id == org_id)
+        if status is not None:
+            statement = statement.where(Membership.status == Status.parse(status, "status"))
+        page = self._page(statement, Membership, cursor=cursor, limit=limit)
+        if not page.data:
+            self._require_known(Organization, "org_id", org_id)
+        return page
+
+    def list_memberships(
+        self,
+        usr_id: str,
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+        status: Status | str | None = None,
+    ) -> Page[Membership]:
+        """Return a page of a user's memberships, each with its ``organization`` loaded.
+
+        Args:
+            usr_id: the user's wire id (``usr_…``).
+            cursor: the ``next_cursor`` of the page before.
+            limit: how many, from 1 to 200; numbers outside are brought inside.
+            status: only memberships in this status.
+
+        Raises:
+            InvalidIdError: ``usr_id`` or ``cursor`` is malformed or of another type.
+            PreconditionError: ``status_format`` or ``limit_format``; the argument is malformed.
+            NotFoundError: there is no such user.
+
+        Specification: docs/tenancy.md#memberships.
+        """
+        require(usr_id, "usr", "usr_id")
+        statement = (
+            select(Membership)
+            .join(Membership.organization)
+            .options(contains_eager(Membership.organization))
+            .where(Membership.usr_id == usr_id)
+        )
+        if status is not None:
+            statement = statement.where(Membership.status == Status.parse(status, "status"))
+        page = self._page(statement, Membership, cursor=cursor, limit=limit)
+        if not page.data:
+            self._require_known(User, "usr_id", usr_id)
+        return page
+
+    def change_role(self, mem_id: str, new_role: Role | str) -> Membership:
+        """Change a member's role: revoke the membership and add the one that replaces it.
+
+        Args:
+            mem_id: the membership's wire id (``mem_…``).
+            new_role: the role from now on; the one held already changes nothing.
+
+        Returns:
+            The membership that holds the role: the successor, whose ``replaces`` names the old
+            one, or the same membership where nothing changed.
+
+        Raises:
+            InvalidIdError: ``mem_id`` is no ``mem_`` wire id.
+            PreconditionError: ``role_format``; there is no such role. ``mem_not_active``; the
+                membership is suspended or revoked.
+            NotFoundError: there is no such membership.
+            SoleOwnerError: it is the last active owner's.
+
+        Specification: docs/tenancy.md#role-change-revoke-and-re-add, ADR 0005.
+        """
+        require(mem_id, "mem", "mem_id")
+        role = Role.parse(new_role, "new_role")
+        with self._operation("change_role") as now:
+            membership = self._lock_membership(mem_id)
+            owners = self._lock_other_owners(membership)
+            successor = membership.change_role(role, other_owners=owners, at=now)
+            if successor is not membership:
+                self._write(membership, successor, at=now)
+        return successor
+
+    def suspend_membership(self, mem_id: str) -> Membership:
+        """Pause a membership; its tuple is deleted until it is reinstated.
+
+        Args:
+            mem_id: the membership's wire id (``mem_…``).
+
+        Returns:
+            The membership as it stands now.
+
+        Raises:
+            InvalidIdError: ``mem_id`` is no ``mem_`` wire id.
+            NotFoundError: there is no such membership.
+            PreconditionError: ``mem_not_active``; it is suspended or revoked already.
+            SoleOwnerError: it is the last active owner's.
+
+        Specification: docs/tenancy.md#status-transitions.
+        """
+        require(mem_id, "mem", "mem_id")
+        with self._operation("suspend_membership") as now:
+            membership = self._lock_membership(mem_id)
+            membership.suspend(other_owners=self._lock_other_owners(membership), at=now)
+            self._write(membership, at=now)
+        return membership
+
+    def reinstate_membership(self, mem_id: str) -> Membership:
+        """Bring a suspended membership back, tuple included.
+
+        Args:
+            mem_id: the membership's wire id (``mem_…``).
+
+        Returns:
+            The membership as it stands now.
+
+        Raises:
+            InvalidIdError: ``mem_id`` is no ``mem_`` wire id.
+            NotFoundError: there is no such membership.
+            PreconditionError: ``invalid_transition``; it is not suspended. ``org_not_active``;
+                its organization is suspended or revoked.
+            DuplicateMembershipError: its user has become an active member otherwise.
+
+        Specification: docs/tenancy.md#status-transitions.
+        """
+        require(mem_id, "mem", "mem_id")
+        conflicts: dict[str, TenancyError] = {}
+        with self._operation("reinstate_membership", conflicts=conflicts) as now:
+            membership = self._lock_membership(mem_id)
+            conflicts[MEM_UNIQUE_ACTIVE] = membership.already_active()
+            membership.reinstate(now)
+            self._write(membership, at=now)
+        return membership
+
+    def self_leave(self, mem_id: str, *, transfer_to: str | None = None) -> Membership:
+        """End a membership at its user's own wish.
+
+        Args:
+            mem_id: the leaving membership's wire id (``mem_…``).
+            transfer_to: the wire id (``usr_…``) of the member whom a last owner makes owner
+                first; ignored while another owner remains.
+
+        Returns:
+            The revoked membership; its ``removed_by`` is ``None``.
+
+        Raises:
+            InvalidIdError: an id is malformed or of another type.
+            NotFoundError: there is no such membership, or ``transfer_to`` has no active one in
+                its organization.
+            PreconditionError: ``mem_not_active``; it is suspended or revoked. ``self_transfer``;
+                ``transfer_to`` is the leaver.
+            SoleOwnerError: it is the last active owner's, and ``transfer_to`` is missing.
+
+        Specification: docs/tenancy.md#self-leave.
+        """
+        require(mem_id, "mem", "mem_id")
+        parsed_users(transfer_to=transfer_to)
+        with self._operation("self_leave") as now:
+            membership = self._lock_membership(mem_id)
+            others = self._lock_other_owners(membership, or_user=transfer_to)
+            heir = next((m for m in others if m.usr_id == transfer_to), None)
+            promoted = membership.leave(
+                other_owners=[m for m in others if m.is_active_owner],
+                transfer_to=transfer_to,
+                heir=heir,
+                at=now,
+            )
+            changed = [membership, heir, promoted] if promoted else [membership]
+            self._write(*filter(None, changed), at=now)
+        return membership
+
+    def admin_remove(self, mem_id: str, admin_usr_id: str) -> Membership:
+        """End another user's membership, as an administrator of its organization.
+
+        Args:
+            mem_id: the wire id (``mem_…``) of the membership to end, active or suspended.
+            admin_usr_id: the acting user's wire id (``usr_…``).
+
+        Returns:
+            The revoked membership; its ``removed_by`` is the acting user.
+
+        Raises:
+            InvalidIdError: an id is malformed or of another type.
+            NotFoundError: there is no such membership.
+            PreconditionError: ``mem_not_active``; it is revoked. ``scope_mismatch``; its role is
+                viewer or editor.
+            ForbiddenError: the acting user is no active owner or admin there.
+            RoleHierarchyError: the membership is an owner's, or of a higher rank.
+
+        Specification: docs/tenancy.md#admin-remove.
+        """
+        require(mem_id, "mem", "mem_id")
+        require(admin_usr_id, "usr", "admin_usr_id")
+        with self._operation("admin_remove") as now:
+            membership = self._lock_membership(mem_id)
+            admin = self._lock_administrator(admin_usr_id, membership.org_id)
+            membership.remove(admin, admin_usr_id=admin_usr_id, at=now)
+            self._write(membership, at=now)
+        return membership
+
+    def transfer_ownership(
+        self, org_id: str, from_mem_id: str, to_mem_id: str
+    ) -> TransferOwnershipResult:
+        """Hand ownership of an organization from one of its owners to another member.
+
+        Args:
+            org_id: the organization's wire id (``org_…``).
+            from_mem_id: the owner's membership (``mem_…``), which becomes a plain member's.
+            to_mem_id: the membership (``mem_…``) that becomes an owner's.
+
+        Returns:
+            The two memberships as they stand now.
+
+        Raises:
+            InvalidIdError: an id is malformed or of another type.
+            NotFoundError: there is no such organization or membership.
+            PreconditionError: ``from_not_active``, ``to_not_active``, ``org_mismatch``,
+                ``from_not_owner`` or ``self_transfer``, in this order.
+
+        Specification: docs/tenancy.md#memberships (transferOwnership).
+        """
+        require(org_id, "org", "org_id")
+        require(from_mem_id, "mem", "from_mem_id")
+        require(to_mem_id, "mem", "to_mem_id")
+        with self._operation("transfer_ownership") as now:
+            locked = self._lock_memberships([from_mem_id, to_mem_id])
+            for parameter, mem_id in (("from_mem_id", from_mem_id), ("to_mem_id", to_mem_id)):
+                if mem_id not in locked:
+                    raise not_found(Membership, mem_id, parameter)
+            donor, target = locked[from_mem_id], locked[to_mem_id]
+            if org_id not in (donor.org_id, target.org_id):
+                self._require_known(Organization, "org_id", org_id)
+            demoted, owner = donor.transfer_ownership(target, org_id=org_id, at=now)
+            promoted = [] if owner is target else [target, owner]
+            self._write(donor, demoted, *promoted, at=now)
+        return TransferOwnershipResult(demoted, owner)
+
+    def _lock_other_owners(
+        self, membership: Membership, *, or_user: str | None = None
+    ) -> list[Membership]:
+        """Lock another active owner for a last owner to lean on, and a user's membership if asked.
+
+        Asked after the organization is locked, and of the rows themselves: counting in an older
+        snapshot is how an organization loses its last owner.
+        """
+        if not membership.is_active_owner:
+            return []
+        wanted = Membership.role == Role.OWNER
+        statement = (
+            select(Membership)
+            .where(
+                Membership.org_id == membership.org_id,
+                Membership.status == Status.ACTIVE,
+                Membership.id != membership.id,
+                wanted if or_user is None else or_(wanted, Membership.usr_id == or_user),
+            )
+            .order_by(Membership.id)
+            .with_for_update(key_share=True, of=Membership)
+        )
+        if or_user is None:
+            statement = statement.limit(1)
+        return list(self.session.scalars(statement.execution_options(**FRESH)))

@@ -1,0 +1,250 @@
+"""Organizations: created, changed, suspended, revoked and listed."""
+
+from __future__ import annotations
+
+from sqlalchemy import delete, or_, select, update
+
+from .._integrity import ORG_SLUG_UNIQUE
+from ..errors import NotFoundError, OrgSlugConflictError, TenancyError
+from ..ids import require
+from ..models import Invitation, Membership, Organization, Tuple
+from ..models.organization import is_slug, is_storable
+from ..values import (
+    UNSET,
+    CreateOrgResult,
+    InvitationStatus,
+    Page,
+    Role,
+    Status,
+    Unset,
+)
+from .base import parsed_users
+from .tuples import TupleOperations
+
+
+class OrganizationOperations(TupleOperations):
+    """The operations on organizations."""
+
+    def create_org(
+        self, creator: str, *, name: str | None = None, slug: str | None = None
+    ) -> CreateOrgResult:
+        """Create an organization together with its creator's owner membership.
+
+        Args:
+            creator: the founding user's wire id (``usr_…``).
+            name: a display name.
+            slug: a handle, unique among all organizations: 1 to 63 lowercase letters, digits and
+                inner hyphens.
+
+        Returns:
+            The organization and the owner membership.
+
+        Raises:
+            InvalidIdError: ``creator`` is no ``usr_`` wire id.
+            PreconditionError: ``org_slug_format`` or ``name_format``; the text is malformed.
+            NotFoundError: there is no user ``creator``.
+            OrgSlugConflictError: another organization holds the slug.
+
+        Specification: docs/tenancy.md#organizations, ADR 0011.
+        """
+        users = parsed_users(creator=creator)
+        conflicts: dict[str, TenancyError] = {ORG_SLUG_UNIQUE: OrgSlugConflictError(str(slug))}
+        with self._operation("create_org", users=users, conflicts=conflicts) as now:
+            org = Organization.create(name=name, slug=slug, at=now)
+            owner = Membership.join(org, creator, Role.OWNER, at=now)
+            self._write(owner, created_by=creator, at=now)
+        return CreateOrgResult(org, owner)
+
+    def get_org(self, org_id: str) -> Organization:
+        """Return an organization.
+
+        Args:
+            org_id: its wire id (``org_…``).
+
+        Raises:
+            InvalidIdError: ``org_id`` is no ``org_`` wire id.
+            NotFoundError: there is no such organization.
+
+        Specification: docs/tenancy.md#organizations.
+        """
+        require(org_id, "org", "org_id")
+        statement = select(Organization).where(Organization.id == org_id)
+        return self._one(Organization, statement, "org_id", org_id)
+
+    def get_org_by_slug(self, slug: str) -> Organization:
+        """Return the organization that holds a slug, in whatever status it is.
+
+        Args:
+            slug: the handle; text that cannot be one belongs to no organization.
+
+        Raises:
+            NotFoundError: no organization holds the slug.
+
+        Specification: ADR 0011.
+        """
+        if not is_slug(slug):
+            raise NotFoundError(
+                f"slug: there is no organization {slug!r}", parameter="slug", slug=slug
+            )
+        statement = select(Organization).where(Organization.slug == slug)
+        return self._one(Organization, statement, "slug", slug)
+
+    def update_org(
+        self,
+        org_id: str,
+        *,
+        name: str | Unset | None = UNSET,
+        slug: str | Unset | None = UNSET,
+    ) -> Organization:
+        """Change an organization's name or slug: what is omitted stays, ``None`` clears.
+
+        Args:
+            org_id: its wire id (``org_…``).
+            name: the new display name.
+            slug: the new handle; the old one is free at once.
+
+        Returns:
+            The organization as it stands now.
+
+        Raises:
+            InvalidIdError: ``org_id`` is no ``org_`` wire id.
+            NotFoundError: there is no such organization.
+            AlreadyTerminalError: the organization is revoked.
+            PreconditionError: ``org_slug_format`` or ``name_format``; the text is malformed.
+            OrgSlugConflictError: another organization holds the slug.
+
+        Specification: ADR 0011.
+        """
+        require(org_id, "org", "org_id")
+        conflicts: dict[str, TenancyError] = {ORG_SLUG_UNIQUE: OrgSlugConflictError(str(slug))}
+        with self._operation("update_org", conflicts=conflicts) as now:
+            org = self._lock_org(org_id)
+            org.update(name=name, slug=slug, at=now)
+        return org
+
+    def suspend_org(self, org_id: str) -> Organization:
+        """Pause an organization: nobody joins, and its members' requests are refused.
+
+        Memberships and tuples stay as they are.
+
+        Args:
+            org_id: its wire id (``org_…``).
+
+        Returns:
+            The organization as it stands now.
+
+        Raises:
+            InvalidIdError: ``org_id`` is no ``org_`` wire id.
+            NotFoundError: there is no such organization.
+            AlreadyTerminalError: it is suspended already, or revoked.
+
+        Specification: docs/tenancy.md#organizations.
+        """
+        require(org_id, "org", "org_id")
+        with self._operation("suspend_org") as now:
+            org = self._lock_org(org_id)
+            org.suspend(now)
+        return org
+
+    def reinstate_org(self, org_id: str) -> Organization:
+        """Bring a suspended organization back.
+
+        Args:
+            org_id: its wire id (``org_…``).
+
+        Returns:
+            The organization as it stands now.
+
+        Raises:
+            InvalidIdError: ``org_id`` is no ``org_`` wire id.
+            NotFoundError: there is no such organization.
+            PreconditionError: ``invalid_transition``; it is not suspended.
+
+        Specification: docs/tenancy.md#organizations.
+        """
+        require(org_id, "org", "org_id")
+        with self._operation("reinstate_org") as now:
+            org = self._lock_org(org_id)
+            org.reinstate(now)
+        return org
+
+    def revoke_org(self, org_id: str) -> Organization:
+        """End an organization for good, with everything that it grants.
+
+        Its memberships are revoked, all tuples about it deleted, its pending invitations revoked.
+        The slug stays taken until it is cleared, which a revoked organization no longer allows.
+
+        Args:
+            org_id: its wire id (``org_…``).
+
+        Returns:
+            The organization as it stands now.
+
+        Raises:
+            InvalidIdError: ``org_id`` is no ``org_`` wire id.
+            NotFoundError: there is no such organization.
+            AlreadyTerminalError: it is revoked already.
+
+        Specification: docs/tenancy.md#organizations.
+        """
+        require(org_id, "org", "org_id")
+        with self._operation("revoke_org") as now:
+            org = self._lock_org(org_id)
+            org.revoke(now)
+            # Statements, since an organization may have a million members.
+            self.session.execute(
+                update(Membership)
+                .where(
+                    Membership.org_id == org_id,
+                    Membership.status.in_([Status.ACTIVE, Status.SUSPENDED]),
+                )
+                .values(status=Status.REVOKED, removed_by=None, updated_at=now)
+            )
+            self.session.execute(
+                delete(Tuple).where(Tuple.object_type == "org", Tuple.object_id == org_id)
+            )
+            self.session.execute(
+                update(Invitation)
+                .where(Invitation.org_id == org_id, Invitation.status == InvitationStatus.PENDING)
+                .values(status=InvitationStatus.REVOKED, terminal_at=now, terminal_by=None)
+            )
+        return org
+
+    def list_orgs(
+        self,
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+        status: Status | str | None = None,
+        query: str | None = None,
+    ) -> Page[Organization]:
+        """Return a page of all organizations, whoever they belong to.
+
+        This is the one read across tenants. It checks nobody: the caller must gate it, or it
+        tells everybody who the customers are.
+
+        Args:
+            cursor: the ``next_cursor`` of the page before.
+            limit: how many, from 1 to 200; numbers outside are brought inside.
+            status: only organizations in this status.
+            query: only organizations whose name or slug contains this text, in any case.
+
+        Raises:
+            InvalidIdError: ``cursor`` is no ``org_`` wire id.
+            PreconditionError: ``status_format`` or ``limit_format``; the argument is malformed.
+
+        Specification: ADR 0025.
+        """
+        statement = select(Organization)
+        if status is not None:
+            statement = statement.where(Organization.status == Status.parse(status, "status"))
+        if query is not None:
+            if not is_storable(query):  # nor can it be part of what is stored
+                return Page([], None)
+            statement = statement.where(
+                or_(
+                    Organization.name.icontains(query, autoescape=True),
+                    Organization.slug.icontains(query, autoescape=True),
+                )
+            )
+        return self._page(statement, Organization, cursor=cursor, limit=limit)

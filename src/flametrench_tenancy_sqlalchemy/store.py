@@ -1,0 +1,205 @@
+"""The standalone forms: a transaction for each call, one for several, and a store in memory."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import stamina
+from sqlalchemy import Engine, StaticPool, create_engine, event
+from sqlalchemy.orm import Session, sessionmaker
+
+from ._integrity import is_transient
+from .models import Base, User
+from .repository import TenancyRepository
+from .repository.base import Clock, utc_now
+from .values import Status
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+SessionFactory = Callable[[], Session]
+
+
+@contextmanager
+def unit_of_work(
+    session_factory: SessionFactory, *, clock: Clock = utc_now
+) -> Iterator[TenancyRepository]:
+    """Run several operations in one transaction, committed at the end of the block.
+
+    Args:
+        session_factory: returns a new Session; a ``sessionmaker`` does.
+        clock: returns the current time as a timezone-aware datetime.
+
+    Yields:
+        A repository; its ``session`` takes the caller's own rows into the same transaction.
+    """
+    with session_factory() as session, session.begin():
+        yield TenancyRepository(session, clock=clock)
+
+
+class _OwnTransaction(TenancyRepository):
+    """A repository whose transaction is the operation: nothing to go back to but its beginning."""
+
+    @contextmanager
+    def _unit_of_work(self, name: str) -> Iterator[None]:
+        try:
+            yield
+            self.session.flush()
+        except BaseException:
+            self.session.rollback()
+            raise
+
+
+def _standalone(
+    method: Callable[Concatenate[TenancyRepository, P], R],
+) -> Callable[Concatenate[TenancyStore, P], R]:
+    """Make an operation of the repository one of the store, signature and all."""
+
+    @functools.wraps(method)
+    def call(self: TenancyStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._run(method, *args, **kwargs)
+
+    return call
+
+
+class TenancyStore:
+    """The operations of tenancy, each in a transaction of its own.
+
+    What an operation returns is detached and stays readable. A serialization failure or deadlock
+    is tried again, a few times with growing, jittered waits; the last one is raised as it is.
+
+    Args:
+        session_factory: returns a new Session for each call; a ``sessionmaker`` does.
+        clock: returns the current time as a timezone-aware datetime.
+        attempts: how often an operation is tried at the most.
+    """
+
+    _repository: type[TenancyRepository] = _OwnTransaction
+
+    def __init__(
+        self, session_factory: SessionFactory, *, clock: Clock = utc_now, attempts: int = 5
+    ) -> None:
+        self._session_factory = session_factory
+        self._clock = clock
+        self._retry = stamina.RetryingCaller(
+            attempts=attempts, timeout=None, wait_initial=0.01, wait_max=1.0, wait_jitter=0.05
+        ).on(is_transient)
+
+    create_org = _standalone(TenancyRepository.create_org)
+    get_org = _standalone(TenancyRepository.get_org)
+    get_org_by_slug = _standalone(TenancyRepository.get_org_by_slug)
+    update_org = _standalone(TenancyRepository.update_org)
+    suspend_org = _standalone(TenancyRepository.suspend_org)
+    reinstate_org = _standalone(TenancyRepository.reinstate_org)
+    revoke_org = _standalone(TenancyRepository.revoke_org)
+    list_orgs = _standalone(TenancyRepository.list_orgs)
+
+    add_member = _standalone(TenancyRepository.add_member)
+    get_membership = _standalone(TenancyRepository.get_membership)
+    find_membership = _standalone(TenancyRepository.find_membership)
+    require_role = _standalone(TenancyRepository.require_role)
+    list_members = _standalone(TenancyRepository.list_members)
+    list_memberships = _standalone(TenancyRepository.list_memberships)
+    change_role = _standalone(TenancyRepository.change_role)
+    suspend_membership = _standalone(TenancyRepository.suspend_membership)
+    reinstate_membership = _standalone(TenancyRepository.reinstate_membership)
+    self_leave = _standalone(TenancyRepository.self_leave)
+    admin_remove = _standalone(TenancyRepository.admin_remove)
+    transfer_ownership = _standalone(TenancyRepository.transfer_ownership)
+
+    create_invitation = _standalone(TenancyRepository.create_invitation)
+    get_invitation = _standalone(TenancyRepository.get_invitation)
+    list_invitations = _standalone(TenancyRepository.list_invitations)
+    accept_invitation = _standalone(TenancyRepository.accept_invitation)
+    decline_invitation = _standalone(TenancyRepository.decline_invitation)
+    revoke_invitation = _standalone(TenancyRepository.revoke_invitation)
+    expire_invitations = _standalone(TenancyRepository.expire_invitations)
+
+    list_tuples_for_subject = _standalone(TenancyRepository.list_tuples_for_subject)
+    list_tuples_for_object = _standalone(TenancyRepository.list_tuples_for_object)
+
+    def _run(
+        self,
+        operation: Callable[Concatenate[TenancyRepository, P], R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        return self._retry(self._once, operation, *args, **kwargs)
+
+    def _once(
+        self,
+        operation: Callable[Concatenate[TenancyRepository, P], R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        with self._session_factory() as session:
+            session.expire_on_commit = False  # the result outlives the transaction
+            result = operation(self._repository(session, clock=self._clock), *args, **kwargs)
+            session.commit()
+        return result
+
+
+class _Registering(_OwnTransaction):
+    """A repository that takes users at their word, having no identity layer to ask."""
+
+    def _admit(self, users: Mapping[str, str | None]) -> None:
+        for usr_id in dict.fromkeys(users.values()):
+            if usr_id is not None and self.session.get(User, usr_id) is None:
+                now = self._now()
+                self.session.add(
+                    User(id=usr_id, status=Status.ACTIVE, created_at=now, updated_at=now)
+                )
+        self.session.flush()
+
+
+class InMemoryTenancyStore(TenancyStore):
+    """The same operations over SQLite in memory: for unit tests and the first five minutes.
+
+    A user who is named as creator, inviter or member and is not known yet registers himself.
+    SQLite cannot lock rows, so operations run one at a time; it has no patterns, so the checks of
+    the slug's and the tuples' form are left to the domain methods; and everything is gone with
+    the store.
+
+    Args:
+        clock: returns the current time as a timezone-aware datetime.
+    """
+
+    _repository = _Registering
+
+    def __init__(self, *, clock: Clock = utc_now) -> None:
+        super().__init__(sessionmaker(_memory_engine()), clock=clock)
+        self._turn = threading.Lock()
+
+    def _run(
+        self,
+        operation: Callable[Concatenate[TenancyRepository, P], R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        with self._turn:
+            return super()._run(operation, *args, **kwargs)
+
+
+def _memory_engine() -> Engine:
+    """Return an engine on an empty database in memory, shared by all threads."""
+    engine = create_engine(
+        "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, record: object) -> None:
+        connection.execute("PRAGMA foreign_keys = ON")
+        # SQLite's own lower() knows no letters beyond ASCII.
+        connection.create_function(
+            "lower", 1, lambda text: text and text.lower(), deterministic=True
+        )
+
+    Base.metadata.create_all(engine)
+    return engine

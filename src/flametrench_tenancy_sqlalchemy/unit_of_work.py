@@ -1,0 +1,73 @@
+"""The unit of work around an operation: a savepoint of the caller's transaction, by name.
+
+The caller's Session is a guest house. An operation flushes into a savepoint there; it never
+commits, rolls back or closes what it did not open.
+
+Specification: ADR 0013.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+from sqlalchemy import Connection, event
+from sqlalchemy.orm import Session, scoped_session
+from sqlalchemy.sql.elements import (
+    ReleaseSavepointClause,
+    RollbackToSavepointClause,
+    SavepointClause,
+)
+
+from .models import Organization
+
+AnySession: TypeAlias = Session | scoped_session[Session]
+
+
+@contextmanager
+def savepoint(session: AnySession, operation: str) -> Iterator[None]:
+    """Run the block in a savepoint named ``ft_<operation>_<8 hex>``, flushed at the end.
+
+    Leaving with an exception rolls back to the savepoint and releases it, as leaving in peace
+    does: the caller's transaction goes on, with his own work in it intact.
+    """
+    connection = session.connection(bind_arguments={"mapper": Organization})
+    name = f"ft_{operation}_{secrets.token_hex(4)}"
+    # The savepoint is sent with the first statement, so there is time to rename it.
+    with _named(connection, name):
+        try:
+            with session.begin_nested():
+                yield
+        except BaseException:
+            # SQLAlchemy rolls back to a savepoint and leaves it on the server's stack.
+            if not connection.closed and not connection.invalidated:
+                release = ReleaseSavepointClause(name)  # type: ignore[no-untyped-call]  # not annotated there
+                connection.execute(release)
+            raise
+
+
+@contextmanager
+def _named(connection: Connection, name: str) -> Iterator[None]:
+    """Give the next savepoint of a connection another name; later ones keep their own."""
+    renamed: str | None = None
+
+    def rename(
+        conn: Connection, clause: Any, multiparams: Any, params: Any, options: Any
+    ) -> tuple[Any, Any, Any]:
+        nonlocal renamed
+        if renamed is None and isinstance(clause, SavepointClause):
+            renamed = clause.ident
+        if isinstance(clause, _SAVEPOINT_CLAUSES) and clause.ident == renamed:
+            clause = type(clause)(name)
+        return clause, multiparams, params
+
+    event.listen(connection, "before_execute", rename, retval=True)
+    try:
+        yield
+    finally:
+        event.remove(connection, "before_execute", rename)
+
+
+_SAVEPOINT_CLAUSES = (SavepointClause, RollbackToSavepointClause, ReleaseSavepointClause)

@@ -1,0 +1,157 @@
+"""The values of the tenancy domain: roles, statuses, pre-tuples, pages and results.
+
+Pure: nothing here knows a table or a Session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
+
+from .errors import PreconditionError
+
+if TYPE_CHECKING:
+    from .models import Invitation, Membership, Organization, Tuple
+
+T = TypeVar("T")
+
+
+class Unset(Enum):
+    """The type of `UNSET`."""
+
+    UNSET = "UNSET"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset.UNSET
+"""An argument that was not given, where ``None`` means "clear it"."""
+
+
+class Term(StrEnum):
+    """A closed set of words that arguments may also spell as plain strings."""
+
+    @classmethod
+    def parse(cls, value: object, parameter: str) -> Self:
+        """Return the member that ``value`` names.
+
+        Args:
+            value: a member, its word, or a member of another package's enum with that word.
+            parameter: the name of the argument, for the error.
+
+        Raises:
+            PreconditionError: ``role_format`` or ``status_format``; no member has that word.
+        """
+        word = value.value if isinstance(value, Enum) else value
+        if isinstance(word, str) and word in cls._value2member_map_:
+            return cls(word)
+        kind = "role" if cls is Role else "status"
+        raise PreconditionError(
+            f"{parameter}: {value!r} is not a {kind}; one of {', '.join(cls)} is",
+            f"{kind}_format",
+            parameter=parameter,
+        )
+
+
+class Role(Term):
+    """What a member may do in an organization.
+
+    Specification: docs/tenancy.md#memberships, ADR 0002.
+    """
+
+    OWNER = "owner"
+    ADMIN = "admin"
+    MEMBER = "member"
+    GUEST = "guest"
+    VIEWER = "viewer"
+    EDITOR = "editor"
+
+    def admin_rank(self) -> int | None:
+        """The role's place in the hierarchy of removal, or ``None`` for object-scoped roles."""
+        return _ADMIN_RANK.get(self)
+
+
+_ADMIN_RANK: Final[Mapping[Role, int]] = {
+    Role.OWNER: 4,
+    Role.ADMIN: 3,
+    Role.MEMBER: 2,
+    Role.GUEST: 1,
+}
+
+
+class Status(Term):
+    """The life of a user, an organization or a membership. Revoked is terminal."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    REVOKED = "revoked"
+
+
+class InvitationStatus(Term):
+    """The life of an invitation. Every status but pending is terminal.
+
+    Specification: ADR 0003.
+    """
+
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    DECLINED = "declined"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class PreTuple:
+    """A grant that an invitation promises: one tuple for whoever accepts it.
+
+    Attributes:
+        relation: the relation that the accepting user will hold.
+        object_type: the object's type, two to six lowercase letters.
+        object_id: the object's id: a wire id of that type, a canonical UUID, or its bare 32 hex.
+            Read back as a wire id for Flametrench's own types, as a canonical UUID otherwise.
+    """
+
+    relation: str
+    object_type: str
+    object_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list, ascending by id.
+
+    Attributes:
+        data: the entities of this page.
+        next_cursor: the id to go on after, or ``None`` on the last page.
+    """
+
+    data: list[T]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateOrgResult:
+    """A new organization and its creator's membership."""
+
+    org: Organization
+    owner_membership: Membership
+
+
+@dataclass(frozen=True, slots=True)
+class TransferOwnershipResult:
+    """The two memberships as they stand after a transfer of ownership."""
+
+    from_membership: Membership
+    to_membership: Membership
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptInvitationResult:
+    """An accepted invitation, the membership it made, and one tuple per distinct pre-tuple."""
+
+    invitation: Invitation
+    membership: Membership
+    materialized_tuples: list[Tuple]
