@@ -139,7 +139,7 @@ class Invitation(Base):
             role=role,
             status=InvitationStatus.PENDING,
             expires_at=_require_future(expires_at, at),
-            pre_tuples=[well_formed(grant) for grant in pre_tuples],
+            pre_tuples=_well_formed_all(pre_tuples),
             invited_by=invited_by,
             invited_user_id=None,
             created_at=at,
@@ -273,6 +273,12 @@ def well_formed(grant: PreTuple | Mapping[str, str]) -> PreTuple:
     return PreTuple(relation=relation, object_type=type_, object_id=encode_object(type_, uuid))
 
 
+def _well_formed_all(grants: object) -> list[PreTuple]:
+    if not isinstance(grants, Iterable):
+        raise _malformed(grants)
+    return [well_formed(grant) for grant in grants]
+
+
 def _malformed(grant: object) -> PreconditionError:
     return PreconditionError(
         f"pre_tuples: {grant!r} is not a relation, an object_type and an object_id of that type",
@@ -307,4 +313,11 @@ def _require_future(expires_at: datetime, at: datetime) -> datetime:
             "past_expiration",
             parameter="expires_at",
         )
-    return expires_at.astimezone(UTC)
+    try:
+        return expires_at.astimezone(UTC)
+    except OverflowError as exc:  # the last hours of the year 9999, west of Greenwich
+        raise PreconditionError(
+            f"expires_at {expires_at.isoformat()} is beyond what UTC can express",
+            "expiration_range",
+            parameter="expires_at",
+        ) from exc

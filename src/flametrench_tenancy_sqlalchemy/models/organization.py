@@ -14,6 +14,8 @@ from ..ids import WireId, new_id
 from ..values import UNSET, Status, Unset
 from .base import Base, TermType, Timestamps, one_of, partial_index
 
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+
 SLUG_PATTERN: Final = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
 
@@ -118,9 +120,7 @@ class Organization(Timestamps, Base):
 
 def is_storable(value: object) -> bool:
     """Tell whether PostgreSQL can store ``value`` as text: no NUL, no lone surrogate."""
-    if not isinstance(value, str) or "\x00" in value:
-        return False
-    return not any("\ud800" <= char <= "\udfff" for char in value)
+    return isinstance(value, str) and _UNSTORABLE.search(value) is None
 
 
 def is_slug(value: object) -> bool:

@@ -6,7 +6,7 @@ from sqlalchemy import delete, or_, select, update
 
 from .._integrity import ORG_SLUG_UNIQUE
 from ..errors import NotFoundError, OrgSlugConflictError, TenancyError
-from ..ids import require
+from ..ids import decode, require
 from ..models import Invitation, Membership, Organization, Tuple
 from ..models.organization import is_slug, is_storable
 from ..values import (
@@ -187,7 +187,7 @@ class OrganizationOperations(TupleOperations):
 
         Specification: docs/tenancy.md#organizations.
         """
-        require(org_id, "org", "org_id")
+        org_uuid = decode(org_id, "org", "org_id")
         with self._operation("revoke_org") as now:
             org = self._lock_org(org_id)
             org.revoke(now)
@@ -201,7 +201,7 @@ class OrganizationOperations(TupleOperations):
                 .values(status=Status.REVOKED, removed_by=None, updated_at=now)
             )
             self.session.execute(
-                delete(Tuple).where(Tuple.object_type == "org", Tuple.object_id == org_id)
+                delete(Tuple).where(Tuple.object_type == "org", Tuple.object_uuid == org_uuid)
             )
             self.session.execute(
                 update(Invitation)
