@@ -1,0 +1,124 @@
+"""The migrations in the adopter's hands: where they are, and how to run them from Python.
+
+On their own they keep their state in a version table of their own. In an Alembic environment of
+the application's, `version_location` is the second entry of ``version_locations``.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import URL, Connection, make_url
+
+__all__ = [
+    "HEAD",
+    "VERSION_TABLE",
+    "alembic_config",
+    "database_url",
+    "downgrade",
+    "script_location",
+    "upgrade",
+    "version_location",
+]
+
+HEAD: Final = "flametrench_tenancy@head"
+"""The newest revision of the tenancy tables, whatever opt-in branches there are beside it."""
+
+VERSION_TABLE: Final = "flametrench_tenancy_version"
+"""Where the revision is recorded when the migrations run on their own."""
+
+_PACKAGE: Final = Path(__file__).resolve().parents[1]
+
+
+def script_location() -> Path:
+    """Return the folder of ``env.py``: inside the installed package, or beside ``src/``."""
+    installed = _PACKAGE / "alembic"
+    return installed if installed.is_dir() else _PACKAGE.parents[1] / "alembic"
+
+
+def version_location() -> Path:
+    """Return the folder of the revision files, for another environment's ``version_locations``."""
+    return script_location() / "versions"
+
+
+def alembic_config(url: str | URL | None = None, *, schema: str | None = None) -> Config:
+    """Return a configuration to use with Alembic's own commands.
+
+    Args:
+        url: the database; ``DATABASE_URL`` from the environment if it is not given.
+        schema: the schema to put the tables in, created where it does not exist.
+    """
+    config = Config()
+    config.set_main_option("script_location", _escaped(str(script_location())))
+    config.set_main_option("path_separator", "newline")
+    if url is not None:
+        rendered = make_url(url).render_as_string(hide_password=False)
+        config.set_main_option("sqlalchemy.url", _escaped(rendered))
+    config.attributes["schema"] = schema
+    return config
+
+
+def upgrade(
+    target: str | URL | Connection, revision: str = HEAD, *, schema: str | None = None
+) -> None:
+    """Bring a database up to date.
+
+    Args:
+        target: the database, or a Connection to it. If that has a transaction open, the migrations
+            become part of it; else they are committed.
+        revision: how far to go, in Alembic's notation.
+        schema: the schema to put the tables in, created where it does not exist.
+
+    Raises:
+        SchemaMismatchError: there are tables of these names that differ from ours; nothing is
+            changed, and the error lists the differences.
+    """
+    command.upgrade(_config_for(target, schema), revision)
+
+
+def downgrade(target: str | URL | Connection, revision: str, *, schema: str | None = None) -> None:
+    """Take migrations back; what they created is dropped, what they adopted stays.
+
+    Args:
+        target: as for `upgrade`.
+        revision: how far to go, such as ``flametrench_tenancy@base``.
+        schema: the schema that the tables are in.
+    """
+    command.downgrade(_config_for(target, schema), revision)
+
+
+def database_url(given: str | URL | None) -> URL:
+    """Return the database to migrate, by default ``DATABASE_URL`` from the environment.
+
+    A URL that names no driver gets psycopg, if that is installed, else SQLAlchemy's default.
+
+    Raises:
+        CommandError: no database is named.
+    """
+    url = given or os.environ.get("DATABASE_URL")
+    if not url:
+        raise CommandError("no database: set DATABASE_URL, or say -x url=postgresql://…")
+    url = make_url(url)
+    if url.drivername in {"postgres", "postgresql"}:
+        driver = "postgresql+psycopg" if find_spec("psycopg") else "postgresql"
+        url = url.set(drivername=driver)
+    return url
+
+
+def _config_for(target: str | URL | Connection, schema: str | None) -> Config:
+    if isinstance(target, Connection):
+        config = alembic_config(schema=schema)
+        config.attributes["connection"] = target
+        return config
+    return alembic_config(target, schema=schema)
+
+
+def _escaped(value: str) -> str:
+    """Return a value as ConfigParser wants it: a password may contain a percent sign."""
+    return value.replace("%", "%%")

@@ -1,0 +1,114 @@
+"""What a revision created in a database, written down in that database.
+
+The record is the comment of a function that the revision itself creates: no table of its own, and
+nothing that Alembic would compare with the models.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Self
+
+from alembic import op
+from alembic.util import CommandError
+from sqlalchemy import func, select, text
+
+from .catalog import Part
+
+
+@dataclass
+class Record:
+    """What is to be undone by the revision's downgrade."""
+
+    created: list[Part] = field(default_factory=list)
+    """What the revision created, in that order; the parts of a new table are not named."""
+    replaced: list[str] = field(default_factory=list)
+    """The definitions of triggers that ours took the place of."""
+
+    def owns(self, part: Part) -> bool:
+        """Tell whether the revision created something, or the table that it belongs to."""
+        return part in self.created or part.of_table in self.created
+
+    def add(self, parts: Iterable[Part], found: Mapping[Part, str]) -> None:
+        """Note what has been created, given the definitions of what was there before."""
+        for part in parts:
+            if self.owns(part):
+                continue
+            if part not in found:
+                self.created.append(part)
+            elif part.kind == "trigger":
+                self.created.append(part)
+                self.replaced.append(found[part])
+
+    @classmethod
+    def load(cls, function: str) -> Self | None:
+        """Read the record at a function, such as ``touch()``, if there is one."""
+        if op.get_context().as_sql:
+            return None
+        query = text("SELECT obj_description(to_regprocedure(:function), 'pg_proc')")
+        comment = op.get_bind().scalar(query, {"function": function})
+        if comment is None:
+            return None
+        fields = json.loads(comment)
+        return cls([Part(*part) for part in fields["created"]], fields["replaced"])
+
+    def save(self, function: str) -> None:
+        """Write the record to a function."""
+        comment = json.dumps({"created": self.created, "replaced": self.replaced})
+        quoted = comment.replace("'", "''").replace(":", r"\:")  # a colon begins a parameter
+        op.execute(text(f"COMMENT ON FUNCTION {function} IS '{quoted}'"))
+
+    @classmethod
+    def undo(cls, function: str) -> None:
+        """Drop what the record names, if it is still there, and bring back what was replaced.
+
+        Raises:
+            CommandError: there is no record, and nobody can tell whose tables these are.
+        """
+        record = cls.load(function)
+        if record is None:
+            raise CommandError(
+                f"the comment of {function} does not say what the migrations created; "
+                "a downgrade needs it, and so it needs a connection"
+            )
+        for part in reversed(record.created):
+            op.execute(_DROP[part.kind].format(table=_quoted(part.table), name=_quoted(part.name)))
+        for definition in record.replaced:
+            op.execute(text(definition.replace(":", r"\:")))
+
+
+@contextmanager
+def one_schema() -> Iterator[str | None]:
+    """Hide all schemas but the one that tables are created in; yield its name, if it is known.
+
+    Otherwise a table of the same name in a schema further down the search path could be taken,
+    or dropped, for ours.
+    """
+    if op.get_context().as_sql:
+        yield None
+        return
+    bind = op.get_bind()
+    translated = (bind.get_execution_options().get("schema_translate_map") or {}).get(None)
+    schema = translated or bind.scalar(select(func.current_schema()))
+    if schema is None:
+        raise CommandError("the search path names no schema that exists")
+    before = bind.scalar(select(func.current_setting("search_path")))
+    bind.execute(select(func.set_config("search_path", _quoted(schema), True)))
+    yield schema
+    bind.execute(select(func.set_config("search_path", before, True)))
+
+
+def _quoted(name: str) -> str:
+    return op.get_context().dialect.identifier_preparer.quote(name)
+
+
+_DROP = {
+    "table": "DROP TABLE IF EXISTS {name}",
+    "column": "ALTER TABLE IF EXISTS {table} DROP COLUMN IF EXISTS {name}",
+    "constraint": "ALTER TABLE IF EXISTS {table} DROP CONSTRAINT IF EXISTS {name}",
+    "index": "DROP INDEX IF EXISTS {name}",
+    "trigger": "DROP TRIGGER IF EXISTS {name} ON {table}",
+}
