@@ -6,13 +6,23 @@ Names are matched, never message text; where they sit depends on the driver.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from .errors import (
+    AlreadyTerminalError,
+    InvitationNotPendingError,
+    PreconditionError,
+    SoleOwnerError,
+    TenancyError,
+)
+
 MEM_UNIQUE_ACTIVE: Final = "mem_unique_active"
 ORG_SLUG_UNIQUE: Final = "org_slug_unique"
 
+_INTEGRITY_CLASS: Final = "23"
 _SERIALIZATION_FAILURE: Final = "40001"
 _DEADLOCK_DETECTED: Final = "40P01"
 
@@ -23,7 +33,36 @@ _SQLITE_UNIQUE: Final = {
 }
 
 
-def constraint_name(exc: IntegrityError) -> str | None:
+# What the schema's own rules refuse, whoever breaks them: the last line, behind locks and models.
+_RULES: Final[dict[str, Callable[[str], TenancyError]]] = {
+    "mem_keeps_owner": SoleOwnerError,
+    "mem_revoked_is_final": AlreadyTerminalError,
+    "org_revoked_is_final": AlreadyTerminalError,
+    "inv_terminal_is_final": InvitationNotPendingError,
+    "mem_org_not_revoked": lambda message: PreconditionError(message, "org_not_active"),
+    "inv_org_not_revoked": lambda message: PreconditionError(message, "org_not_active"),
+    "mem_identity_is_final": lambda message: PreconditionError(message, "mem_identity"),
+    "mem_replaces_same_chain": lambda message: PreconditionError(message, "replaces_chain"),
+    "mem_replaces_unique": lambda message: PreconditionError(message, "replaces_chain"),
+    "mem_tup_duality": lambda message: PreconditionError(message, "membership_tuple"),
+}
+
+
+def broken_rule(exc: DBAPIError) -> TenancyError | None:
+    """Return the domain's error for a rule that the schema upholds, or ``None`` for any other.
+
+    Rules that may be broken for the length of a transaction speak up when it commits.
+    """
+    rule = _RULES.get(constraint_name(exc) or "")
+    return rule(str(exc.orig)) if rule else None
+
+
+def is_violation(exc: DBAPIError) -> bool:
+    """Tell whether a constraint refused the statement; pg8000 has no class of its own for that."""
+    return isinstance(exc, IntegrityError) or (sqlstate(exc) or "").startswith(_INTEGRITY_CLASS)
+
+
+def constraint_name(exc: DBAPIError) -> str | None:
     """Return the name of the constraint that was violated, if the driver tells."""
     orig = exc.orig
     for source in (getattr(orig, "diag", None), orig, getattr(orig, "__cause__", None)):

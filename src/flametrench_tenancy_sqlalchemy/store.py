@@ -10,9 +10,10 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import stamina
 from sqlalchemy import Engine, StaticPool, create_engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from ._integrity import is_transient
+from ._integrity import broken_rule, is_transient
 from .models import Base, User
 from .repository import TenancyRepository
 from .repository.base import Clock, utc_now
@@ -37,8 +38,20 @@ def unit_of_work(
     Yields:
         A repository; its ``session`` takes the caller's own rows into the same transaction.
     """
-    with session_factory() as session, session.begin():
+    with session_factory() as session, _rules_in_our_words(), session.begin():
         yield TenancyRepository(session, clock=clock)
+
+
+@contextmanager
+def _rules_in_our_words() -> Iterator[None]:
+    """Translate what the schema refuses when the transaction commits."""
+    try:
+        yield
+    except DBAPIError as exc:
+        error = broken_rule(exc)
+        if error is None:
+            raise
+        raise error from exc
 
 
 class _OwnTransaction(TenancyRepository):
@@ -138,7 +151,7 @@ class TenancyStore:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        with self._session_factory() as session:
+        with self._session_factory() as session, _rules_in_our_words():
             session.expire_on_commit = False  # the result outlives the transaction
             result = operation(self._repository(session, clock=self._clock), *args, **kwargs)
             session.commit()

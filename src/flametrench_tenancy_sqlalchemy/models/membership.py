@@ -46,6 +46,12 @@ class Membership(Timestamps, Base):
         Index("mem_org_idx", "org_id"),
         Index("mem_usr_idx", "usr_id"),
         partial_index("mem_replaces_idx", "replaces", where=text("replaces IS NOT NULL")),
+        partial_index(
+            "mem_replaces_unique", "replaces", where=text("replaces IS NOT NULL"), unique=True
+        ),
+        partial_index(
+            "mem_owner_idx", "org_id", "id", where=text("role = 'owner' AND status = 'active'")
+        ),
     )
 
     id: Mapped[str] = mapped_column(WireId("mem"), primary_key=True)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeVar, cast
 
 from sqlalchemy import ColumnElement, Select, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import contains_eager
 
 from .. import _integrity
@@ -81,12 +81,15 @@ class Repository:
             with self._unit_of_work(name):
                 self._admit(users)
                 yield self._now()
-        except IntegrityError as exc:
+        except DBAPIError as exc:
+            if not _integrity.is_violation(exc):
+                raise
             self._require_users(users, exc)
             conflict = (conflicts or {}).get(_integrity.constraint_name(exc) or "")
-            if conflict is None:
+            error = conflict or _integrity.broken_rule(exc)
+            if error is None:
                 raise
-            raise conflict from exc
+            raise error from exc
 
     def _unit_of_work(self, name: str) -> AbstractContextManager[None]:
         return savepoint(self.session, name)
@@ -94,7 +97,7 @@ class Repository:
     def _admit(self, users: Mapping[str, str | None]) -> None:
         """Prepare for users who are about to be referred to: nothing, where others keep them."""
 
-    def _require_users(self, users: Mapping[str, str | None], cause: IntegrityError) -> None:
+    def _require_users(self, users: Mapping[str, str | None], cause: DBAPIError) -> None:
         """Name the first argument whose user does not exist, after a refusal that may hide it."""
         given = {usr_id for usr_id in users.values() if usr_id is not None}
         if not given:
