@@ -9,11 +9,11 @@ Specification: ADR 0013.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Executable, event
 from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.sql.elements import (
     ReleaseSavepointClause,
@@ -25,6 +25,10 @@ from .models import Organization
 
 AnySession: TypeAlias = Session | scoped_session[Session]
 
+# SQLAlchemy leaves them without annotations.
+_roll_back_to: Callable[[str], Executable] = RollbackToSavepointClause
+_release: Callable[[str], Executable] = ReleaseSavepointClause
+
 
 @contextmanager
 def savepoint(session: AnySession, operation: str) -> Iterator[None]:
@@ -33,18 +37,24 @@ def savepoint(session: AnySession, operation: str) -> Iterator[None]:
     Leaving with an exception rolls back to the savepoint and releases it, as leaving in peace
     does: the caller's transaction goes on, with his own work in it intact.
     """
-    connection = session.connection(bind_arguments={"mapper": Organization})
+    ours = {"mapper": Organization}
+    connection = session.connection(bind_arguments=ours)
     name = f"ft_{operation}_{secrets.token_hex(4)}"
-    # The savepoint is sent with the first statement, so there is time to rename it.
+    taken = finished = False
     with _named(connection, name):
         try:
             with session.begin_nested():
+                session.connection(bind_arguments=ours)  # sends the savepoint, which waits for it
+                taken = True
                 yield
+                session.flush()
+                finished = True
         except BaseException:
-            # SQLAlchemy rolls back to a savepoint and leaves it on the server's stack.
-            if not connection.closed and not connection.invalidated:
-                release = ReleaseSavepointClause(name)  # type: ignore[no-untyped-call]  # not annotated there
-                connection.execute(release)
+            if taken and not connection.closed and not connection.invalidated:
+                if finished:  # so the release failed, after which SQLAlchemy does not roll back
+                    connection.execute(_roll_back_to(name))
+                # SQLAlchemy rolls back to a savepoint and leaves it on the server's stack.
+                connection.execute(_release(name))
             raise
 
 
