@@ -1,0 +1,129 @@
+"""After success, and after any rollback, the Session's objects tell the truth."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy.orm import Session
+
+from flametrench_tenancy_sqlalchemy import Base, TenancyRepository
+from tests.support.operations import every_operation
+from tests.support.rows import committed_rows, load_all, rows, untruths
+from tests.support.statements import struck
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from tests.support.operations import Call
+
+pytestmark = every_operation
+
+
+class InterruptionError(Exception):
+    """What goes wrong in the caller's own code."""
+
+
+def interrupt() -> None:
+    raise InterruptionError
+
+
+def entities(session: Session) -> set[Base]:
+    return {entity for entity in session if isinstance(entity, Base)}
+
+
+def is_interrupted(session: Session, call: Call, *, at: int) -> bool:
+    """Make a call that is interrupted at its n-th statement, if it has so many."""
+    with struck(session.connection(), at, before=interrupt) as strike:
+        try:
+            call(TenancyRepository(session))
+        except InterruptionError:
+            return True
+    assert not strike.fell
+    return False
+
+
+def test_what_was_loaded_before_shows_the_new_state(db: Engine, call: Call) -> None:
+    with Session(db) as session:
+        held = load_all(session)
+        before = rows(session.connection())
+
+        result = call(TenancyRepository(session))
+
+        assert rows(session.connection()) != before
+        assert untruths(session, rows(session.connection())) == []
+        del held, result
+
+
+@pytest.mark.parametrize("expire_on_commit", [True, False])
+def test_what_was_loaded_is_true_after_the_commit(
+    db: Engine, call: Call, expire_on_commit: bool
+) -> None:
+    with Session(db, expire_on_commit=expire_on_commit) as session:
+        held = load_all(session)
+        result = call(TenancyRepository(session))
+
+        session.commit()
+
+        assert untruths(session, committed_rows(db)) == []
+        del held, result
+
+
+def test_rolling_itself_back_at_any_statement(db: Engine, call: Call) -> None:
+    before = committed_rows(db)
+    with Session(db) as session:
+        held = set(load_all(session))
+
+        for at in count(2):  # the first one is the savepoint
+            if not is_interrupted(session, call, at=at):
+                break
+            assert rows(session.connection()) == before
+            assert untruths(session, before) == []
+            assert entities(session) == held
+
+        assert at > 3
+        session.commit()
+    assert committed_rows(db) != before
+
+
+def test_rolling_back_to_the_callers_savepoint(db: Engine, call: Call) -> None:
+    before = committed_rows(db)
+    with Session(db) as session:
+        held = set(load_all(session))
+
+        savepoint = session.begin_nested()
+        result = call(TenancyRepository(session))
+
+        savepoint.rollback()
+
+        assert rows(session.connection()) == before
+        assert untruths(session, before) == []
+        assert entities(session) == held
+        del result
+
+
+def test_rolling_back_the_whole_transaction(db: Engine, call: Call) -> None:
+    before = committed_rows(db)
+    with Session(db) as session:
+        held = set(load_all(session))
+        result = call(TenancyRepository(session))
+
+        session.rollback()
+
+        assert untruths(session, before) == []
+        assert entities(session) == held
+        del result
+
+
+def test_rolling_back_a_savepoint_in_which_the_outcome_was_read(db: Engine, call: Call) -> None:
+    before = committed_rows(db)
+    with Session(db) as session:
+        savepoint = session.begin_nested()
+        call(TenancyRepository(session))
+        read = load_all(session)
+
+        savepoint.rollback()
+
+        assert untruths(session, before) == []
+        del read
