@@ -6,7 +6,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypedDict, TypeVar
 
 import stamina
 from sqlalchemy import Engine, StaticPool, create_engine, event
@@ -24,6 +24,20 @@ R = TypeVar("R")
 
 SessionFactory = Callable[[], Session]
 
+ATTEMPTS: Final = 5
+
+
+class Waits(TypedDict):
+    """How long to wait between attempts, in seconds."""
+
+    timeout: float | None
+    wait_initial: float
+    wait_max: float
+    wait_jitter: float
+
+
+WAITS: Final[Waits] = {"timeout": None, "wait_initial": 0.01, "wait_max": 1, "wait_jitter": 0.05}
+
 
 @contextmanager
 def unit_of_work(
@@ -38,12 +52,12 @@ def unit_of_work(
     Yields:
         A repository; its ``session`` takes the caller's own rows into the same transaction.
     """
-    with session_factory() as session, _rules_in_our_words(), session.begin():
+    with session_factory() as session, rules_in_our_words(), session.begin():
         yield TenancyRepository(session, clock=clock)
 
 
 @contextmanager
-def _rules_in_our_words() -> Iterator[None]:
+def rules_in_our_words() -> Iterator[None]:
     """Translate what the schema refuses when the transaction commits."""
     try:
         yield
@@ -54,8 +68,25 @@ def _rules_in_our_words() -> Iterator[None]:
         raise error from exc
 
 
-class _OwnTransaction(TenancyRepository):
+class OwnTransaction(TenancyRepository):
     """A repository whose transaction is the operation: nothing to go back to but its beginning."""
+
+    def __init__(self, session: Session, *, clock: Clock) -> None:
+        super().__init__(session, clock=clock)
+        session.expire_on_commit = False  # what an operation returns outlives the transaction
+
+    def run(
+        self,
+        operation: Callable[Concatenate[TenancyRepository, P], R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Run one operation, commit it and return its result."""
+        with rules_in_our_words():
+            result = operation(self, *args, **kwargs)
+            self.session.commit()
+        return result
 
     @contextmanager
     def _unit_of_work(self, name: str) -> Iterator[None]:
@@ -91,16 +122,14 @@ class TenancyStore:
         attempts: how often an operation is tried at the most.
     """
 
-    _repository: type[TenancyRepository] = _OwnTransaction
+    _repository = OwnTransaction
 
     def __init__(
-        self, session_factory: SessionFactory, *, clock: Clock = utc_now, attempts: int = 5
+        self, session_factory: SessionFactory, *, clock: Clock = utc_now, attempts: int = ATTEMPTS
     ) -> None:
         self._session_factory = session_factory
         self._clock = clock
-        self._retry = stamina.RetryingCaller(
-            attempts=attempts, timeout=None, wait_initial=0.01, wait_max=1.0, wait_jitter=0.05
-        ).on(is_transient)
+        self._retry = stamina.RetryingCaller(attempts=attempts, **WAITS).on(is_transient)
 
     create_org = _standalone(TenancyRepository.create_org)
     get_org = _standalone(TenancyRepository.get_org)
@@ -151,14 +180,11 @@ class TenancyStore:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        with self._session_factory() as session, _rules_in_our_words():
-            session.expire_on_commit = False  # the result outlives the transaction
-            result = operation(self._repository(session, clock=self._clock), *args, **kwargs)
-            session.commit()
-        return result
+        with self._session_factory() as session:
+            return self._repository(session, clock=self._clock).run(operation, *args, **kwargs)
 
 
-class _Registering(_OwnTransaction):
+class _Registering(OwnTransaction):
     """A repository that takes users at their word, having no identity layer to ask."""
 
     def _admit(self, users: Mapping[str, str | None]) -> None:

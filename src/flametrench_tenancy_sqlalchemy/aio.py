@@ -1,0 +1,182 @@
+"""The async door to the same repository: every operation, awaited.
+
+There is no second copy of anything here. An operation runs as it is, in the greenlet that
+SQLAlchemy's asyncio extension provides (extra ``asyncio``), and its database calls are awaited.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+import stamina
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from ._integrity import is_transient
+from .repository import TenancyRepository
+from .repository.base import Clock, utc_now
+from .store import ATTEMPTS, WAITS, OwnTransaction, rules_in_our_words
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+AsyncSessionFactory = Callable[[], AsyncSession]
+
+
+class _Door(Protocol):
+    """Whatever can run an operation of the repository and await its result."""
+
+    async def _run(
+        self,
+        operation: Callable[Concatenate[TenancyRepository, P], R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R: ...
+
+
+def _awaited(
+    method: Callable[Concatenate[TenancyRepository, P], R],
+) -> Callable[Concatenate[_Door, P], Coroutine[Any, Any, R]]:
+    """Make an operation of the repository one that is awaited, signature and all."""
+
+    @functools.wraps(method)
+    async def call(self: _Door, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await self._run(method, *args, **kwargs)
+
+    return call
+
+
+class _Operations:
+    """The operations of `TenancyRepository`, awaited."""
+
+    create_org = _awaited(TenancyRepository.create_org)
+    get_org = _awaited(TenancyRepository.get_org)
+    get_org_by_slug = _awaited(TenancyRepository.get_org_by_slug)
+    update_org = _awaited(TenancyRepository.update_org)
+    suspend_org = _awaited(TenancyRepository.suspend_org)
+    reinstate_org = _awaited(TenancyRepository.reinstate_org)
+    revoke_org = _awaited(TenancyRepository.revoke_org)
+    list_orgs = _awaited(TenancyRepository.list_orgs)
+
+    add_member = _awaited(TenancyRepository.add_member)
+    get_membership = _awaited(TenancyRepository.get_membership)
+    find_membership = _awaited(TenancyRepository.find_membership)
+    require_role = _awaited(TenancyRepository.require_role)
+    list_members = _awaited(TenancyRepository.list_members)
+    list_memberships = _awaited(TenancyRepository.list_memberships)
+    change_role = _awaited(TenancyRepository.change_role)
+    suspend_membership = _awaited(TenancyRepository.suspend_membership)
+    reinstate_membership = _awaited(TenancyRepository.reinstate_membership)
+    self_leave = _awaited(TenancyRepository.self_leave)
+    admin_remove = _awaited(TenancyRepository.admin_remove)
+    transfer_ownership = _awaited(TenancyRepository.transfer_ownership)
+
+    create_invitation = _awaited(TenancyRepository.create_invitation)
+    get_invitation = _awaited(TenancyRepository.get_invitation)
+    list_invitations = _awaited(TenancyRepository.list_invitations)
+    accept_invitation = _awaited(TenancyRepository.accept_invitation)
+    decline_invitation = _awaited(TenancyRepository.decline_invitation)
+    revoke_invitation = _awaited(TenancyRepository.revoke_invitation)
+    expire_invitations = _awaited(TenancyRepository.expire_invitations)
+
+    list_tuples_for_subject = _awaited(TenancyRepository.list_tuples_for_subject)
+    list_tuples_for_object = _awaited(TenancyRepository.list_tuples_for_object)
+
+
+class AsyncTenancyRepository(_Operations):
+    """Organizations, memberships and invitations, inside the caller's async transaction.
+
+    The same promises as `TenancyRepository`: savepoints of the caller's transaction, flushed, and
+    never committed, rolled back or closed. What an operation returns is fully loaded; to read it
+    after a commit, make the Session with ``expire_on_commit=False``.
+
+    Args:
+        session: the caller's ``AsyncSession``.
+        clock: returns the current time as a timezone-aware datetime.
+    """
+
+    def __init__(self, session: AsyncSession, *, clock: Clock = utc_now) -> None:
+        self.session = session
+        self._clock = clock
+
+    async def _run(
+        self,
+        operation: Callable[Concatenate[TenancyRepository, P], R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        def run(session: Session) -> R:
+            return operation(TenancyRepository(session, clock=self._clock), *args, **kwargs)
+
+        return await self.session.run_sync(run)
+
+
+@asynccontextmanager
+async def unit_of_work(
+    session_factory: AsyncSessionFactory, *, clock: Clock = utc_now
+) -> AsyncIterator[AsyncTenancyRepository]:
+    """Run several operations in one transaction, committed at the end of the block.
+
+    Args:
+        session_factory: returns a new ``AsyncSession``; an ``async_sessionmaker`` does.
+        clock: returns the current time as a timezone-aware datetime.
+
+    Yields:
+        A repository; its ``session`` takes the caller's own rows into the same transaction.
+    """
+    async with session_factory() as session:
+        with rules_in_our_words():
+            async with session.begin():
+                yield AsyncTenancyRepository(session, clock=clock)
+
+
+class AsyncTenancyStore(_Operations):
+    """The operations of tenancy, each awaited in a transaction of its own.
+
+    What an operation returns is detached and stays readable. A serialization failure or deadlock
+    is tried again, a few times with growing, jittered waits; the last one is raised as it is.
+
+    Args:
+        session_factory: returns a new ``AsyncSession`` for each call; an ``async_sessionmaker``
+            does.
+        clock: returns the current time as a timezone-aware datetime.
+        attempts: how often an operation is tried at the most.
+    """
+
+    def __init__(
+        self,
+        session_factory: AsyncSessionFactory,
+        *,
+        clock: Clock = utc_now,
+        attempts: int = ATTEMPTS,
+    ) -> None:
+        self._session_factory = session_factory
+        self._clock = clock
+        self._retry = stamina.AsyncRetryingCaller(attempts=attempts, **WAITS).on(is_transient)
+
+    async def _run(
+        self,
+        operation: Callable[Concatenate[TenancyRepository, P], R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        return await self._retry(self._once, operation, *args, **kwargs)
+
+    async def _once(
+        self,
+        operation: Callable[Concatenate[TenancyRepository, P], R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        def run(session: Session) -> R:
+            return OwnTransaction(session, clock=self._clock).run(operation, *args, **kwargs)
+
+        async with self._session_factory() as session:
+            return await session.run_sync(run)
