@@ -1,0 +1,141 @@
+"""The tree of errors: codes, facts, and the journey through pickle and copy."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import flametrench_ids
+import pytest
+
+from flametrench_tenancy_sqlalchemy import errors
+from flametrench_tenancy_sqlalchemy.errors import (
+    AlreadyTerminalError,
+    DuplicateMembershipError,
+    ForbiddenError,
+    IdentifierBindingRequiredError,
+    IdentifierMismatchError,
+    InvalidIdError,
+    InvitationExpiredError,
+    InvitationNotPendingError,
+    NotFoundError,
+    OrgSlugConflictError,
+    PreconditionError,
+    RoleHierarchyError,
+    SoleOwnerError,
+    TenancyError,
+)
+
+EXAMPLES: list[tuple[TenancyError, str]] = [
+    (NotFoundError("gone", id="org_1"), "not_found"),
+    (InvalidIdError("org_id", "nonsense", "an id"), "invalid_id"),
+    (DuplicateMembershipError("twice", usr_id="usr_1"), "conflict.duplicate_membership"),
+    (SoleOwnerError("last", mem_id="mem_1"), "forbidden.sole_owner"),
+    (RoleHierarchyError("above", role="owner"), "forbidden.role_hierarchy"),
+    (ForbiddenError("no", roles=["owner"]), "forbidden"),
+    (InvitationNotPendingError("over", status="declined"), "conflict.invitation_not_pending"),
+    (InvitationExpiredError("late", inv_id="inv_1"), "conflict.invitation_expired"),
+    (AlreadyTerminalError("ended", org_id="org_1"), "already_terminal"),
+    (OrgSlugConflictError("acme"), "conflict.org_slug"),
+    (PreconditionError("wrong", "some_reason", mem_id="mem_1"), "precondition.some_reason"),
+    (IdentifierBindingRequiredError(), "precondition.identifier_binding_required"),
+    (IdentifierMismatchError("a@b.c", "x@y.z"), "precondition.identifier_mismatch"),
+]
+every_error = pytest.mark.parametrize(
+    "error, code", EXAMPLES, ids=[type(error).__name__ for error, _ in EXAMPLES]
+)
+
+
+def test_there_is_an_example_of_every_error() -> None:
+    defined = {
+        value
+        for value in vars(errors).values()
+        if isinstance(value, type)
+        and issubclass(value, Exception)
+        and value.__module__ == errors.__name__
+    }
+    assert {type(error) for error, _ in EXAMPLES} == defined - {TenancyError}
+
+
+@every_error
+def test_every_error_has_its_code_and_belongs_to_the_tree(error: TenancyError, code: str) -> None:
+    assert error.code == code
+    assert isinstance(error, TenancyError)
+
+
+@every_error
+@pytest.mark.parametrize(
+    "travel",
+    [
+        copy.copy,
+        copy.deepcopy,
+        *(
+            lambda error, protocol=protocol: pickle.loads(pickle.dumps(error, protocol))
+            for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1)
+        ),
+    ],
+    ids=["copy", "deepcopy", *(f"pickle{p}" for p in range(2, pickle.HIGHEST_PROTOCOL + 1))],
+)
+def test_every_error_arrives_whole(
+    error: TenancyError, code: str, travel: Callable[[TenancyError], TenancyError]
+) -> None:
+    arrived = travel(error)
+    assert type(arrived) is type(error)
+    assert (str(arrived), arrived.args, arrived.code) == (str(error), error.args, code)
+    assert vars(arrived) == vars(error)
+
+
+def test_an_error_is_caught_by_what_it_is_a_kind_of() -> None:
+    assert issubclass(InvalidIdError, flametrench_ids.InvalidIdError)
+    assert issubclass(InvalidIdError, ValueError)
+    assert issubclass(IdentifierBindingRequiredError, PreconditionError)
+    assert issubclass(IdentifierMismatchError, PreconditionError)
+
+
+@pytest.mark.parametrize(
+    "error, facts",
+    [
+        (
+            InvalidIdError("org_id", 7, "an id"),
+            {"parameter": "org_id", "value": 7, "details": {"parameter": "org_id", "value": "7"}},
+        ),
+        (OrgSlugConflictError("acme"), {"slug": "acme", "details": {"slug": "acme"}}),
+        (
+            PreconditionError("wrong", "some_reason", mem_id="mem_1"),
+            {"reason": "some_reason", "details": {"reason": "some_reason", "mem_id": "mem_1"}},
+        ),
+        (
+            IdentifierMismatchError("a@b.c", "x@y.z"),
+            {
+                "reason": "identifier_mismatch",
+                "accepting_identifier": "a@b.c",
+                "invitation_identifier": "x@y.z",
+                "details": {
+                    "reason": "identifier_mismatch",
+                    "accepting_identifier": "a@b.c",
+                    "invitation_identifier": "x@y.z",
+                },
+            },
+        ),
+        (NotFoundError("gone", id="org_1"), {"details": {"id": "org_1"}}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_facts_are_attributes(error: TenancyError, facts: dict[str, Any]) -> None:
+    assert vars(error) == facts
+
+
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        (InvalidIdError("org_id", "nonsense", "an id"), ["org_id", "'nonsense'", "an id"]),
+        (OrgSlugConflictError("acme"), ["'acme'"]),
+        (IdentifierBindingRequiredError(), ["accepting_identifier", "as_usr_id"]),
+        (IdentifierMismatchError("a@b.c", "x@y.z"), ["'a@b.c'", "'x@y.z'"]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_message_names_what_is_wrong(error: TenancyError, words: list[str]) -> None:
+    assert [word for word in words if word not in str(error)] == []

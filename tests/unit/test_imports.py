@@ -1,0 +1,125 @@
+"""Imports run one way: whoever reads a module needs to know only what lies to its left."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import flametrench_tenancy_sqlalchemy as package
+
+ROOT = Path(package.__file__).parent
+
+# errors <- values <- ids <- models <- (unit_of_work, _integrity) <- repository <- store, aio <- …
+LAYERS = {
+    "errors": 0,
+    "values": 1,
+    "ids": 2,
+    "models": 3,
+    "unit_of_work": 4,
+    "_integrity": 4,
+    "repository": 5,
+    "store": 6,
+    "aio": 6,
+    "migrations": 6,
+    "contrib": 7,
+    "cli": 7,
+    "testing": 8,
+}
+
+MODULES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT / "alembic")
+NEEDS_A_DATABASE = {
+    "Connection",
+    "Engine",
+    "Session",
+    "create_engine",
+    "scoped_session",
+    "sessionmaker",
+    "object_session",
+    "async_object_session",
+}
+
+
+def _room(module: Path) -> str:
+    """Return the part of the package that a module belongs to; its front door is ''."""
+    parts = module.relative_to(ROOT).with_suffix("").parts
+    return "" if parts == ("__init__",) else parts[0]
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.stmt]:
+    """Walk what runs: names that only type checkers import are no dependency."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.stmt):
+            yield node
+        yield from _statements(node)
+
+
+def _imported_rooms(module: Path) -> set[str]:
+    name = (package.__name__, *module.relative_to(ROOT).with_suffix("").parts)
+    home = name[:-1]
+    rooms = set()
+    for node in _statements(ast.parse(module.read_text())):
+        targets: list[tuple[str, ...]] = []
+        if isinstance(node, ast.Import):
+            targets = [tuple(alias.name.split(".")) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = home[: len(home) - node.level + 1] if node.level else ()
+            base += tuple(node.module.split(".")) if node.module else ()
+            targets = [(*base, alias.name) for alias in node.names]
+        for first, *rest in targets:
+            if first == package.__name__:
+                rooms.add(rest[0] if rest and rest[0] in LAYERS else "")
+    return rooms
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_imports_only_what_lies_before_it(module: Path) -> None:
+    room = _room(module)
+    if not room:
+        return
+    allowed = {other for other, layer in LAYERS.items() if layer <= LAYERS[room]}
+    if LAYERS[room] >= LAYERS["contrib"]:
+        allowed.add("")  # they may come in through the front door, as an adopter does
+    assert _imported_rooms(module) - allowed - {room} == set()
+
+
+def test_the_scanner_sees_imports() -> None:
+    assert _imported_rooms(ROOT / "errors.py") == set()
+    assert _imported_rooms(ROOT / "ids.py") == {"errors"}
+    assert _imported_rooms(ROOT / "store.py") >= {"models", "repository", "values"}
+    assert _imported_rooms(ROOT / "repository" / "base.py") >= {"_integrity", "unit_of_work"}
+
+
+@pytest.mark.parametrize("module", sorted((ROOT / "models").glob("*.py")), ids=lambda p: p.name)
+def test_the_models_know_no_session(module: Path) -> None:
+    tree = ast.parse(module.read_text())
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    names |= {a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
+    assert names & NEEDS_A_DATABASE == set()
+
+
+@pytest.mark.parametrize(
+    "name, modules",
+    [("values.py", set()), ("errors.py", {"sqlalchemy.exc"})],
+    ids=["values", "errors"],
+)
+def test_errors_and_values_know_no_table(name: str, modules: set[str]) -> None:
+    imported = {
+        node.module
+        for node in _statements(ast.parse((ROOT / name).read_text()))
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("sqlalchemy")
+    }
+    assert imported == modules
+
+
+def test_the_front_door_only_names_what_lies_behind_it() -> None:
+    body = ast.parse((ROOT / "__init__.py").read_text()).body
+    docstring, *imports, names = body
+    assert isinstance(docstring, ast.Expr)
+    assert all(isinstance(node, ast.ImportFrom) for node in imports)
+    assert isinstance(names, ast.Assign)
