@@ -196,6 +196,9 @@ class _Registering(OwnTransaction):
                 )
         self.session.flush()
 
+    def _require_users(self, users: Mapping[str, str | None], cause: DBAPIError) -> None:
+        """Ask nothing: whoever is named is known, although a refusal undoes his registration."""
+
 
 class InMemoryTenancyStore(TenancyStore):
     """The same operations over SQLite in memory: for unit tests and the first five minutes.
