@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
     from flametrench_tenancy_sqlalchemy import Membership, Organization, User
     from flametrench_tenancy_sqlalchemy.testing.plugin import NewDatabase
     from flametrench_tenancy_sqlalchemy.testing.servers import Server
-
-ROOT = Path(__file__).parents[1]
 
 # How long an example takes depends on the machine and on its neighbours, not on what is tested.
 settings.register_profile("tenancy", deadline=None, print_blob=True)
@@ -94,16 +90,3 @@ def make_org(tenancy_make_org: Callable[..., Organization]) -> Callable[..., Org
 def make_member(tenancy_make_member: Callable[..., Membership]) -> Callable[..., Membership]:
     """Adds members in the test's Session."""
     return tenancy_make_member
-
-
-@pytest.fixture(scope="session")
-def conformance_dir() -> Path:
-    """The official conformance cases of the Flametrench specification, where they are at hand."""
-    named = os.environ.get("FLAMETRENCH_CONFORMANCE_DIR")
-    folder = Path(named) if named else ROOT.parent / "shared" / "conformance"
-    if not folder.is_dir():
-        pytest.skip(
-            "the conformance cases are not here: set FLAMETRENCH_CONFORMANCE_DIR to a folder "
-            "with the specification's tenancy fixtures"
-        )
-    return folder
