@@ -24,7 +24,6 @@ LAYERS = {
     "store": 6,
     "aio": 6,
     "migrations": 6,
-    "doctor": 6,
     "doctor": 7,
     "contrib": 7,
     "cli": 8,
