@@ -1,0 +1,187 @@
+"""The command line: examine and repair a database, and run its migrations.
+
+Exit codes: 0 all is well, 1 something is wrong in the database, 2 the command could not do its
+work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final, TextIO, TypeAlias
+
+from alembic import command
+from alembic.util import CommandError
+from sqlalchemy import URL, NullPool, create_engine
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from . import migrations
+from .doctor import Finding, Progress, Repair, diagnose, repair
+from .doctor.report import as_json, as_table
+
+Result: TypeAlias = tuple[list[Finding], list[Repair]]
+
+HEALTHY: Final = 0
+UNHEALTHY: Final = 1
+FAILED: Final = 2
+
+_PROGRAM: Final = "flametrench-tenancy"
+_DISTRIBUTION: Final = "flametrench-tenancy-sqlalchemy"
+_BAR_WIDTH: Final = 30
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code.
+
+    Args:
+        argv: the arguments; those of the process if they are not given.
+    """
+    arguments = _parser().parse_args(argv)
+    run: Callable[[Namespace], int] = arguments.run
+    try:
+        return run(arguments)
+    except CommandError as exc:
+        reason = str(exc)
+    except DBAPIError as exc:
+        reason = _first_line(exc.orig)
+    except (ImportError, OSError, SQLAlchemyError) as exc:
+        reason = _first_line(exc)
+    print(f"{_PROGRAM}: {reason}", file=sys.stderr)
+    return FAILED
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(_PROGRAM, description="Look after a database of Flametrench tenancy.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    database = ArgumentParser(add_help=False)
+    database.add_argument("--url", help="the database; DATABASE_URL if it is not given")
+    database.add_argument("--schema", help="the schema of the tables; else the search path's")
+
+    examine = commands.add_parser(
+        "doctor",
+        parents=[database],
+        help="find what is wrong in a database, and repair what can be repaired",
+        epilog="Exit codes: 0 nothing is wrong, 1 something is (still) wrong, 2 it did not work.",
+    )
+    examine.add_argument("--format", choices=["table", "json"], default="table")
+    examine.add_argument(
+        "--repair",
+        action="store_true",
+        help="put right what has one right answer, in one transaction, and list it",
+    )
+    examine.set_defaults(run=_doctor)
+
+    migrate = commands.add_parser("migrate", help="create the tables, or bring them up to date")
+    ways = migrate.add_subparsers(required=True, metavar="WAY")
+    for name, run, target, what in (
+        ("upgrade", _upgrade, migrations.HEAD, "go forward to a revision"),
+        ("downgrade", _downgrade, None, "go back to a revision"),
+        ("sql", _sql, migrations.HEAD, "print the SQL that creates everything"),
+    ):
+        way = ways.add_parser(name, parents=[database], help=what)
+        way.add_argument("revision", nargs="?" if target else None, default=target)
+        way.set_defaults(run=run)
+    return parser
+
+
+def _version() -> str:
+    try:
+        return version(_DISTRIBUTION)
+    except PackageNotFoundError:
+        return "of a checkout"
+
+
+def _doctor(arguments: Namespace) -> int:
+    url = _database(arguments)
+    if url.get_backend_name() != "postgresql":
+        raise CommandError(f"the doctor knows PostgreSQL, not {url.get_backend_name()}")
+    examine = partial(_examine, mend=arguments.repair, progress=_bar(sys.stderr))
+    findings, repairs = _run_in_session(url, arguments.schema, examine)
+    report = as_json if arguments.format == "json" else as_table
+    print(report(findings, repairs))
+    return UNHEALTHY if findings else HEALTHY
+
+
+def _examine(session: Session, *, mend: bool, progress: Progress | None) -> Result:
+    findings = diagnose(session, progress=progress)
+    if not mend or not any(finding.repairable for finding in findings):
+        return findings, []
+    repairs = repair(session)
+    remaining = diagnose(session, progress=progress)
+    session.commit()
+    return remaining, repairs
+
+
+def _run_in_session(url: URL, schema: str | None, work: Callable[[Session], Result]) -> Result:
+    options: dict[str, Any] = {"poolclass": NullPool, "isolation_level": "READ COMMITTED"}
+    if schema is not None:
+        options["execution_options"] = {"schema_translate_map": {None: schema}}
+    if url.get_dialect().is_async:
+        return asyncio.run(_run_in_async_session(url, options, work))
+    with Session(create_engine(url, **options)) as session:
+        return work(session)
+
+
+async def _run_in_async_session(
+    url: URL, options: dict[str, Any], work: Callable[[Session], Result]
+) -> Result:
+    from sqlalchemy.ext.asyncio import (  # noqa: PLC0415 - needs an extra
+        AsyncSession,
+        create_async_engine,
+    )
+
+    async with AsyncSession(create_async_engine(url, **options)) as session:
+        return await session.run_sync(work)
+
+
+def _upgrade(arguments: Namespace) -> int:
+    migrations.upgrade(_database(arguments), arguments.revision, schema=arguments.schema)
+    return HEALTHY
+
+
+def _downgrade(arguments: Namespace) -> int:
+    migrations.downgrade(_database(arguments), arguments.revision, schema=arguments.schema)
+    return HEALTHY
+
+
+def _sql(arguments: Namespace) -> int:
+    config = migrations.alembic_config(schema=arguments.schema)
+    command.upgrade(config, arguments.revision, sql=True)
+    return HEALTHY
+
+
+def _database(arguments: Namespace) -> URL:
+    try:
+        return migrations.database_url(arguments.url)
+    except CommandError as exc:
+        raise CommandError("no database: set DATABASE_URL, or say --url postgresql://…") from exc
+    except NoSuchModuleError:
+        raise
+    except (ArgumentError, ValueError) as exc:
+        # What cannot be parsed may well contain a password.
+        raise CommandError("the database's URL cannot be understood") from exc
+
+
+def _bar(stream: TextIO) -> Progress | None:
+    """Return what draws a progress bar, where somebody is watching."""
+    if not stream.isatty():
+        return None
+
+    def draw(done: int, total: int) -> None:
+        filled = "#" * (_BAR_WIDTH * done // total)
+        erased = "\r\x1b[K" if done == total else ""
+        stream.write(f"\r[{filled:.<{_BAR_WIDTH}}] {done}/{total}{erased}")
+        stream.flush()
+
+    return draw
+
+
+def _first_line(error: BaseException | None) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

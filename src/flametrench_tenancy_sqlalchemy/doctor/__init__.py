@@ -1,0 +1,73 @@
+"""The doctor: what is wrong in a whole database, and what of it can be put right.
+
+Every question is one set-based statement, so that a million memberships take seconds. It runs on
+PostgreSQL, in the schema that the Session's connection means (`schema_translate_map` or
+``search_path``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..models import Organization
+from ..repository.base import Clock, utc_now
+from ..unit_of_work import AnySession
+from .checks import checks
+from .findings import Finding, Repair, Severity
+from .repairs import Repairs
+from .schema import examine_schema, lacks_columns
+
+__all__ = ["Finding", "Progress", "Repair", "Severity", "diagnose", "repair"]
+
+Progress = Callable[[int, int], object]
+"""Told how many questions have been answered, and of how many."""
+
+
+def diagnose(
+    session: AnySession, *, clock: Clock = utc_now, progress: Progress | None = None
+) -> list[Finding]:
+    """Return everything that is wrong, one finding for each check; nothing if all is well.
+
+    The schema comes first; where it lacks a table or a column, the rows are not examined.
+
+    Args:
+        session: a Session on the database; nothing is written.
+        clock: returns the current time, by which invitations are overdue.
+        progress: told after every check how far the examination has come.
+    """
+    questions = checks(clock())
+    total = len(questions) + 1
+    report = progress or _nobody
+    findings = examine_schema(session.connection(bind_arguments={"mapper": Organization}))
+    report(1, total)
+    if lacks_columns(findings):
+        report(total, total)
+        return findings
+    for done, question in enumerate(questions, start=2):
+        finding = question.run(session)
+        report(done, total)
+        if finding:
+            findings.append(finding)
+    return findings
+
+
+def repair(session: AnySession, *, clock: Clock = utc_now) -> list[Repair]:
+    """Put right what has one right answer, and return each thing that was done.
+
+    That is: tuples that memberships lack, tuples that are left over, and overdue invitations.
+    It happens in a savepoint of the caller's transaction, under the locks that all operations
+    take, and is never committed here.
+
+    Args:
+        session: a Session in a READ COMMITTED transaction.
+        clock: returns the current time.
+
+    Raises:
+        PreconditionError: ``isolation_level``; the transaction's snapshot may be older than the
+            locks.
+    """
+    return Repairs(session, clock=clock).repair()
+
+
+def _nobody(done: int, total: int) -> None:
+    """Take no interest in the progress."""

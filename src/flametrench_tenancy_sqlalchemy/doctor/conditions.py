@@ -1,0 +1,54 @@
+"""The breaches that checks report and repairs mend, as conditions of queries."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import and_, exists, select
+
+from ..models import Membership, Organization, Tuple
+from ..values import Role, Status
+
+ACTIVE: Final = Membership.status == Status.ACTIVE
+
+# The tuple that a membership stands for while it is active.
+_TUPLE_OF_MEMBERSHIP: Final = and_(
+    Tuple.subject_type == "usr",
+    Tuple.subject_uuid == Membership.usr_id,
+    Tuple.relation == Membership.role,
+    Tuple.object_type == "org",
+    Tuple.object_uuid == Membership.org_id,
+)
+_GRANTS_ROLE: Final = and_(Tuple.subject_type == "usr", Tuple.relation.in_(list(Role)))
+
+IN_REVOKED_ORG: Final = exists(
+    select(Organization.id).where(
+        Organization.id == Membership.org_id, Organization.status == Status.REVOKED
+    )
+)
+
+# A revoked organization grants nothing: there it is the membership that is one too many. A role
+# that does not exist is no tuple's either.
+WITHOUT_TUPLE: Final = and_(
+    ACTIVE,
+    Membership.role.in_(list(Role)),
+    ~exists(select(Tuple.id).where(_TUPLE_OF_MEMBERSHIP)),
+    ~IN_REVOKED_ORG,
+)
+
+ORPHANED: Final = and_(
+    Tuple.object_type == "org",
+    _GRANTS_ROLE,
+    ~exists(select(Membership.id).where(ACTIVE, _TUPLE_OF_MEMBERSHIP)),
+)
+
+# Without the tuples of roles: each is an orphan, or belongs to a membership that is left over.
+LEFT_OVER: Final = and_(
+    Tuple.object_type == "org",
+    ~_GRANTS_ROLE,
+    exists(
+        select(Organization.id).where(
+            Organization.id == Tuple.object_uuid, Organization.status == Status.REVOKED
+        )
+    ),
+)

@@ -1,0 +1,51 @@
+"""What the doctor says: findings, and repairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How bad a finding is."""
+
+    ERROR = "error"
+    """A rule is broken: somebody has more, or less, than he should have."""
+    WARNING = "warning"
+    """No rule is broken, yet something is left lying about that someone should look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check that did not pass.
+
+    Attributes:
+        check: the check, as a stable word.
+        severity: how bad it is.
+        count: how many rows, or parts of the schema, are concerned.
+        examples: up to five of them: wire ids, or names of parts.
+        message: what is wrong, in words.
+        repairable: whether `repair` sets all of them right.
+    """
+
+    check: str
+    severity: Severity
+    count: int
+    examples: tuple[str, ...]
+    message: str
+    repairable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """One thing that was set right.
+
+    Attributes:
+        check: the check that had found it.
+        id: the wire id of the row that was concerned.
+        message: what was done, in words.
+    """
+
+    check: str
+    id: str
+    message: str

@@ -1,0 +1,132 @@
+"""What has one right answer, put right."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Uuid,
+    any_,
+    delete,
+    func,
+    literal,
+    select,
+    type_coerce,
+    union,
+    update,
+)
+
+from ..errors import PreconditionError
+from ..ids import encode, encode_object
+from ..models import Invitation, Membership, Organization, Tuple
+from ..models.tuple import TupleKey
+from ..repository.tuples import TupleOperations
+from ..values import InvitationStatus, PreTuple
+from .conditions import LEFT_OVER, ORPHANED, WITHOUT_TUPLE
+from .findings import Repair
+
+
+class Repairs(TupleOperations):
+    """The repairs, under the same locks and in the same manners as the operations."""
+
+    def repair(self) -> list[Repair]:
+        """Put right what can be, as one unit, and tell what was done."""
+        self._require_read_committed()
+        with self._operation("repair") as now:
+            orgs = self._lock_organizations()
+            return [
+                *self._delete("orphan_tuple", ORPHANED, orgs),
+                *self._delete("tuple_in_revoked_org", LEFT_OVER, orgs),
+                *self._grant_missing(orgs, now),
+                *self._expire_overdue(now),
+            ]
+
+    def _require_read_committed(self) -> None:
+        level = self.session.scalar(select(func.current_setting("transaction_isolation")))
+        if level != "read committed":
+            raise PreconditionError(
+                f"a repair sees what is true behind its locks at READ COMMITTED only, not at "
+                f"{str(level).upper()}",
+                "isolation_level",
+                isolation_level=level,
+            )
+
+    def _lock_organizations(self) -> ColumnElement[Any]:
+        """Lock the organizations concerned, in the one order, and return them as an array."""
+        concerned = union(
+            select(type_coerce(Membership.org_id, Uuid)).where(WITHOUT_TUPLE),
+            select(Tuple.object_uuid).where(ORPHANED),
+            select(Tuple.object_uuid).where(LEFT_OVER),
+        )
+        ids: list[UUID] = list(self.session.scalars(concerned))
+        orgs = any_(literal(ids, ARRAY(Uuid)))
+        self.session.execute(
+            select(Organization.id)
+            .where(type_coerce(Organization.id, Uuid) == orgs)
+            .order_by(Organization.id)
+            .with_for_update(key_share=True)
+        )
+        return orgs
+
+    def _delete(
+        self, check: str, wrong: ColumnElement[bool], orgs: ColumnElement[Any]
+    ) -> list[Repair]:
+        deleted = self.session.execute(
+            delete(Tuple)
+            .where(wrong, Tuple.object_uuid == orgs)
+            .returning(
+                Tuple.id, Tuple.subject_type, Tuple.subject_uuid, Tuple.relation, Tuple.object_uuid
+            )
+        )
+        return [
+            Repair(
+                check,
+                id_,
+                f"tuple deleted: {encode_object(type_, subject)} {relation} {encode('org', org)}",
+            )
+            for id_, type_, subject, relation, org in deleted
+        ]
+
+    def _grant_missing(self, orgs: ColumnElement[Any], at: datetime) -> list[Repair]:
+        statement = (
+            select(Membership.id, Membership.usr_id, Membership.role, Membership.org_id)
+            .where(WITHOUT_TUPLE, type_coerce(Membership.org_id, Uuid) == orgs)
+            .order_by(Membership.id)
+            .with_for_update(key_share=True)
+        )
+        bare = {
+            mem_id: TupleKey.of(usr_id, PreTuple(role, "org", org_id))
+            for mem_id, usr_id, role, org_id in self.session.execute(statement)
+        }
+        if not bare:
+            return []
+        # Nobody remembers who granted it.
+        added = {t.key: t for t in self._insert(sorted(set(bare.values())), created_by=None, at=at)}
+        return [
+            Repair(
+                "membership_without_tuple",
+                mem_id,
+                f"tuple added: {added[key].subject_id} {key.relation} {added[key].object_id}",
+            )
+            for mem_id, key in bare.items()
+            if key in added
+        ]
+
+    def _expire_overdue(self, at: datetime) -> list[Repair]:
+        overdue = (
+            select(Invitation.id)
+            .where(Invitation.overdue_at(at))
+            .order_by(Invitation.id)
+            .with_for_update(key_share=True, skip_locked=True)
+        )
+        expired = self.session.scalars(
+            update(Invitation)
+            .where(Invitation.id.in_(overdue))
+            .values(status=InvitationStatus.EXPIRED, terminal_at=at, terminal_by=None)
+            .returning(Invitation.id)
+        )
+        return [Repair("overdue_invitation", id_, "invitation expired") for id_ in expired]

@@ -1,0 +1,157 @@
+"""What the schema lacks of what the migrations create, or has in another form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, func, select, text
+
+from ..migrations import catalog
+from ..migrations.catalog import Definitions, Part
+from ..migrations.comparison import differences
+from ..models import Base
+from .findings import Finding, Severity
+
+# Those of the migrations 0001 and 0002, by table. A test compares them with a migrated database.
+_TRIGGER_NAMES: Final = {
+    "usr": ("usr_stamp", "usr_touch"),
+    "org": ("org_revoked_is_final", "org_stamp", "org_touch"),
+    "mem": (
+        "mem_identity_is_final",
+        "mem_keeps_owner",
+        "mem_keeps_owner_deleted",
+        "mem_keeps_owner_joined",
+        "mem_keeps_owner_returned",
+        "mem_org_not_revoked",
+        "mem_org_not_revoked_again",
+        "mem_org_not_revoked_successor",
+        "mem_replaces_same_chain",
+        "mem_revoked_is_final",
+        "mem_stamp",
+        "mem_touch",
+        "mem_tup_duality",
+        "mem_tup_duality_changed",
+        "mem_tup_duality_deleted",
+    ),
+    "inv": ("inv_org_not_revoked", "inv_terminal_is_final"),
+    "tup": ("tup_mem_duality", "tup_mem_duality_gone"),
+}
+TRIGGERS: Final = frozenset(
+    Part("trigger", table, name) for table, names in _TRIGGER_NAMES.items() for name in names
+)
+_PARTS: Final = frozenset(catalog.items(Base.metadata)) | TRIGGERS
+_MISSING: Final = {
+    "missing_table": ("table", "tables that are not there; the rows were not examined"),
+    "missing_column": ("column", "columns that are not there; the rows were not examined"),
+    "missing_constraint": ("constraint", "constraints that are not there"),
+    "missing_index": ("index", "indexes that are not there"),
+    "missing_trigger": ("trigger", "triggers that are not there"),
+}
+_EXAMPLES: Final = 5
+
+# A foreign key is kept by triggers, which can be disabled like any other.
+_DISABLED: Final = text(
+    """
+    SELECT DISTINCT CASE
+        WHEN tgisinternal THEN format('constraint %s of %s', conname, referring.relname)
+        ELSE format('trigger %s of %s', tgname, pg_class.relname) END
+    FROM pg_trigger
+        JOIN pg_class ON pg_class.oid = tgrelid
+        JOIN pg_namespace ON pg_namespace.oid = pg_class.relnamespace
+        LEFT JOIN pg_constraint ON pg_constraint.oid = tgconstraint
+        LEFT JOIN pg_class referring ON referring.oid = conrelid
+    WHERE nspname = :schema AND pg_class.relname IN :tables AND tgenabled NOT IN ('O', 'A')
+        AND CASE WHEN tgisinternal THEN referring.relname IN :tables ELSE tgname IN :triggers END
+    """
+).bindparams(bindparam("tables", expanding=True), bindparam("triggers", expanding=True))
+
+# Any of the tables tells; the first schema of the path is where they would be created.
+_VISIBLE: Final = text(
+    """
+    SELECT coalesce(
+        (
+            SELECT nspname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+            WHERE pg_class.oid IN (to_regclass('mem'), to_regclass('org'), to_regclass('usr'))
+            LIMIT 1
+        ),
+        current_schema(), 'public')
+    """
+)
+
+# The definitions to compare with are those of temporary tables.
+_MAY_COMPARE: Final = text(
+    """
+    SELECT current_setting('transaction_read_only') = 'off'
+        AND has_database_privilege(current_database(), 'TEMPORARY')
+    """
+)
+
+
+def examine_schema(connection: Connection) -> list[Finding]:
+    """Compare the schema that the tables are in with the one that the migrations create.
+
+    Where nothing may be written, parts are looked for by name only.
+    """
+    schema = _schema_of(connection)
+    tables = list(Base.metadata.tables)
+    with _alone_on_search_path(connection, schema):
+        found = catalog.describe(connection, schema, tables)
+        names = [trigger.name for trigger in TRIGGERS]
+        parameters = {"schema": schema, "tables": tables, "triggers": names}
+        disabled = connection.scalars(_DISABLED, parameters).all()
+        different = _differences(connection, found)
+    missing = {
+        # A table that is not there has no parts to miss.
+        part
+        for part in _PARTS - found.keys()
+        if part.kind == "table" or part.of_table in found
+    }
+    return [
+        *(
+            finding
+            for check, (kind, message) in _MISSING.items()
+            for finding in _finding(check, message, [p for p in missing if p.kind == kind])
+        ),
+        *_finding("disabled_trigger", "triggers and foreign keys that are disabled", disabled),
+        *_finding("schema_difference", "parts of the schema that are not as expected", different),
+    ]
+
+
+def lacks_columns(findings: Iterable[Finding]) -> bool:
+    """Tell whether something is missing without which the rows cannot be examined."""
+    return any(finding.check in {"missing_table", "missing_column"} for finding in findings)
+
+
+def _schema_of(connection: Connection) -> str:
+    """Return the schema that an unqualified name of a table means on this connection."""
+    translated = (connection.get_execution_options().get("schema_translate_map") or {}).get(None)
+    if translated is not None:
+        return str(translated)
+    visible: str = connection.scalars(_VISIBLE).one()
+    return visible
+
+
+@contextmanager
+def _alone_on_search_path(connection: Connection, schema: str) -> Iterator[None]:
+    """Have the server tell names without their schema."""
+    before = connection.scalar(select(func.current_setting("search_path")))
+    quoted = connection.dialect.identifier_preparer.quote(schema)
+    connection.execute(select(func.set_config("search_path", quoted, True)))
+    yield
+    connection.execute(select(func.set_config("search_path", before, True)))
+
+
+def _differences(connection: Connection, found: Definitions) -> list[str]:
+    if not connection.scalar(_MAY_COMPARE):
+        return []
+    wanted = catalog.expected(connection, Base.metadata)
+    there = {part: definition for part, definition in wanted.items() if part in found}
+    return list(differences(there, found, {}))
+
+
+def _finding(check: str, message: str, parts: Iterable[object]) -> Iterator[Finding]:
+    names = sorted(map(str, parts))
+    if names:
+        yield Finding(check, Severity.ERROR, len(names), tuple(names[:_EXAMPLES]), message)
