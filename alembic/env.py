@@ -85,7 +85,8 @@ def migrate(connection: Connection) -> None:
 
 def run_offline() -> None:
     """Print the SQL that creates everything in an empty database."""
-    configure(dialect_name="postgresql", literal_binds=True)
+    # Named parameters, because with others SQLAlchemy doubles every percent sign.
+    configure(dialect_name="postgresql", dialect_opts={"paramstyle": "named"}, literal_binds=True)
     with context.begin_transaction():
         context.execute(deployment_lock)
         if schema is not None:

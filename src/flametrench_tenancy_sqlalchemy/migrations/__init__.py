@@ -7,6 +7,7 @@ the application's, `version_location` is the second entry of ``version_locations
 from __future__ import annotations
 
 import os
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,9 @@ HEAD: Final = "flametrench_tenancy@head"
 
 VERSION_TABLE: Final = "flametrench_tenancy_version"
 """Where the revision is recorded when the migrations run on their own."""
+
+# Alembic's context is global to the process.
+_one_at_a_time: Final = threading.Lock()
 
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 
@@ -79,7 +83,8 @@ def upgrade(
         SchemaMismatchError: there are tables of these names that differ from ours; nothing is
             changed, and the error lists the differences.
     """
-    command.upgrade(_config_for(target, schema), revision)
+    with _one_at_a_time:
+        command.upgrade(_config_for(target, schema), revision)
 
 
 def downgrade(target: str | URL | Connection, revision: str, *, schema: str | None = None) -> None:
@@ -90,7 +95,8 @@ def downgrade(target: str | URL | Connection, revision: str, *, schema: str | No
         revision: how far to go, such as ``flametrench_tenancy@base``.
         schema: the schema that the tables are in.
     """
-    command.downgrade(_config_for(target, schema), revision)
+    with _one_at_a_time:
+        command.downgrade(_config_for(target, schema), revision)
 
 
 def database_url(given: str | URL | None) -> URL:

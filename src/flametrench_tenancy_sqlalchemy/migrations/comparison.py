@@ -59,7 +59,9 @@ def violations(
         if query is not None and {part.table} | others <= set(tables):
             count = connection.scalar(select(func.count()).select_from(query.subquery()))
             if count:
-                yield f"{part} cannot be added: {count} rows or groups of rows violate it"
+                unique = isinstance(item, UniqueConstraint | Index)
+                problem = "values are there more than once" if unique else "rows break it"
+                yield f"{part} cannot be added: {count} {problem}"
 
 
 def _obstacles(

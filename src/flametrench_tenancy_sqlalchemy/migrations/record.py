@@ -14,7 +14,7 @@ from typing import Self
 
 from alembic import op
 from alembic.util import CommandError
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, func, select, text
 
 from .catalog import Part
 
@@ -87,18 +87,23 @@ def one_schema() -> Iterator[str | None]:
     Otherwise a table of the same name in a schema further down the search path could be taken,
     or dropped, for ours.
     """
+    schema = None
+    op.execute("SELECT set_config('tenancy.search_path', current_setting('search_path'), true)")
     if op.get_context().as_sql:
-        yield None
-        return
-    bind = op.get_bind()
-    translated = (bind.get_execution_options().get("schema_translate_map") or {}).get(None)
-    schema = translated or bind.scalar(select(func.current_schema()))
+        op.execute("SELECT set_config('search_path', quote_ident(current_schema()), true)")
+    else:
+        schema = _target_schema(op.get_bind())
+        op.get_bind().execute(select(func.set_config("search_path", _quoted(schema), True)))
+    yield schema
+    op.execute("SELECT set_config('search_path', current_setting('tenancy.search_path'), true)")
+
+
+def _target_schema(connection: Connection) -> str:
+    translated = connection.get_execution_options().get("schema_translate_map") or {}
+    schema: str | None = translated.get(None) or connection.scalar(select(func.current_schema()))
     if schema is None:
         raise CommandError("the search path names no schema that exists")
-    before = bind.scalar(select(func.current_setting("search_path")))
-    bind.execute(select(func.set_config("search_path", _quoted(schema), True)))
-    yield schema
-    bind.execute(select(func.set_config("search_path", before, True)))
+    return schema
 
 
 def _quoted(name: str) -> str:
