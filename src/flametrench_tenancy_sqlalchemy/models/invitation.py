@@ -61,10 +61,10 @@ class PreTuples(TypeDecorator[list[PreTuple]]):
             for grant in value
         ]
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> list[PreTuple] | None:
+    def process_result_value(self, value: Any, dialect: Dialect) -> list[PreTuple]:
         """Read what is there, well-formed or not: `Invitation.accept` is where it must hold."""
-        if value is None:
-            return None
+        if value is None:  # another client's JSON null; the column itself is never null
+            return []
         return [_as_stored(item) for item in (value if isinstance(value, list) else [value])]
 
 
