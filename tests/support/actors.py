@@ -34,7 +34,7 @@ def _member_as(role: Role) -> Callable[[Stage, Organization], str]:
     return lambda stage, org: stage.member(org, role).usr_id
 
 
-_UNAUTHORIZED = {
+_UNAUTHORIZED: dict[str, Callable[[Stage, Organization], str]] = {
     "nobody": _nobody,
     "administrator elsewhere": _administrator_elsewhere,
     "former administrator": _former_administrator,

@@ -17,7 +17,7 @@ Reader: TypeAlias = Session | Connection
 
 def bare(wire_id: str) -> str:
     """Return the UUID behind a wire id, as PostgreSQL prints it."""
-    return str(UUID(wire_id[-32:]))
+    return str(UUID(wire_id.rpartition("_")[2]))
 
 
 def stored(reader: Reader, table: str, wire_id: str) -> Row:
