@@ -1,0 +1,241 @@
+"""Random operations with random arguments, on the package and on the model, side by side."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Protocol
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+
+from tests.model import arguments as arg
+from tests.model.records import Inv, Mem, Org, R, Tables, Usr, differences
+from tests.model.reference import Reference
+from tests.model.systems import observed, predicted
+
+picks, few_picks = arg.picks, arg.few_picks
+paging = {"limit": arg.limits, "cursor": few_picks}
+changes = st.fixed_dictionaries({}, optional={"name": arg.names, "slug": arg.slugs})
+filters = st.fixed_dictionaries({}, optional={**paging, "status": arg.statuses})
+
+
+class System(Protocol):
+    """The package on some database."""
+
+    def call(self, operation: str, *args: Any, **kwargs: Any) -> Any:
+        """Run an operation."""
+
+    def tables(self) -> Tables:
+        """Return what is stored."""
+
+    def untruths(self) -> list[str]:
+        """Return what objects say that the tables do not."""
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+
+
+class TenancyMachine(RuleBasedStateMachine):
+    """Drives a system and the model, and compares them after each step."""
+
+    system: System
+
+    def __init__(self, *, registers: bool = False) -> None:
+        super().__init__()
+        self.clock = arg.Clock()
+        self.stored = Tables()
+        self.model = Reference(self.clock, self.identify, registers=registers)
+
+    def teardown(self) -> None:
+        self.system.close()
+
+    def identify(self, record: type[R], /, **fields: object) -> str:
+        """Return the id of the one new row with these fields."""
+        ids = [
+            id_
+            for id_, row in self.stored.of(record).items()
+            if id_ not in self.model.tables.of(record)
+            and all(getattr(row, name) == value for name, value in fields.items())
+        ]
+        return ids[0] if len(ids) == 1 else f"{record.__name__.lower()}_one of {len(ids)}"
+
+    def step(self, operation: str, *args: Any, **kwargs: Any) -> None:
+        """Run an operation on both sides, and compare all there is to compare."""
+        known = {row.id[-32:] for row in self.stored}
+        outcome = observed(self.system.call, operation, *args, **kwargs)
+        self.stored = self.system.tables()
+        assert outcome == predicted(self.model, operation, *args, **kwargs)
+        given = [*args, *kwargs.values()]  # in memory, whoever is named registers himself
+        new = [row.id for row in self.stored if row.id[-32:] not in known and row.id not in given]
+        assert [id_ for id_ in new if id_[-32:] < max(known, default="")] == []
+        self.compare()
+
+    def compare(self) -> None:
+        """Compare the tables with the model's, and loaded objects with the tables."""
+        assert differences(self.model.tables, self.stored) == []
+        assert self.system.untruths() == []
+
+    def pick(self, record: type[R], number: int | None) -> Any:
+        """Return the id that a number stands for."""
+        if number is None:
+            return None
+        return arg.pick(self.known(record), record.__name__.lower(), number)
+
+    def known(self, record: type[R]) -> list[str]:
+        """Return ids: living rows before those that never change again, new before old."""
+        rows = self.model.all(record)
+        if record is Usr:
+            return list(dict.fromkeys([*arg.PEOPLE, *(row.id for row in rows)]))
+        rows.sort(key=lambda row: (getattr(row, "status", None) in arg.ENDED, -int(row.id[4:], 16)))
+        return [row.id for row in rows]
+
+    def paged(self, record: type[R], given: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a list, with the cursor that a number stands for."""
+        return {**given, "cursor": self.pick(record, given.get("cursor"))}
+
+    def tuple_object(self, type_: str, number: int) -> Any:
+        """Return the id of something that tuples may be about."""
+        if type_ in ("proj", "doc"):
+            return arg.pick([arg.PROJECT], type_, number)
+        return self.pick(Usr if type_ == "usr" else Org, number)
+
+    # Time
+
+    @rule(step=arg.steps)
+    def move_the_clock(self, step: timedelta) -> None:
+        self.clock.now += step
+
+    # Organizations
+
+    @precondition(lambda self: len(self.model.tables.of(Org)) < 4)
+    @rule(creator=picks, name=arg.names, slug=arg.slugs)
+    def create_org(self, creator: int, name: str | None, slug: str | None) -> None:
+        self.step("create_org", self.pick(Usr, creator), name=name, slug=slug)
+
+    @rule(org=picks, given=changes)
+    def update_org(self, org: int, given: dict[str, str | None]) -> None:
+        self.step("update_org", self.pick(Org, org), **given)
+
+    @rule(org=picks)
+    def suspend_org(self, org: int) -> None:
+        self.step("suspend_org", self.pick(Org, org))
+
+    @rule(org=picks)
+    def reinstate_org(self, org: int) -> None:
+        self.step("reinstate_org", self.pick(Org, org))
+
+    @precondition(lambda self: len(self.model.tables.of(Org)) > 1)
+    @rule(org=picks)
+    def revoke_org(self, org: int) -> None:
+        self.step("revoke_org", self.pick(Org, org))
+
+    # Memberships
+
+    @rule(org=picks, usr=picks, role=arg.roles, invited_by=few_picks)
+    def add_member(self, org: int, usr: int, role: str, invited_by: int | None) -> None:
+        inviter = self.pick(Usr, invited_by)
+        self.step("add_member", self.pick(Org, org), self.pick(Usr, usr), role, invited_by=inviter)
+
+    @rule(mem=picks, role=arg.roles)
+    def change_role(self, mem: int, role: str) -> None:
+        self.step("change_role", self.pick(Mem, mem), role)
+
+    @rule(mem=picks)
+    def suspend_membership(self, mem: int) -> None:
+        self.step("suspend_membership", self.pick(Mem, mem))
+
+    @rule(mem=picks)
+    def reinstate_membership(self, mem: int) -> None:
+        self.step("reinstate_membership", self.pick(Mem, mem))
+
+    @rule(mem=picks, heir=few_picks)
+    def self_leave(self, mem: int, heir: int | None) -> None:
+        self.step("self_leave", self.pick(Mem, mem), transfer_to=self.pick(Usr, heir))
+
+    @rule(mem=picks, admin=picks)
+    def admin_remove(self, mem: int, admin: int) -> None:
+        self.step("admin_remove", self.pick(Mem, mem), self.pick(Usr, admin))
+
+    @rule(org=picks, donor=picks, heir=picks)
+    def transfer_ownership(self, org: int, donor: int, heir: int) -> None:
+        mems = self.pick(Mem, donor), self.pick(Mem, heir)
+        self.step("transfer_ownership", self.pick(Org, org), *mems)
+
+    # Invitations
+
+    @rule(org=picks, inviter=picks, offer=arg.offers)
+    def create_invitation(self, org: int, inviter: int, offer: arg.Offer) -> None:
+        self.step(
+            "create_invitation",
+            self.pick(Org, org),
+            offer.identifier,
+            offer.role,
+            self.pick(Usr, inviter),
+            offer.expires_at(self.clock.now),
+            pre_tuples=offer.pre_tuples_about(self.known(Org)),
+        )
+
+    @rule(inv=picks, usr=few_picks, identifier=arg.accepting)
+    def accept_invitation(self, inv: int, usr: int | None, identifier: str | None) -> None:
+        inv_id = self.pick(Inv, inv)
+        invitation = self.model.tables.of(Inv).get(inv_id)
+        if identifier == arg.INVITED and invitation:
+            identifier = invitation.identifier
+        as_usr_id = self.pick(Usr, usr)
+        self.step("accept_invitation", inv_id, as_usr_id=as_usr_id, accepting_identifier=identifier)
+
+    @rule(inv=picks, usr=few_picks)
+    def decline_invitation(self, inv: int, usr: int | None) -> None:
+        self.step("decline_invitation", self.pick(Inv, inv), as_usr_id=self.pick(Usr, usr))
+
+    @rule(inv=picks, admin=picks)
+    def revoke_invitation(self, inv: int, admin: int) -> None:
+        self.step("revoke_invitation", self.pick(Inv, inv), self.pick(Usr, admin))
+
+    @rule(limit=arg.limits)
+    def expire_invitations(self, limit: int) -> None:
+        self.step("expire_invitations", limit=limit)
+
+    # Reads
+
+    @rule(record=st.sampled_from([Org, Mem, Inv]), number=picks)
+    def get(self, record: type[Org | Mem | Inv], number: int) -> None:
+        operation = {Org: "get_org", Mem: "get_membership", Inv: "get_invitation"}[record]
+        self.step(operation, self.pick(record, number))
+
+    @rule(slug=arg.slugs)
+    def get_org_by_slug(self, slug: str | None) -> None:
+        self.step("get_org_by_slug", slug)
+
+    @rule(org=picks, usr=picks)
+    def find_membership(self, org: int, usr: int) -> None:
+        self.step("find_membership", self.pick(Org, org), self.pick(Usr, usr))
+
+    @rule(org=picks, usr=picks, roles=st.lists(arg.roles, max_size=3))
+    def require_role(self, org: int, usr: int, roles: list[str]) -> None:
+        self.step("require_role", self.pick(Org, org), self.pick(Usr, usr), *roles)
+
+    @rule(given=filters, query=arg.queries)
+    def list_orgs(self, given: dict[str, Any], query: str | None) -> None:
+        self.step("list_orgs", **self.paged(Org, given), query=query)
+
+    @rule(org=picks, given=filters)
+    def list_members(self, org: int, given: dict[str, Any]) -> None:
+        self.step("list_members", self.pick(Org, org), **self.paged(Mem, given))
+
+    @rule(usr=picks, given=filters)
+    def list_memberships(self, usr: int, given: dict[str, Any]) -> None:
+        self.step("list_memberships", self.pick(Usr, usr), **self.paged(Mem, given))
+
+    @rule(org=picks, given=filters)
+    def list_invitations(self, org: int, given: dict[str, Any]) -> None:
+        self.step("list_invitations", self.pick(Org, org), **self.paged(Inv, given))
+
+    @rule(type_=arg.types, number=picks)
+    def list_tuples_for_subject(self, type_: str, number: int) -> None:
+        self.step("list_tuples_for_subject", type_, self.tuple_object(type_, number))
+
+    @rule(type_=arg.types, number=picks, relation=arg.relations)
+    def list_tuples_for_object(self, type_: str, number: int, relation: str | None) -> None:
+        object_id = self.tuple_object(type_, number)
+        self.step("list_tuples_for_object", type_, object_id, relation=relation)
