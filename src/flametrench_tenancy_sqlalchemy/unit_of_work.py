@@ -9,25 +9,29 @@ Specification: ADR 0013.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import Connection, Executable, event
-from sqlalchemy.orm import Session, scoped_session
+from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 from sqlalchemy.sql.elements import (
     ReleaseSavepointClause,
     RollbackToSavepointClause,
     SavepointClause,
 )
 
-from .models import Organization
+from .models import Base, Organization
 
 AnySession: TypeAlias = Session | scoped_session[Session]
 
 # SQLAlchemy leaves them without annotations.
 _roll_back_to: Callable[[str], Executable] = RollbackToSavepointClause
 _release: Callable[[str], Executable] = ReleaseSavepointClause
+
+_born: WeakKeyDictionary[Base, SessionTransaction | None] = WeakKeyDictionary()
+_operations: WeakSet[SessionTransaction] = WeakSet()
 
 
 @contextmanager
@@ -37,13 +41,18 @@ def savepoint(session: AnySession, operation: str) -> Iterator[None]:
     Leaving with an exception rolls back to the savepoint and releases it, as leaving in peace
     does: the caller's transaction goes on, with his own work in it intact.
     """
+    if isinstance(session, scoped_session):
+        session = session()
+    if not event.contains(session, "after_soft_rollback", _tell_the_truth):
+        event.listen(session, "after_soft_rollback", _tell_the_truth)
     ours = {"mapper": Organization}
     connection = session.connection(bind_arguments=ours)
     name = f"ft_{operation}_{secrets.token_hex(4)}"
     taken = finished = False
     with _named(connection, name):
         try:
-            with session.begin_nested():
+            with session.begin_nested() as transaction:
+                _operations.add(transaction)
                 session.connection(bind_arguments=ours)  # sends the savepoint, which waits for it
                 taken = True
                 yield
@@ -56,6 +65,33 @@ def savepoint(session: AnySession, operation: str) -> Iterator[None]:
                 # SQLAlchemy rolls back to a savepoint and leaves it on the server's stack.
                 connection.execute(_release(name))
             raise
+
+
+def brought_in(session: AnySession, entities: Iterable[Base]) -> None:
+    """Note that a statement made these rows; what it flushed itself, the Session knows."""
+    if isinstance(session, scoped_session):
+        session = session()
+    transaction = session.get_nested_transaction() or session.get_transaction()
+    _born.update(dict.fromkeys(entities, transaction))
+
+
+def _tell_the_truth(session: Session, rolled_back: SessionTransaction) -> None:
+    """Forget what is gone with a rollback, and what was read before one to a savepoint.
+
+    SQLAlchemy sees to what was flushed; not to rows that a statement brought in, nor to what was
+    read between a write and the caller's rollback to a savepoint before it.
+    """
+    for entity in [e for e in session.identity_map.values() if isinstance(e, Base)]:
+        if rolled_back in _with_parents(_born.get(entity)):
+            session.expunge(entity)
+        elif rolled_back.nested and rolled_back not in _operations:
+            session.expire(entity)
+
+
+def _with_parents(transaction: SessionTransaction | None) -> Iterator[SessionTransaction]:
+    while transaction:
+        yield transaction
+        transaction = transaction.parent
 
 
 @contextmanager

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
     ScalarResult,
     Select,
+    TableValuedAlias,
     and_,
     column,
     delete,
@@ -17,13 +18,14 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import InstrumentedAttribute
 
 from ..ids import decode_object, new_id, require_object_type
 from ..models import Membership, Tuple
 from ..models.tuple import TupleKey, require_relation
+from ..unit_of_work import brought_in
 from ..values import PreTuple, Status
 from .base import FRESH, Repository
 
@@ -125,9 +127,10 @@ class TupleOperations(Repository):
         keys = [TupleKey.of(usr_id, grant) for usr_id, grant in grants]
         # Always in the same order, so that two transactions with common tuples do not deadlock.
         tuples = {t.key: t for t in self._insert(sorted(keys), created_by=created_by, at=at)}
+        brought_in(self.session, tuples.values())
         kept = [key for key in keys if key not in tuples]
         if kept:
-            tuples |= {t.key: t for t in self._tuples(_with_keys(kept))}
+            tuples |= {t.key: t for t in self._tuples(self._with_keys(kept))}
         return [tuples[key] for key in keys]
 
     def _insert(
@@ -141,23 +144,8 @@ class TupleOperations(Repository):
             fields = ("id", *TupleKey._fields)
             values = [dict(zip(fields, row, strict=True), **common) for row in rows]
             return self.session.scalars(insert, values)
-        # Arrays, where a list of rows would become several statements.
-        columns = [
-            Tuple.id,
-            Tuple.subject_uuid,
-            Tuple.relation,
-            Tuple.object_type,
-            Tuple.object_uuid,
-        ]
-        arrays = [
-            literal(list(values), ARRAY(column.type))
-            for column, values in zip(columns, zip(*rows, strict=True), strict=True)
-        ]
-        given = (
-            func.unnest(*arrays)
-            .table_valued(*(column(c.key, c.type) for c in columns), name="given")
-            .render_derived()
-        )
+        columns = [Tuple.id, *_KEY]
+        given = _given(rows, columns)
         return self.session.scalars(
             postgresql.insert(Tuple)
             .from_select(
@@ -174,6 +162,31 @@ class TupleOperations(Repository):
         )
 
 
-def _with_keys(keys: Sequence[TupleKey]) -> Select[Any]:
-    columns = tuple_(Tuple.subject_uuid, Tuple.relation, Tuple.object_type, Tuple.object_uuid)
-    return select(Tuple).where(Tuple.subject_type == "usr", columns.in_(keys))
+    def _with_keys(self, keys: Sequence[TupleKey]) -> Select[Any]:
+        """Return the query for users' tuples; in memory it may find more of theirs."""
+        of_users = select(Tuple).where(Tuple.subject_type == "usr")
+        if self.session.get_bind(Tuple).dialect.name == "sqlite":
+            return of_users.where(Tuple.subject_uuid.in_({key.subject_uuid for key in keys}))
+        given = _given(keys, _KEY)
+        return of_users.join(given, and_(*(c == given.c[c.key] for c in _KEY)))
+
+
+_KEY: Final = (Tuple.subject_uuid, Tuple.relation, Tuple.object_type, Tuple.object_uuid)
+
+
+def _given(
+    rows: Sequence[Sequence[Any]], columns: Sequence[InstrumentedAttribute[Any]]
+) -> TableValuedAlias:
+    """Return rows as a table made of one array for each column.
+
+    A list of rows would become several statements, or more parameters than one may have.
+    """
+    arrays = [
+        literal(list(values), ARRAY(c.type))
+        for c, values in zip(columns, zip(*rows, strict=True), strict=True)
+    ]
+    return (
+        func.unnest(*arrays)
+        .table_valued(*(column(c.key, c.type) for c in columns), name="given")
+        .render_derived()
+    )
