@@ -40,22 +40,25 @@ def untruths(session: Session, truth: Rows) -> list[str]:
     found = [f"{entity!r} is pending" for entity in session.new if isinstance(entity, Base)]
     for entity in session.identity_map.values():
         if isinstance(entity, Base):
-            found += _untruths_of(entity, truth)
+            found += untruths_of(entity, truth)
     return found
 
 
-def _untruths_of(entity: Base, truth: Rows) -> list[str]:
+def untruths_of(entity: Base, truth: Rows) -> list[str]:
+    """Return what an entity says, as far as it is loaded, that its row does not."""
     state = inspect(entity)
     (id_,) = state.identity or (None,)
     row = next((r for r in truth[entity.__tablename__] if r.id == id_), None)
+    loaded = [a for a in state.mapper.column_attrs if a.key in state.dict]
     if row is None:
-        return [f"{type(entity).__name__} {id_} has no row"]
+        # Expired, it says nothing, and raises SQLAlchemy's ObjectDeletedError when it is asked.
+        return [f"{type(entity).__name__} {id_} has no row"] if loaded else []
     actual = row._mapping
     found = [
         f"{entity!r}.{attribute.key} is {state.dict[attribute.key]!r}, not {actual[column]!r}"
-        for attribute in state.mapper.column_attrs
+        for attribute in loaded
         for column in attribute.columns
-        if attribute.key in state.dict and state.dict[attribute.key] != actual[column]
+        if state.dict[attribute.key] != actual[column]
     ]
     for relationship in state.mapper.relationships:
         if relationship.key in state.dict:

@@ -2,50 +2,75 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event, text
 
 _LATEST = text("SELECT query FROM pg_stat_activity WHERE pid = :pid")
+_WAITS = text("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = :pid")
 
 
 def backend_pid(connection: Connection) -> int:
-    """Return the number of the server's process behind a connection."""
-    pid: int = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
-    return pid
+    """Return the number of the server's process behind a connection, past all listeners."""
+    with closing(connection.connection.cursor()) as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        row = cursor.fetchone()
+        assert row
+        pid: int = row[0]
+        return pid
+
+
+def latest_statement(engine: Engine, pid: int) -> str:
+    """Return what the server was last asked through somebody's connection."""
+    with engine.connect() as connection:
+        statement: str = connection.execute(_LATEST, {"pid": pid}).scalar_one()
+        return statement
 
 
 def terminate(engine: Engine, pid: int) -> None:
     """Kill the server's process behind somebody's connection, and see it gone."""
     with engine.connect() as connection:
-        killed = connection.scalar(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
-        assert killed
+        assert connection.scalar(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+
+
+def await_blocked(engine: Engine, pid: int) -> None:
+    """Return as soon as somebody's connection waits for a lock."""
+    deadline = time.monotonic() + 10
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        while not connection.scalar(_WAITS, {"pid": pid}):
+            assert time.monotonic() < deadline, "it does not wait for a lock"
 
 
 @contextmanager
-def seen_by_server(connection: Connection, engine: Engine) -> Iterator[list[str]]:
+def seen_by_server(source: Connection | Engine, observer: Engine) -> Iterator[list[str]]:
     """Collect the statements of a connection, in the words in which the server got them.
 
-    The server shows the latest statement of each of its processes; it is read between them.
+    The server shows the latest statement of each of its processes; it is read after each.
     """
     seen: list[str] = []
-    pid = backend_pid(connection)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as observer:
+    pids: dict[object, int] = {}
 
-        def look(*_: object) -> None:
-            seen.append(observer.execute(_LATEST, {"pid": pid}).scalar_one())
+    def meet(connection: Connection, *_: object) -> None:
+        if connection not in pids:
+            pids[connection] = backend_pid(connection)
 
-        event.listen(connection, "after_cursor_execute", look)
-        try:
-            yield seen
-        finally:
-            event.remove(connection, "after_cursor_execute", look)
+    def look(connection: Connection, *_: object) -> None:
+        seen.append(latest_statement(observer, pids[connection]))
+
+    event.listen(source, "before_cursor_execute", meet)
+    event.listen(source, "after_cursor_execute", look)
+    try:
+        yield seen
+    finally:
+        event.remove(source, "before_cursor_execute", meet)
+        event.remove(source, "after_cursor_execute", look)
 
 
 class Strike:
-    """A blow at the n-th statement of a connection: whether it fell, and where."""
+    """A blow at the n-th statement: whether it fell, and where."""
 
     def __init__(self, at: int) -> None:
         self.at = at
@@ -59,12 +84,12 @@ class Strike:
 
 @contextmanager
 def struck(
-    connection: Connection,
+    source: Connection | Engine,
     at: int,
     *,
-    before: Callable[[], object] | None = None,
+    before: Callable[[Connection], object] | None = None,
     instead: str | None = None,
-    after: Callable[[], object] | None = None,
+    after: Callable[[Connection], object] | None = None,
 ) -> Iterator[Strike]:
     """Do something before or after the n-th statement, or run another one in its place."""
     strike = Strike(at)
@@ -75,19 +100,19 @@ def struck(
         strike.statements.append(statement)
         if len(strike.statements) == at:
             if before:
-                before()
+                before(conn)
             if instead:
                 return instead, [()] if context_and_many[-1] else ()
         return statement, parameters
 
-    def on_after(*_: object) -> None:
+    def on_after(conn: Connection, *_: object) -> None:
         if len(strike.statements) == at and after:
-            after()
+            after(conn)
 
-    event.listen(connection, "before_cursor_execute", on_before, retval=True)
-    event.listen(connection, "after_cursor_execute", on_after)
+    event.listen(source, "before_cursor_execute", on_before, retval=True)
+    event.listen(source, "after_cursor_execute", on_after)
     try:
         yield strike
     finally:
-        event.remove(connection, "before_cursor_execute", on_before)
-        event.remove(connection, "after_cursor_execute", on_after)
+        event.remove(source, "before_cursor_execute", on_before)
+        event.remove(source, "after_cursor_execute", on_after)

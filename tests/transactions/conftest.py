@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import create_engine, delete, event
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
 
 from tests.support.adopter import AdopterBase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from sqlalchemy import Engine
+    from sqlalchemy import URL, Engine
 
     from tests.support.operations import Call, Operation
 
@@ -36,7 +38,34 @@ def db(adopter_tables: None, clean_engine: Engine) -> Iterator[Engine]:
 
 
 @pytest.fixture
+def observer(database_url: URL) -> Engine:
+    """Another engine on the same database, for those who look on and interfere."""
+    return create_engine(database_url, poolclass=NullPool)
+
+
+@pytest.fixture
 def call(operation: Operation, db: Engine) -> Call:
     """The operation at hand, its stage set and committed."""
     with Session(db) as session, session.begin():
         return operation.stage(session)
+
+
+@pytest.fixture
+def endings(db: Engine) -> Iterator[Counter[str]]:
+    """How the transactions ended, and how many connections came and went."""
+    seen: Counter[str] = Counter()
+    listeners: list[tuple[Any, str, Callable[..., None]]] = [
+        (target, name, lambda *_, name=name: seen.update([name]))
+        for target, name in [
+            (db, "begin"),
+            (db, "commit"),
+            (db, "rollback"),
+            (db.pool, "checkout"),
+            (db.pool, "checkin"),
+        ]
+    ]
+    for listener in listeners:
+        event.listen(*listener)
+    yield seen
+    for listener in listeners:
+        event.remove(*listener)

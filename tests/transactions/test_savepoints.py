@@ -41,10 +41,10 @@ def assert_gone(connection: Connection, name: str) -> None:
 
 @every_operation
 def test_a_successful_operation_releases_its_savepoint(
-    db: Engine, operation: Operation, call: Call
+    db: Engine, observer: Engine, operation: Operation, call: Call
 ) -> None:
     with Session(db) as session:
-        with seen_by_server(session.connection(), db) as statements:
+        with seen_by_server(session.connection(), observer) as statements:
             call(TenancyRepository(session))
 
         name = name_of(statements[0], operation.name)
@@ -55,12 +55,12 @@ def test_a_successful_operation_releases_its_savepoint(
 
 @every_operation
 def test_a_failed_operation_rolls_back_to_its_savepoint_and_releases_it(
-    db: Engine, operation: Operation, call: Call
+    db: Engine, observer: Engine, operation: Operation, call: Call
 ) -> None:
     with Session(db) as session:
         connection = session.connection()
         with (
-            seen_by_server(connection, db) as statements,
+            seen_by_server(connection, observer) as statements,
             struck(connection, 3, instead="SELECT 1 / 0"),
             pytest.raises(DataError, match="division by zero"),
         ):
@@ -75,7 +75,7 @@ def test_a_failed_operation_rolls_back_to_its_savepoint_and_releases_it(
         assert_gone(connection, name)
 
 
-def test_savepoints_of_the_application_keep_their_names(db: Engine) -> None:
+def test_savepoints_of_the_application_keep_their_names(db: Engine, observer: Engine) -> None:
     with Session(db) as session:
         connection = session.connection()
 
@@ -84,7 +84,7 @@ def test_savepoints_of_the_application_keep_their_names(db: Engine) -> None:
             with connection.begin_nested():
                 connection.execute(insert(Note), {"text": f"flush {len(statements)}"})
 
-        with seen_by_server(connection, db) as statements, session.begin_nested():
+        with seen_by_server(connection, observer) as statements, session.begin_nested():
             make_org(session)
             with session.begin_nested():
                 make_user(session)

@@ -6,6 +6,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import inspect
 from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import Base, TenancyRepository
@@ -14,7 +15,7 @@ from tests.support.rows import committed_rows, load_all, rows, untruths
 from tests.support.statements import struck
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from tests.support.operations import Call
 
@@ -25,7 +26,7 @@ class InterruptionError(Exception):
     """What goes wrong in the caller's own code."""
 
 
-def interrupt() -> None:
+def interrupt(connection: Connection) -> None:
     raise InterruptionError
 
 
@@ -126,4 +127,4 @@ def test_rolling_back_a_savepoint_in_which_the_outcome_was_read(db: Engine, call
         savepoint.rollback()
 
         assert untruths(session, before) == []
-        del read
+        assert all(inspect(entity).expired for entity in read)

@@ -1,0 +1,242 @@
+"""Connections that are lost, and statements that take too long: everything or nothing is there."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pytest
+from sqlalchemy import event, insert, select, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from flametrench_tenancy_sqlalchemy import Base, TenancyRepository, TenancyStore, Tuple
+from flametrench_tenancy_sqlalchemy._integrity import sqlstate
+from tests.support.adopter import Note
+from tests.support.operations import OPERATIONS, every_operation
+from tests.support.rows import committed_rows, rows, untruths
+from tests.support.statements import await_blocked, backend_pid, struck, terminate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Connection, Engine
+
+    from tests.support.operations import Call
+
+LOCK_NOT_AVAILABLE = "55P03"
+QUERY_CANCELED = "57014"
+
+Run: TypeAlias = "Callable[[Engine, Call], None]"
+
+# Those that skip what others have locked wait for nobody.
+every_waiting_operation = pytest.mark.parametrize(
+    "operation", [o for o in OPERATIONS if o.name != "expire_invitations"], ids=str
+)
+
+
+def in_the_callers_transaction(engine: Engine, call: Call) -> None:
+    with Session(engine) as session, session.begin():
+        call(TenancyRepository(session))
+
+
+def standalone(engine: Engine, call: Call) -> None:
+    call(TenancyStore(sessionmaker(engine)))
+
+
+def outcome(call: Callable[[], object]) -> DBAPIError | None:
+    """Return the database's error that a call ended with, if it did."""
+    try:
+        call()
+    except DBAPIError as exc:
+        return exc
+    return None
+
+
+either_way = pytest.mark.parametrize("run", [in_the_callers_transaction, standalone])
+
+
+@pytest.fixture(params=["before", "during", "after"])
+def kill(request: pytest.FixtureRequest, observer: Engine) -> dict[str, Any]:
+    """How the connection is lost at a statement."""
+    if request.param == "during":
+        return {"instead": "SELECT pg_terminate_backend(pg_backend_pid())"}
+    return {request.param: lambda connection: terminate(observer, backend_pid(connection))}
+
+
+@either_way
+@every_operation
+def test_a_connection_lost_at_any_statement(
+    db: Engine, call: Call, run: Run, kill: dict[str, Any]
+) -> None:
+    before = committed_rows(db)
+    loss: DBAPIError | None = None
+
+    for at in count(1):
+        with struck(db, at, **kill) as strike:
+            loss = outcome(partial(run, db, call))
+        if not strike.fell:
+            break
+        assert isinstance(loss, DBAPIError)
+        assert loss.connection_invalidated
+        assert committed_rows(db) == before  # read through the same engine
+
+    assert loss is None
+    assert at > 1
+    assert committed_rows(db) != before
+
+
+@either_way
+@every_operation
+def test_a_connection_lost_before_the_commit(
+    db: Engine, observer: Engine, call: Call, run: Run
+) -> None:
+    before = committed_rows(db)
+
+    def kill(connection: Connection) -> None:
+        terminate(observer, backend_pid(connection))
+
+    event.listen(db, "commit", kill)
+    try:
+        with pytest.raises(OperationalError) as loss:
+            run(db, call)
+    finally:
+        event.remove(db, "commit", kill)
+
+    assert loss.value.connection_invalidated
+    assert committed_rows(db) == before
+    run(db, call)
+    assert committed_rows(db) != before
+
+
+@either_way
+@every_operation
+def test_a_connection_lost_before_the_operation(
+    db: Engine, observer: Engine, call: Call, run: Run
+) -> None:
+    db.dispose()
+    with db.connect() as connection:
+        pid = backend_pid(connection)
+    terminate(observer, pid)
+    before = committed_rows(observer)
+
+    with pytest.raises(OperationalError) as loss:
+        run(db, call)
+
+    assert loss.value.connection_invalidated
+    assert committed_rows(db) == before
+    run(db, call)
+    assert committed_rows(db) != before
+
+
+@contextmanager
+def everything_locked(observer: Engine) -> Iterator[None]:
+    """Have all rows of all tables locked by somebody else."""
+    with observer.begin() as other:
+        for table in Base.metadata.sorted_tables:
+            other.execute(select(table.c.id).with_for_update())
+        yield
+
+
+@either_way
+@every_waiting_operation
+def test_a_connection_lost_while_it_waits_for_a_lock(
+    db: Engine, observer: Engine, call: Call, run: Run
+) -> None:
+    before = committed_rows(db)
+    pids: list[int] = []
+
+    @event.listens_for(db, "begin")
+    def remember(connection: Connection) -> None:
+        pids.append(backend_pid(connection))
+
+    with ThreadPoolExecutor(1) as pool, everything_locked(observer):
+        running = pool.submit(run, db, call)
+        while not pids:
+            assert not running.done()
+        await_blocked(observer, pids[0])
+        terminate(observer, pids[0])
+        loss = running.exception(timeout=10)
+
+    event.remove(db, "begin", remember)
+    assert isinstance(loss, OperationalError)
+    assert loss.connection_invalidated
+    assert committed_rows(db) == before
+
+
+@every_waiting_operation
+def test_a_lock_that_is_not_to_be_had_in_time(db: Engine, observer: Engine, call: Call) -> None:
+    with Session(db) as session:
+        session.add(Note(text="mine"))
+        session.flush()
+        session.execute(text("SET LOCAL lock_timeout = '20ms'"))
+        before = rows(session.connection())
+
+        with everything_locked(observer), pytest.raises(OperationalError) as delay:
+            call(TenancyRepository(session))
+
+        assert sqlstate(delay.value) == LOCK_NOT_AVAILABLE
+        assert rows(session.connection()) == before
+        assert untruths(session, before) == []
+        call(TenancyRepository(session))
+        session.commit()
+    assert committed_rows(db) != before
+
+
+@every_operation
+def test_a_statement_that_takes_too_long(db: Engine, call: Call) -> None:
+    before = committed_rows(db)
+
+    def set_timeout(connection: Connection) -> None:
+        connection.connection.cursor().execute("SET LOCAL statement_timeout = '10ms'")
+
+    with Session(db) as session:
+        session.add(Note(text="mine"))
+        session.flush()
+        for at in count(2):  # the first one is the savepoint
+            with struck(db, at, before=set_timeout, instead="SELECT pg_sleep(60)") as strike:
+                delay = outcome(partial(call, TenancyRepository(session)))
+            if not strike.fell:
+                break
+            assert isinstance(delay, OperationalError)
+            assert sqlstate(delay) == QUERY_CANCELED
+            assert rows(session.connection()) == before
+            assert untruths(session, before) == []
+
+        assert at > 3
+        assert session.scalars(select(Note.text)).all() == ["mine"]
+        session.commit()
+    assert committed_rows(db) != before
+
+
+@pytest.mark.parametrize("setting", ["lock_timeout", "statement_timeout"])
+def test_a_last_statement_that_waits_for_somebody_else(
+    db: Engine, observer: Engine, setting: str
+) -> None:
+    """The tuple that a new member gets is just being written by another client."""
+    (add_member,) = (operation for operation in OPERATIONS if operation.name == "add_member")
+    with Session(db) as session, session.begin():
+        call = add_member.stage(session)
+    with Session(db) as session:
+        savepoint = session.begin_nested()
+        call(TenancyRepository(session))
+        granted = session.execute(select(Tuple.__table__).order_by(Tuple.id.desc())).mappings()
+        grant = dict(granted.first() or {})
+        savepoint.rollback()
+        before = rows(session.connection())
+        session.execute(text(f"SET LOCAL {setting} = '100ms'"))
+
+        with observer.begin() as other:
+            other.execute(insert(Base.metadata.tables["tup"]), grant)
+            with pytest.raises(OperationalError) as delay:
+                call(TenancyRepository(session))
+            other.rollback()
+
+        assert sqlstate(delay.value) in (LOCK_NOT_AVAILABLE, QUERY_CANCELED)
+        assert rows(session.connection()) == before
+        call(TenancyRepository(session))
+        session.commit()
+    assert [row.relation for row in committed_rows(db)["tup"]] == ["owner", "admin"]
