@@ -6,7 +6,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import URL, Engine, create_engine, inspect, text
@@ -31,14 +31,14 @@ def url(clean_engine: Engine) -> str:
 
 
 @pytest.fixture
-def break_it(clean_engine: Engine) -> Iterator[Callable[[str], Expected]]:
+def break_it(clean_engine: Engine) -> Callable[[str], Expected]:
     """Seeds a breach and commits it."""
 
     def seed(name: str) -> Expected:
         with Session(clean_engine) as session, session.begin():
             return BREACHES[name](Stage(session))
 
-    yield seed
+    return seed
 
 
 @pytest.fixture

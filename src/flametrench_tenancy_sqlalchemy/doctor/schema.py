@@ -42,7 +42,7 @@ TRIGGERS: Final = frozenset(
     Part("trigger", table, name) for table, names in _TRIGGER_NAMES.items() for name in names
 )
 _PARTS: Final = frozenset(catalog.items(Base.metadata)) | TRIGGERS
-_MISSING: Final = {
+MISSING: Final = {
     "missing_table": ("table", "tables that are not there; the rows were not examined"),
     "missing_column": ("column", "columns that are not there; the rows were not examined"),
     "missing_constraint": ("constraint", "constraints that are not there"),
@@ -111,7 +111,7 @@ def examine_schema(connection: Connection) -> list[Finding]:
     return [
         *(
             finding
-            for check, (kind, message) in _MISSING.items()
+            for check, (kind, message) in MISSING.items()
             for finding in _finding(check, message, [p for p in missing if p.kind == kind])
         ),
         *_finding("disabled_trigger", "triggers and foreign keys that are disabled", disabled),
