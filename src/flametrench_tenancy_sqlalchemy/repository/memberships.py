@@ -41,7 +41,7 @@ class MembershipOperations(TupleOperations):
         Specification: docs/tenancy.md#memberships.
         """
         require(org_id, "org", "org_id")
-        users = parsed_users(usr_id=usr_id, invited_by=invited_by)
+        users = parsed_users(usr_id=require(usr_id, "usr", "usr_id"), invited_by=invited_by)
         role = Role.parse(role, "role")
         conflicts: dict[str, TenancyError] = {}
         with self._operation("add_member", users=users, conflicts=conflicts) as now:

@@ -18,7 +18,6 @@ from ..values import (
     Status,
     Unset,
 )
-from .base import parsed_users
 from .tuples import TupleOperations
 
 
@@ -47,7 +46,7 @@ class OrganizationOperations(TupleOperations):
 
         Specification: docs/tenancy.md#organizations, ADR 0011.
         """
-        users = parsed_users(creator=creator)
+        users = {"creator": require(creator, "usr", "creator")}
         conflicts: dict[str, TenancyError] = {ORG_SLUG_UNIQUE: OrgSlugConflictError(str(slug))}
         with self._operation("create_org", users=users, conflicts=conflicts) as now:
             org = Organization.create(name=name, slug=slug, at=now)

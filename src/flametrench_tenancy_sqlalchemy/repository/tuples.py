@@ -25,7 +25,6 @@ from sqlalchemy.orm import InstrumentedAttribute
 from ..ids import decode_object, new_id, require_object_type
 from ..models import Membership, Tuple
 from ..models.tuple import TupleKey, require_relation
-from ..unit_of_work import brought_in
 from ..values import PreTuple, Status
 from .base import FRESH, Repository
 
@@ -127,7 +126,6 @@ class TupleOperations(Repository):
         keys = [TupleKey.of(usr_id, grant) for usr_id, grant in grants]
         # Always in the same order, so that two transactions with common tuples do not deadlock.
         tuples = {t.key: t for t in self._insert(sorted(keys), created_by=created_by, at=at)}
-        brought_in(self.session, tuples.values())
         kept = [key for key in keys if key not in tuples]
         if kept:
             tuples |= {t.key: t for t in self._tuples(self._with_keys(kept))}
@@ -160,7 +158,6 @@ class TupleOperations(Repository):
             .on_conflict_do_nothing()
             .returning(Tuple)
         )
-
 
     def _with_keys(self, keys: Sequence[TupleKey]) -> Select[Any]:
         """Return the query for users' tuples; in memory it may find more of theirs."""
