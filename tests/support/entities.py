@@ -76,11 +76,11 @@ def an_invitation(
 @contextmanager
 def refused(
     error: type[TenancyError], *entities: Base, reason: str | None = None
-) -> Iterator[None]:
+) -> Iterator[pytest.ExceptionInfo[TenancyError]]:
     """Expect the block to raise exactly this error, and to leave the entities as they were."""
     before = [columns(entity) for entity in entities]
     with pytest.raises(error) as caught:
-        yield
+        yield caught
     assert type(caught.value) is error
     assert getattr(caught.value, "reason", None) == reason
     assert [columns(entity) for entity in entities] == before
