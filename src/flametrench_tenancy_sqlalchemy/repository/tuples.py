@@ -25,6 +25,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from ..ids import decode_object, new_id, require_object_type
 from ..models import Membership, Tuple
 from ..models.tuple import TupleKey, require_relation
+from ..unit_of_work import brought_in
 from ..values import PreTuple, Status
 from .base import FRESH, Repository
 
@@ -126,6 +127,7 @@ class TupleOperations(Repository):
         keys = [TupleKey.of(usr_id, grant) for usr_id, grant in grants]
         # Always in the same order, so that two transactions with common tuples do not deadlock.
         tuples = {t.key: t for t in self._insert(sorted(keys), created_by=created_by, at=at)}
+        brought_in(self.session, tuples.values())
         kept = [key for key in keys if key not in tuples]
         if kept:
             tuples |= {t.key: t for t in self._tuples(self._with_keys(kept))}
