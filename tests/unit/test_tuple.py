@@ -164,7 +164,7 @@ def test_pre_tuples_are_stored_in_the_shape_that_all_sdks_share() -> None:
             [PreTuple("editor", "usr", f"usr_{HEX}")],
         ),
         ([], []),
-        (None, None),
+        (None, []),
         # What no SDK should have written is shown as it is.
         ([{**STORED, "object_id": "?"}], [PreTuple("editor", "proj", "?")]),
         ([{**STORED, "object_type": "?"}], [PreTuple("editor", "?", CANONICAL)]),
