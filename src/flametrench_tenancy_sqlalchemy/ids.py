@@ -140,6 +140,10 @@ class WireId(TypeDecorator[str]):
         super().__init__()
         self.type_ = type_
 
+    def __repr__(self) -> str:
+        # As code: this is what Alembic writes into an application's revision.
+        return f"WireId({self.type_!r})"
+
     def process_bind_param(self, value: str | None, dialect: Dialect) -> UUID | None:
         """Turn a wire id into the UUID that is stored."""
         return None if value is None else decode(value, self.type_, f"{self.type_} id")
