@@ -58,8 +58,8 @@ class InvitationOperations(TupleOperations):
         Raises:
             InvalidIdError: an id is malformed or of another type.
             PreconditionError: ``role_format``, ``org_not_active``, ``identifier_format``,
-                ``naive_expiration``, ``past_expiration``, ``pre_tuple_format`` or
-                ``pre_tuple_org_role``.
+                ``naive_expiration``, ``past_expiration``, ``expiration_range``,
+                ``pre_tuple_format`` or ``pre_tuple_org_role``.
             NotFoundError: there is no such organization or inviter.
 
         Specification: docs/tenancy.md#invitations, ADR 0003.
