@@ -401,6 +401,12 @@ def _(stage: Stage) -> Expected:
     return {"missing_constraint": ["constraint mem_usr_id_fkey of mem"]}
 
 
+@breach("missing_index")
+def _(stage: Stage) -> Expected:
+    sql(stage, "DROP INDEX mem_org_idx")
+    return {"missing_index": ["index mem_org_idx of mem"]}
+
+
 @breach("missing_trigger")
 def _(stage: Stage) -> Expected:
     sql(stage, "DROP TRIGGER mem_touch ON mem")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -41,20 +42,21 @@ class Check:
     query: Query
     severity: Severity = Severity.ERROR
     repairable: bool = False
+    kept_by: tuple[str, ...] = ()
+    """Constraints and indexes that let no row break it, however it comes in."""
 
-    def run(self, session: AnySession) -> Finding | None:
+    def run(self, session: AnySession) -> Iterator[Finding]:
         """Return what is wrong, if anything is."""
         found = session.execute(_counted(self.query)).all()
-        if not found:
-            return None
-        return Finding(
-            check=self.name,
-            severity=self.severity,
-            count=found[0].total,
-            examples=tuple(encode(row.kind, row.id) for row in found),
-            message=self.message,
-            repairable=self.repairable,
-        )
+        if found:
+            yield Finding(
+                check=self.name,
+                severity=self.severity,
+                count=found[0].total,
+                examples=tuple(encode(row.kind, row.id) for row in found),
+                message=self.message,
+                repairable=self.repairable,
+            )
 
 
 def _counted(query: Query) -> Select[Any]:
@@ -62,6 +64,11 @@ def _counted(query: Query) -> Select[Any]:
     kind, id_ = broken.c.kind, broken.c.id
     total = func.count().over().label("total")
     return select(kind, id_, total).order_by(kind, id_).limit(EXAMPLES)
+
+
+def _constrained(name: str, message: str, *constraints: str) -> Check:
+    """Return the question for rows that only get in where a constraint of the schema is missing."""
+    return Check(name, message, refused_by(*constraints), kept_by=constraints)
 
 
 def checks(at: datetime) -> list[Check]:
@@ -95,6 +102,7 @@ def checks(at: datetime) -> list[Check]:
             "duplicate_membership",
             "active memberships beside another one of the same user and organization",
             sharing(Membership, Membership.usr_id, Membership.org_id, where=ACTIVE),
+            kept_by=("mem_unique_active",),
         ),
         # What outlived its organization.
         Check(
@@ -137,6 +145,7 @@ def checks(at: datetime) -> list[Check]:
             "forked_chain",
             "memberships that replace the same one as another does",
             sharing(Membership, Membership.replaces, where=Membership.replaces.is_not(None)),
+            kept_by=("mem_replaces_unique",),
         ),
         Check(
             "chain_out_of_order",
@@ -183,30 +192,36 @@ def checks(at: datetime) -> list[Check]:
             "rows whose status does not go with when, and by whom, they were ended",
             contradictory(),
         ),
-        Check(
+        _constrained(
             "unknown_status",
             "rows in a status that does not exist",
-            refused_by("_status_check"),
+            "usr_status_check",
+            "org_status_check",
+            "mem_status_check",
+            "inv_status_check",
         ),
-        Check(
+        _constrained(
             "unknown_role",
             "memberships and invitations with a role that does not exist",
-            refused_by("_role_check"),
+            "mem_role_check",
+            "inv_role_check",
         ),
-        Check(
+        _constrained(
             "malformed_slug",
             "organizations whose slug has not the form of one",
-            refused_by("org_slug_format"),
+            "org_slug_format",
         ),
-        Check(
+        _constrained(
             "malformed_tuple",
             "tuples whose relation or type has not the form of one",
-            refused_by("_type_check", "_relation_check"),
+            "tup_subject_type_check",
+            "tup_relation_check",
+            "tup_object_type_check",
         ),
-        Check(
+        _constrained(
             "impossible_expiry",
             "invitations that expired before they were created",
-            refused_by("inv_check1"),
+            "inv_check1",
         ),
         Check(
             "duplicate_slug",
@@ -224,6 +239,7 @@ def checks(at: datetime) -> list[Check]:
                 Tuple.object_type,
                 Tuple.object_uuid,
             ),
+            kept_by=("tup_subject_type_subject_id_relation_object_type_object_id_key",),
         ),
         Check(
             "dangling_reference",

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    TextClause,
     Uuid,
     and_,
     case,
@@ -60,18 +61,12 @@ def _rows_of(table: Table) -> Select[Any]:
 
 
 def refused_by(*names: str) -> Query:
-    """Return the query for rows that some of the schema's checks refuse, where they are in force.
-
-    Args:
-        names: what the names of the checks end with.
-    """
-    return union(
-        *(
-            _rows_of(check.table).where(text(f"NOT ({check.sqltext})"))
-            for name, check in _CHECKS.items()
-            if name.endswith(names)
-        )
-    )
+    """Return the query for rows that checks of the schema refuse, where they are in force."""
+    refusals: dict[Table, list[TextClause]] = {}
+    for name in names:
+        check = _CHECKS[name]
+        refusals.setdefault(check.table, []).append(text(f"NOT ({check.sqltext})"))
+    return union_all(*(_rows_of(table).where(or_(*wrong)) for table, wrong in refusals.items()))
 
 
 def dangling() -> Query:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Connection, bindparam, func, select, text
@@ -89,7 +90,21 @@ _MAY_COMPARE: Final = text(
 )
 
 
-def examine_schema(connection: Connection) -> list[Finding]:
+@dataclass(frozen=True)
+class SchemaReport:
+    """What is wrong with the schema, and what can be relied upon."""
+
+    findings: list[Finding]
+    sound: frozenset[str]
+    """Names of the constraints and indexes that are exactly as they should be."""
+
+    @property
+    def lacks_columns(self) -> bool:
+        """Whether something is missing without which the rows cannot be examined."""
+        return any(f.check in {"missing_table", "missing_column"} for f in self.findings)
+
+
+def examine_schema(connection: Connection) -> SchemaReport:
     """Compare the schema that the tables are in with the one that the migrations create.
 
     Where nothing may be written, parts are looked for by name only.
@@ -101,27 +116,37 @@ def examine_schema(connection: Connection) -> list[Finding]:
         names = [trigger.name for trigger in TRIGGERS]
         parameters = {"schema": schema, "tables": tables, "triggers": names}
         disabled = connection.scalars(_DISABLED, parameters).all()
-        different = _differences(connection, found)
+        wanted = _wanted(connection)
     missing = {
         # A table that is not there has no parts to miss.
         part
         for part in _PARTS - found.keys()
         if part.kind == "table" or part.of_table in found
     }
-    return [
+    different = {
+        part: difference
+        for part in wanted.keys() & found.keys()
+        for difference in differences({part: wanted[part]}, found, {})
+    }
+    findings = [
         *(
             finding
             for check, (kind, message) in MISSING.items()
             for finding in _finding(check, message, [p for p in missing if p.kind == kind])
         ),
         *_finding("disabled_trigger", "triggers and foreign keys that are disabled", disabled),
-        *_finding("schema_difference", "parts of the schema that are not as expected", different),
+        *_finding(
+            "schema_difference",
+            "parts of the schema that are not as expected",
+            different.values(),
+        ),
     ]
-
-
-def lacks_columns(findings: Iterable[Finding]) -> bool:
-    """Tell whether something is missing without which the rows cannot be examined."""
-    return any(finding.check in {"missing_table", "missing_column"} for finding in findings)
+    sound = {
+        part.name
+        for part in (wanted.keys() & found.keys()) - different.keys()
+        if part.kind in {"constraint", "index"}
+    }
+    return SchemaReport(findings, frozenset(sound))
 
 
 def _schema_of(connection: Connection) -> str:
@@ -143,12 +168,11 @@ def _alone_on_search_path(connection: Connection, schema: str) -> Iterator[None]
     connection.execute(select(func.set_config("search_path", before, True)))
 
 
-def _differences(connection: Connection, found: Definitions) -> list[str]:
+def _wanted(connection: Connection) -> Definitions:
+    """Return the definitions to compare with, if that is possible here."""
     if not connection.scalar(_MAY_COMPARE):
-        return []
-    wanted = catalog.expected(connection, Base.metadata)
-    there = {part: definition for part, definition in wanted.items() if part in found}
-    return list(differences(there, found, {}))
+        return {}
+    return catalog.expected(connection, Base.metadata)
 
 
 def _finding(check: str, message: str, parts: Iterable[object]) -> Iterator[Finding]:
