@@ -1,0 +1,125 @@
+"""The README is true: its code runs, its names exist, its links lead somewhere."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy.orm import DeclarativeBase
+
+import flametrench_tenancy_sqlalchemy as package
+from flametrench_tenancy_sqlalchemy import Base, TenancyError, TenancyRepository
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Engine
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+# What the README says about all operations, to spare each line of its table.
+EVERYWHERE = {"InvalidIdError", "NotFoundError"}
+MALFORMED = {"role_format", "status_format", "limit_format", "type_format", "relation_format"}
+
+
+def blocks(language: str) -> list[str]:
+    """Return the README's blocks in a language, from top to bottom."""
+    return [block for _, block in numbered_blocks(language)]
+
+
+def numbered_blocks(language: str) -> list[tuple[int, str]]:
+    """Return the same, each with the number of lines above it."""
+    found = re.finditer(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return [(README.count("\n", 0, match.start(1)), match[1]) for match in found]
+
+
+def table_of_operations() -> dict[str, set[str]]:
+    """Return what the table says: operation -> the errors and reasons it is refused with."""
+    rows = re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|$", README, re.MULTILINE)
+    return {name: set(re.findall(r"`(\w+)`", refused)) for name, refused in rows}
+
+
+def operations() -> dict[str, Callable[..., Any]]:
+    """Return the repository's public operations."""
+    return {
+        name: function
+        for name, function in inspect.getmembers(TenancyRepository, inspect.isfunction)
+        if not name.startswith("_")
+    }
+
+
+def documented_refusals(operation: Callable[..., Any]) -> set[str]:
+    """Return the errors that a docstring lists, a precondition by its reasons."""
+    doc = inspect.getdoc(operation) or ""
+    _, _, raises = doc.partition("Raises:\n")
+    raises, _, _ = raises.partition("\n\n")
+    entries = dict(re.findall(r"^ {4}(\w+): (.*?)(?=^ {4}\w|\Z)", raises, re.M | re.S))
+    reasons = entries.pop("PreconditionError", "")
+    parameters = set(inspect.signature(operation).parameters)
+    return {*entries, *re.findall(r"``(\w+)``", reasons)} - parameters
+
+
+def test_its_code_runs_from_top_to_bottom(
+    clean_engine: Engine, request: pytest.FixtureRequest
+) -> None:
+    class AppBase(DeclarativeBase):
+        """The reader's own declarative base."""
+
+    here: dict[str, Any] = {"__name__": "readme", "Base": AppBase, "engine": clean_engine}
+    try:
+        for above, block in numbered_blocks("python"):
+            code = "\n" * above + block  # a traceback shows the README's own lines
+            exec(compile(code, "README.md", "exec", dont_inherit=True), here)
+            AppBase.metadata.create_all(clean_engine)  # the tables of classes it has defined
+    finally:
+        AppBase.metadata.drop_all(clean_engine)
+
+    (test,) = (value for name, value in here.items() if name.startswith("test_"))
+    fixtures = inspect.signature(test).parameters
+    test(**{name: request.getfixturevalue(name) for name in fixtures})
+
+
+def test_its_table_names_every_operation_and_nothing_else() -> None:
+    assert table_of_operations().keys() == operations().keys()
+
+
+@pytest.mark.parametrize("name", operations())
+def test_its_table_says_what_an_operation_is_refused_with(name: str) -> None:
+    documented = documented_refusals(operations()[name])
+    assert table_of_operations()[name] == documented - EVERYWHERE - MALFORMED
+
+
+def test_its_table_names_only_errors_that_exist() -> None:
+    errors = {name for name, value in vars(package).items() if is_error(value)}
+    named = set().union(EVERYWHERE, *table_of_operations().values())
+    assert {name for name in named if name.endswith("Error")} <= errors
+
+
+def is_error(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, TenancyError)
+
+
+def test_its_diagram_draws_every_table_and_column() -> None:
+    (diagram,) = (block for block in blocks("mermaid") if block.startswith("erDiagram"))
+    entities = re.findall(r"^ {4}(\w+) \{\n(.*?)^ {4}\}", diagram, re.MULTILINE | re.DOTALL)
+    drawn = {name: [line.split()[1] for line in body.splitlines()] for name, body in entities}
+    assert drawn == {
+        name: [column.name for column in table.columns]
+        for name, table in Base.metadata.tables.items()
+    }
+
+
+def test_its_diagram_of_states_names_only_operations() -> None:
+    (diagram,) = (block for block in blocks("mermaid") if block.startswith("stateDiagram"))
+    named = set(re.findall(r"\w+_\w+", "\n".join(re.findall(r" : (.*)", diagram))))
+    assert named <= operations().keys()
+    assert named >= {"create_org", "accept_invitation", "self_leave", "expire_invitations"}
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README))
+def test_its_links_into_the_repository_lead_somewhere(link: str) -> None:
+    assert (ROOT / link).exists()
