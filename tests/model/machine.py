@@ -5,18 +5,21 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Protocol
 
+from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from tests.model import arguments as arg
-from tests.model.records import Inv, Mem, Org, R, Tables, Usr, differences
+from tests.model.records import Grant, Inv, Mem, Org, R, Tables, Usr, differences
 from tests.model.reference import Reference
+from tests.model.state import ROLES
 from tests.model.systems import observed, predicted
 
 picks, few_picks = arg.picks, arg.few_picks
 paging = {"limit": arg.limits, "cursor": few_picks}
 changes = st.fixed_dictionaries({}, optional={"name": arg.names, "slug": arg.slugs})
 filters = st.fixed_dictionaries({}, optional={**paging, "status": arg.statuses})
+inv_filters = st.fixed_dictionaries({}, optional={**paging, "status": arg.inv_statuses})
 
 
 class System(Protocol):
@@ -64,30 +67,49 @@ class TenancyMachine(RuleBasedStateMachine):
         known = {row.id[-32:] for row in self.stored}
         outcome = observed(self.system.call, operation, *args, **kwargs)
         self.stored = self.system.tables()
-        assert outcome == predicted(self.model, operation, *args, **kwargs)
+        event(f"{operation}: {outcome[0] if isinstance(outcome, tuple) else 'ok'}")
+        expected = predicted(self.model, operation, *args, **kwargs)
+        assert outcome == expected, f"{operation}: got {outcome}, expected {expected}"
         given = [*args, *kwargs.values()]  # in memory, whoever is named registers himself
         new = [row.id for row in self.stored if row.id[-32:] not in known and row.id not in given]
-        assert [id_ for id_ in new if id_[-32:] < max(known, default="")] == []
+        disordered = [id_ for id_ in new if id_[-32:] < max(known, default="")]
+        assert not disordered, f"{disordered} come before earlier ids"
         self.compare()
 
     def compare(self) -> None:
         """Compare the tables with the model's, and loaded objects with the tables."""
-        assert differences(self.model.tables, self.stored) == []
-        assert self.system.untruths() == []
+        wrong = differences(self.model.tables, self.stored) or self.system.untruths()
+        assert not wrong, "\n".join(wrong)
 
-    def pick(self, record: type[R], number: int | None) -> Any:
-        """Return the id that a number stands for."""
+    def pick(self, record: type[R], number: int | None, good: list[str] | None = None) -> Any:
+        """Return the id that a number stands for: a good one, as a rule."""
         if number is None:
             return None
-        return arg.pick(self.known(record), record.__name__.lower(), number)
+        good = self.ids(record, status=("active", "pending")) if good is None else good
+        rest = [id_ for id_ in self.ids(record) if id_ not in good]
+        return arg.pick(good, rest, record.__name__.lower(), number)
 
-    def known(self, record: type[R]) -> list[str]:
-        """Return ids: living rows before those that never change again, new before old."""
-        rows = self.model.all(record)
-        if record is Usr:
-            return list(dict.fromkeys([*arg.PEOPLE, *(row.id for row in rows)]))
-        rows.sort(key=lambda row: (getattr(row, "status", None) in arg.ENDED, -int(row.id[4:], 16)))
-        return [row.id for row in rows]
+    def ids(self, record: type[R], **fields: tuple[object, ...]) -> list[str]:
+        """Return the ids of rows with certain values, new ones first."""
+        found = [
+            row.id
+            for row in reversed(self.model.all(record))
+            if all(getattr(row, name) in values for name, values in fields.items())
+        ]
+        # In memory they are not there before they are named.
+        return list(dict.fromkeys([*arg.PEOPLE, *found])) if record is Usr else found
+
+    def members(self, org_id: object, *roles: str) -> list[str]:
+        """Return the users who are active members of an organization."""
+        return [
+            mem.usr_id
+            for mem in self.model.all(Mem, org_id=org_id, status="active")
+            if mem.role in (roles or ROLES)
+        ]
+
+    def of(self, record: type[R], id_: object, column: str) -> Any:
+        """Return a value of a row, if it is there."""
+        return getattr(self.model.tables.of(record).get(str(id_)), column, None)
 
     def paged(self, record: type[R], given: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of a list, with the cursor that a number stands for."""
@@ -96,14 +118,37 @@ class TenancyMachine(RuleBasedStateMachine):
     def tuple_object(self, type_: str, number: int) -> Any:
         """Return the id of something that tuples may be about."""
         if type_ in ("proj", "doc"):
-            return arg.pick([arg.PROJECT], type_, number)
+            return arg.pick([arg.PROJECT], [], type_, number)
         return self.pick(Usr if type_ == "usr" else Org, number)
+
+    def set_the_stage(self) -> None:
+        """Begin with two organizations, with members of all kinds and two invitations."""
+        owner, admin, member, second, _ = arg.PEOPLE
+        for slug in ("acme", None):
+            self.step("create_org", owner, name="Acme", slug=slug)
+            org_id = self.ids(Org)[0]
+            self.step("add_member", org_id, admin, "admin", invited_by=owner)
+            self.step("add_member", org_id, member, "member")
+            expires_at = self.clock.now + timedelta(minutes=5)
+            grant = Grant("editor", "proj", arg.PROJECT)
+            self.step(
+                "create_invitation",
+                *(org_id, "ann@example.com", "guest", admin, expires_at),
+                pre_tuples=[grant],
+            )
+        self.step("add_member", self.ids(Org)[0], second, "owner")
 
     # Time
 
-    @rule(step=arg.steps)
-    def move_the_clock(self, step: timedelta) -> None:
-        self.clock.now += step
+    @rule(tick=arg.ticks)
+    def move_the_clock(self, tick: timedelta) -> None:
+        self.clock.now += tick
+
+    @rule(inv=picks, by=arg.margins)
+    def let_an_invitation_run_out(self, inv: int, by: timedelta) -> None:
+        expires_at = self.of(Inv, self.pick(Inv, inv), "expires_at")
+        if expires_at:
+            self.clock.now = expires_at + by
 
     # Organizations
 
@@ -122,9 +167,9 @@ class TenancyMachine(RuleBasedStateMachine):
 
     @rule(org=picks)
     def reinstate_org(self, org: int) -> None:
-        self.step("reinstate_org", self.pick(Org, org))
+        self.step("reinstate_org", self.pick(Org, org, self.ids(Org, status=("suspended",))))
 
-    @precondition(lambda self: len(self.model.tables.of(Org)) > 1)
+    @precondition(lambda self: len(self.ids(Org, status=("active",))) > 1)
     @rule(org=picks)
     def revoke_org(self, org: int) -> None:
         self.step("revoke_org", self.pick(Org, org))
@@ -133,8 +178,9 @@ class TenancyMachine(RuleBasedStateMachine):
 
     @rule(org=picks, usr=picks, role=arg.roles, invited_by=few_picks)
     def add_member(self, org: int, usr: int, role: str, invited_by: int | None) -> None:
-        inviter = self.pick(Usr, invited_by)
-        self.step("add_member", self.pick(Org, org), self.pick(Usr, usr), role, invited_by=inviter)
+        org_id, inviter = self.pick(Org, org), self.pick(Usr, invited_by)
+        strangers = [usr_id for usr_id in self.ids(Usr) if usr_id not in self.members(org_id)]
+        self.step("add_member", org_id, self.pick(Usr, usr, strangers), role, invited_by=inviter)
 
     @rule(mem=picks, role=arg.roles)
     def change_role(self, mem: int, role: str) -> None:
@@ -146,20 +192,28 @@ class TenancyMachine(RuleBasedStateMachine):
 
     @rule(mem=picks)
     def reinstate_membership(self, mem: int) -> None:
-        self.step("reinstate_membership", self.pick(Mem, mem))
+        suspended = self.ids(Mem, status=("suspended",))
+        self.step("reinstate_membership", self.pick(Mem, mem, suspended))
 
     @rule(mem=picks, heir=few_picks)
     def self_leave(self, mem: int, heir: int | None) -> None:
-        self.step("self_leave", self.pick(Mem, mem), transfer_to=self.pick(Usr, heir))
+        mem_id = self.pick(Mem, mem)
+        heirs = self.members(self.of(Mem, mem_id, "org_id"))
+        self.step("self_leave", mem_id, transfer_to=self.pick(Usr, heir, heirs))
 
     @rule(mem=picks, admin=picks)
     def admin_remove(self, mem: int, admin: int) -> None:
-        self.step("admin_remove", self.pick(Mem, mem), self.pick(Usr, admin))
+        mem_id = self.pick(Mem, mem)
+        admins = self.members(self.of(Mem, mem_id, "org_id"), "owner", "admin")
+        self.step("admin_remove", mem_id, self.pick(Usr, admin, admins))
 
     @rule(org=picks, donor=picks, heir=picks)
     def transfer_ownership(self, org: int, donor: int, heir: int) -> None:
-        mems = self.pick(Mem, donor), self.pick(Mem, heir)
-        self.step("transfer_ownership", self.pick(Org, org), *mems)
+        owners = self.ids(Mem, role=("owner",), status=("active",))
+        from_id = self.pick(Mem, donor, owners)
+        org_id = self.of(Mem, from_id, "org_id")
+        to_id = self.pick(Mem, heir, self.ids(Mem, org_id=(org_id,), status=("active",)))
+        self.step("transfer_ownership", self.pick(Org, org, [org_id]), from_id, to_id)
 
     # Invitations
 
@@ -172,16 +226,17 @@ class TenancyMachine(RuleBasedStateMachine):
             offer.role,
             self.pick(Usr, inviter),
             offer.expires_at(self.clock.now),
-            pre_tuples=offer.pre_tuples_about(self.known(Org)),
+            pre_tuples=offer.pre_tuples_about(self.ids(Org)),
         )
 
     @rule(inv=picks, usr=few_picks, identifier=arg.accepting)
     def accept_invitation(self, inv: int, usr: int | None, identifier: str | None) -> None:
         inv_id = self.pick(Inv, inv)
-        invitation = self.model.tables.of(Inv).get(inv_id)
-        if identifier == arg.INVITED and invitation:
-            identifier = invitation.identifier
-        as_usr_id = self.pick(Usr, usr)
+        if identifier == arg.INVITED:
+            identifier = self.of(Inv, inv_id, "identifier")
+        members = self.members(self.of(Inv, inv_id, "org_id"))
+        strangers = [usr_id for usr_id in self.ids(Usr) if usr_id not in members]
+        as_usr_id = self.pick(Usr, usr, strangers)
         self.step("accept_invitation", inv_id, as_usr_id=as_usr_id, accepting_identifier=identifier)
 
     @rule(inv=picks, usr=few_picks)
@@ -190,7 +245,9 @@ class TenancyMachine(RuleBasedStateMachine):
 
     @rule(inv=picks, admin=picks)
     def revoke_invitation(self, inv: int, admin: int) -> None:
-        self.step("revoke_invitation", self.pick(Inv, inv), self.pick(Usr, admin))
+        inv_id = self.pick(Inv, inv)
+        admins = self.members(self.of(Inv, inv_id, "org_id"), "owner", "admin")
+        self.step("revoke_invitation", inv_id, self.pick(Usr, admin, admins))
 
     @rule(limit=arg.limits)
     def expire_invitations(self, limit: int) -> None:
@@ -227,7 +284,7 @@ class TenancyMachine(RuleBasedStateMachine):
     def list_memberships(self, usr: int, given: dict[str, Any]) -> None:
         self.step("list_memberships", self.pick(Usr, usr), **self.paged(Mem, given))
 
-    @rule(org=picks, given=filters)
+    @rule(org=picks, given=inv_filters)
     def list_invitations(self, org: int, given: dict[str, Any]) -> None:
         self.step("list_invitations", self.pick(Org, org), **self.paged(Inv, given))
 

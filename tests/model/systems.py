@@ -119,12 +119,16 @@ def predicted(model: Reference, operation: str, *args: Any, **kwargs: Any) -> An
 def _plain(value: Any) -> Any:
     if isinstance(value, Base):
         record = _RECORD_OF[value.__tablename__]
-        return record(**{f.name: _plain(getattr(value, f.name)) for f in fields(record)})
-    if isinstance(value, PreTuple):
-        return Grant(value.relation, value.object_type, value.object_id)
+        return record(**{f.name: _attribute(value, f.name) for f in fields(record)})
     if is_dataclass(value):
         return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, list):
-        plain = [_plain(item) for item in value]
-        return tuple(plain) if plain and isinstance(plain[0], Grant) else plain
+        return [_plain(item) for item in value]
+    return value
+
+
+def _attribute(entity: Base, name: str) -> Any:
+    value = getattr(entity, name)
+    if name == "pre_tuples":
+        return tuple(Grant(g.relation, g.object_type, g.object_id) for g in value)
     return value

@@ -46,7 +46,8 @@ class PostgresMachine(TenancyMachine):
         self.stored = self.system.tables()
         for usr in self.stored.of(Usr).values():
             self.model.tables.of(Usr)[usr.id] = usr
-        self.committed = self.model.tables.copy()
+        self.set_the_stage()
+        self.commit()
 
     def is_now(self, tables: Tables) -> None:
         """Compare, after the model has gone back to what it was."""
@@ -102,6 +103,10 @@ class MemoryMachine(TenancyMachine):
     def __init__(self) -> None:
         super().__init__(registers=True)
         self.system = MemorySystem(self.clock)
+
+    @initialize()
+    def begin(self) -> None:
+        self.set_the_stage()
 
 
 def test_any_sequence_on_postgresql(clean_engine: Engine) -> None:
