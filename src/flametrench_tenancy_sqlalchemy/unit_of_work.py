@@ -9,10 +9,10 @@ Specification: ADR 0013.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 from sqlalchemy import Connection, Executable, event
 from sqlalchemy.orm import Session, SessionTransaction, scoped_session
@@ -30,7 +30,6 @@ AnySession: TypeAlias = Session | scoped_session[Session]
 _roll_back_to: Callable[[str], Executable] = RollbackToSavepointClause
 _release: Callable[[str], Executable] = ReleaseSavepointClause
 
-_born: WeakKeyDictionary[Base, SessionTransaction | None] = WeakKeyDictionary()
 _operations: WeakSet[SessionTransaction] = WeakSet()
 
 
@@ -67,31 +66,16 @@ def savepoint(session: AnySession, operation: str) -> Iterator[None]:
             raise
 
 
-def brought_in(session: AnySession, entities: Iterable[Base]) -> None:
-    """Note that a statement made these rows; what it flushed itself, the Session knows."""
-    if isinstance(session, scoped_session):
-        session = session()
-    transaction = session.get_nested_transaction() or session.get_transaction()
-    _born.update(dict.fromkeys(entities, transaction))
-
-
 def _tell_the_truth(session: Session, rolled_back: SessionTransaction) -> None:
-    """Forget what is gone with a rollback, and what was read before one to a savepoint.
+    """Forget what was read since a savepoint that the caller has rolled back to.
 
-    SQLAlchemy sees to what was flushed; not to rows that a statement brought in, nor to what was
-    read between a write and the caller's rollback to a savepoint before it.
+    SQLAlchemy forgets what was flushed, and that is enough for an operation of ours. It does not
+    see that an entity which was read after an operation shows what the rollback has undone.
     """
-    for entity in [e for e in session.identity_map.values() if isinstance(e, Base)]:
-        if rolled_back in _with_parents(_born.get(entity)):
-            session.expunge(entity)
-        elif rolled_back.nested and rolled_back not in _operations:
-            session.expire(entity)
-
-
-def _with_parents(transaction: SessionTransaction | None) -> Iterator[SessionTransaction]:
-    while transaction:
-        yield transaction
-        transaction = transaction.parent
+    if rolled_back.nested and rolled_back not in _operations:
+        for entity in session.identity_map.values():
+            if isinstance(entity, Base):
+                session.expire(entity)
 
 
 @contextmanager

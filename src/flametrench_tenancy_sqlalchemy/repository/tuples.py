@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
-    ScalarResult,
     Select,
     TableValuedAlias,
     and_,
@@ -20,12 +19,11 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.orm import InstrumentedAttribute, make_transient_to_detached
 
 from ..ids import decode_object, new_id, require_object_type
 from ..models import Membership, Tuple
 from ..models.tuple import TupleKey, require_relation
-from ..unit_of_work import brought_in
 from ..values import PreTuple, Status
 from .base import FRESH, Repository
 
@@ -122,12 +120,12 @@ class TupleOperations(Repository):
             at: the time of the change.
 
         Returns:
-            The tuples, kept ones included, in the order of ``grants``.
+            The tuples, kept ones included, in the order of ``grants``; new ones are detached, as
+            the Session would not learn that a rollback has undone a statement.
         """
         keys = [TupleKey.of(usr_id, grant) for usr_id, grant in grants]
         # Always in the same order, so that two transactions with common tuples do not deadlock.
         tuples = {t.key: t for t in self._insert(sorted(keys), created_by=created_by, at=at)}
-        brought_in(self.session, tuples.values())
         kept = [key for key in keys if key not in tuples]
         if kept:
             tuples |= {t.key: t for t in self._tuples(self._with_keys(kept))}
@@ -135,31 +133,33 @@ class TupleOperations(Repository):
 
     def _insert(
         self, keys: Sequence[TupleKey], *, created_by: str | None, at: datetime
-    ) -> ScalarResult[Tuple]:
+    ) -> Iterator[Tuple]:
         """Insert the tuples that are not there yet, and return those."""
-        rows = [(new_id("tup"), *key) for key in keys]
-        common = {"subject_type": "usr", "created_at": at, "created_by": created_by}
-        if self.session.get_bind(Tuple).dialect.name == "sqlite":
-            insert = sqlite.insert(Tuple).on_conflict_do_nothing().returning(Tuple)
-            fields = ("id", *TupleKey._fields)
-            values = [dict(zip(fields, row, strict=True), **common) for row in rows]
-            return self.session.scalars(insert, values)
+        rows = {new_id("tup"): key for key in keys}
         columns = [Tuple.id, *_KEY]
-        given = _given(rows, columns)
-        return self.session.scalars(
-            postgresql.insert(Tuple)
-            .from_select(
-                [*columns, *common],
-                select(
-                    *given.c,
-                    literal("usr"),
-                    literal(at, Tuple.created_at.type),
-                    literal(created_by, Tuple.created_by.type),
-                ),
+        common = {"subject_type": "usr", "created_at": at, "created_by": created_by}
+        values = [(id_, *key) for id_, key in rows.items()]
+        if self.session.get_bind(Tuple).dialect.name == "sqlite":
+            names = [c.key for c in columns]
+            inserted = self.session.scalars(
+                sqlite.insert(Tuple).on_conflict_do_nothing().returning(Tuple.id),
+                [dict(zip(names, row, strict=True), **common) for row in values],
             )
-            .on_conflict_do_nothing()
-            .returning(Tuple)
-        )
+        else:
+            given = _given(values, columns)
+            constants = [
+                literal(value, getattr(Tuple, name).type) for name, value in common.items()
+            ]
+            inserted = self.session.scalars(
+                postgresql.insert(Tuple)
+                .from_select([*columns, *common], select(*given.c, *constants))
+                .on_conflict_do_nothing()
+                .returning(Tuple.id)
+            )
+        for id_ in inserted:
+            new = Tuple(id=id_, **rows[id_]._asdict(), **common)
+            make_transient_to_detached(new)
+            yield new
 
     def _with_keys(self, keys: Sequence[TupleKey]) -> Select[Any]:
         """Return the query for users' tuples; in memory it may find more of theirs."""
