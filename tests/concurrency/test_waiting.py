@@ -1,0 +1,119 @@
+"""Who waits for whom: joins not for each other, and the application's own rows for nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
+
+from tests.support.races import (
+    DONE,
+    READ_COMMITTED,
+    REPEATABLE_READ,
+    SERIALIZABLE,
+    SERIALIZATION_FAILURE,
+    Act,
+    Ending,
+    Races,
+)
+from tests.support.scenes import Scene, stage
+from tests.support.steps import BY_NAME, STEPS, Step
+
+JOINS = [
+    BY_NAME["add_member liz"],
+    BY_NAME["create_invitation"],
+    BY_NAME["accept_invitation by a new user"],
+]
+OTHER_JOINS = [
+    BY_NAME["add_member max"],
+    BY_NAME["create_invitation"],
+    Step("accept_invitation second", lambda t, s: t.accept_invitation(s["second@acme"])),
+]
+TRANSITIONS = [BY_NAME["suspend_org"], BY_NAME["revoke_org"]]
+
+joining = pytest.mark.parametrize("join", JOINS, ids=str)
+also_joining = pytest.mark.parametrize("other", OTHER_JOINS, ids=str)
+
+
+@pytest.fixture
+def scene(race_engine: Engine) -> Scene:
+    """A new scene."""
+    with race_engine.begin() as connection:
+        (scene,) = stage(connection)
+    return scene
+
+
+@joining
+@also_joining
+def test_joins_to_one_organization_do_not_wait_for_each_other(
+    join: Step, other: Step, races: Callable[[str], Races], scene: Scene
+) -> None:
+    ending = races(READ_COMMITTED).against(join.on(scene), other.on(scene))
+    assert ending == Ending(DONE, DONE, waited=False)
+
+
+@joining
+@also_joining
+def test_nor_do_they_wait_where_the_database_may_find_that_they_cannot_be_put_in_order(
+    join: Step, other: Step, races: Callable[[str], Races], scene: Scene
+) -> None:
+    ending = races(SERIALIZABLE).against(join.on(scene), other.on(scene))
+    assert not ending.waited
+    assert DONE in ending.verdicts
+    assert {*ending.verdicts} <= {DONE, SERIALIZATION_FAILURE}
+
+
+@joining
+@also_joining
+@pytest.mark.parametrize("commit", [True, False], ids=["commit", "rollback"])
+def test_joins_on_one_snapshot_fail_after_each_other_lest_a_revocation_overlooks_one(
+    join: Step, other: Step, races: Callable[[str], Races], scene: Scene, commit: bool
+) -> None:
+    ending = races(REPEATABLE_READ).against(join.on(scene), other.on(scene), commit=commit)
+    assert ending == Ending(DONE, SERIALIZATION_FAILURE if commit else DONE, waited=True)
+
+
+@joining
+@pytest.mark.parametrize("transition", TRANSITIONS, ids=str)
+def test_an_organization_changes_when_those_who_are_joining_are_through(
+    join: Step, transition: Step, races: Callable[[str], Races], scene: Scene
+) -> None:
+    ending = races(READ_COMMITTED).against(join.on(scene), transition.on(scene))
+    assert ending == Ending(DONE, DONE, waited=True)
+
+
+@pytest.mark.parametrize("step", STEPS, ids=str)
+def test_no_operation_keeps_the_applications_own_rows_waiting(
+    step: Step, races: Callable[[str], Races], scene: Scene, application_table: None
+) -> None:
+    ending = races(READ_COMMITTED).against(step.on(scene), _application_row(scene))
+    assert ending.second == DONE
+    assert not ending.waited
+
+
+@pytest.fixture(scope="session")
+def application_table(race_engine: Engine) -> None:
+    """A table of the application's own, with a foreign key to each of ours."""
+    with race_engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TABLE application (org_id uuid REFERENCES org, mem_id uuid REFERENCES mem, "
+            "inv_id uuid REFERENCES inv, usr_id uuid REFERENCES usr)"
+        )
+
+
+def _application_row(scene: Scene) -> Act:
+    """Return the writing of rows that refer to everything that an operation may have locked."""
+    rows = [
+        {"org": scene.uuid("acme"), "mem": scene.uuid(mem), "inv": scene.uuid(inv), "usr": usr}
+        for mem in ("ann@acme", "bob@acme", "cyd@acme", "dan@acme", "eve@acme", "sam@acme")
+        for inv in ("first@acme", "second@acme")
+        for usr in (scene.uuid(mem[:3]), scene.uuid("max"))
+    ]
+    statement = text("INSERT INTO application VALUES (:org, :mem, :inv, :usr)")
+
+    def write(session: Session) -> None:
+        session.execute(statement, rows)
+
+    return write

@@ -1,0 +1,151 @@
+"""Calls that meet on real connections: at a barrier, or in an order that is forced on them.
+
+Nothing here sleeps. What waits for a lock is seen to wait by asking the server.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Barrier
+from typing import Final, TypeAlias
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from flametrench_tenancy_sqlalchemy import TenancyError
+from flametrench_tenancy_sqlalchemy._integrity import sqlstate
+from tests.support.statements import backend_pid
+
+READ_COMMITTED: Final = "READ COMMITTED"
+REPEATABLE_READ: Final = "REPEATABLE READ"
+SERIALIZABLE: Final = "SERIALIZABLE"
+LEVELS: Final = (READ_COMMITTED, REPEATABLE_READ, SERIALIZABLE)
+
+DONE: Final = "done"
+SERIALIZATION_FAILURE: Final = "40001"
+
+# Far beyond what anything here takes, on the busiest of machines.
+DEADLINE: Final = 60.0
+
+Act: TypeAlias = Callable[[Session], object]
+
+_WAITS = text("SELECT wait_event_type = 'Lock' FROM pg_stat_get_activity(:pid)")
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How two acts ended, and whether the second had to wait for the first."""
+
+    first: str
+    second: str
+    waited: bool = False
+
+    @property
+    def verdicts(self) -> tuple[str, str]:
+        """How each ended."""
+        return self.first, self.second
+
+
+def verdict(call: Callable[[], object]) -> str:
+    """Return how a call ended: done, an error's code, or a failure to serialize.
+
+    Anything else, a deadlock above all, is nothing that a caller should ever see.
+    """
+    try:
+        call()
+    except TenancyError as exc:
+        return exc.code
+    except DBAPIError as exc:
+        if sqlstate(exc) != SERIALIZATION_FAILURE:
+            raise
+        return SERIALIZATION_FAILURE
+    return DONE
+
+
+class Races:
+    """Races on one database, at one isolation level."""
+
+    def __init__(self, engine: Engine, level: str, threads: ThreadPoolExecutor) -> None:
+        self.engine = engine.execution_options(isolation_level=level)
+        self.level = level
+        self._threads = threads
+
+    def alone(self, act: Act) -> str:
+        """Run an act in a transaction of its own."""
+        with Session(self.engine) as session:
+            return verdict(lambda: _committed(act, session))
+
+    def meet(self, *calls: Callable[[], object]) -> list[str]:
+        """Run calls at the same time: all are at the barrier before any begins."""
+        barrier = Barrier(len(calls), timeout=DEADLINE)
+
+        def run(call: Callable[[], object]) -> str:
+            barrier.wait()
+            return verdict(call)
+
+        futures = [self._threads.submit(run, call) for call in calls]
+        return [future.result(DEADLINE) for future in futures]
+
+    def clash(self, first: Act, second: Act) -> Ending:
+        """Run two acts at the same time, each in a transaction that has begun already."""
+        with Session(self.engine) as one, Session(self.engine) as other:
+            for session in (one, other):
+                session.connection()
+            ended = self.meet(lambda: _committed(first, one), lambda: _committed(second, other))
+            return Ending(ended[0], ended[1])
+
+    def behind(self, first: Act, second: Act) -> Ending:
+        """Let the second act come when the first is through, with a snapshot from before it."""
+        with Session(self.engine) as late:
+            late.execute(text("SELECT count(*) FROM org WHERE false"))
+            return Ending(self.alone(first), verdict(lambda: _committed(second, late)))
+
+    def against(self, first: Act, second: Act, *, commit: bool = True) -> Ending:
+        """Let the second act come while the first is done and its transaction is still open.
+
+        The first transaction ends when the second one waits for a lock, or is through.
+        """
+        with Session(self.engine) as session, self._observer() as observer:
+            began = verdict(lambda: first(session))
+            pids: SimpleQueue[int] = SimpleQueue()
+            future = self._threads.submit(self._announced, second, pids)
+            waited = _waits(observer, pids.get(timeout=DEADLINE), future)
+            if began == SERIALIZATION_FAILURE or not commit:
+                session.rollback()
+                ended = DONE
+            else:
+                ended = verdict(session.commit)
+            return Ending(began if ended == DONE else ended, future.result(DEADLINE), waited)
+
+    def _announced(self, act: Act, pids: SimpleQueue[int]) -> str:
+        with Session(self.engine) as session:
+            pids.put(backend_pid(session.connection()))
+            return verdict(lambda: _committed(act, session))
+
+    @contextmanager
+    def _observer(self) -> Iterator[Connection]:
+        autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        with autocommit.connect() as connection:
+            yield connection
+
+
+def _committed(act: Act, session: Session) -> None:
+    act(session)
+    session.commit()
+
+
+def _waits(observer: Connection, pid: int, future: Future[str]) -> bool:
+    """Tell whether a backend has to wait for a lock, or else gets through with what it does."""
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        if wait([future], timeout=0.001).done:
+            return False
+        if observer.scalar(_WAITS, {"pid": pid}):
+            return True
+    raise TimeoutError(f"backend {pid} neither waits for a lock nor gets through")

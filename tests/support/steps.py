@@ -1,0 +1,171 @@
+"""Every operation that writes, as steps that several callers take at once on one scene."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Final, TypeAlias
+from unittest.mock import MagicMock
+
+from sqlalchemy.orm import Session
+
+from flametrench_tenancy_sqlalchemy import PreTuple, Role, TenancyRepository, TenancyStore
+from flametrench_tenancy_sqlalchemy.ids import new_uuid
+from tests.support.races import Act
+from tests.support.scenes import Scene
+
+Call: TypeAlias = Callable[[TenancyRepository | TenancyStore, Scene], object]
+Clock: TypeAlias = Callable[[Scene], datetime]
+
+MAX: Final = "max@example.com"
+
+
+def _now(scene: Scene) -> datetime:
+    return datetime.now(UTC)
+
+
+def _when_invitations_are_overdue(scene: Scene) -> datetime:
+    return scene.expires_at + timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation, called on members of the cast."""
+
+    name: str
+    call: Call
+    clock: Clock = _now
+
+    @property
+    def operation(self) -> str:
+        """The method that is called."""
+        return self.name.partition(" ")[0]
+
+    @cached_property
+    def touches(self) -> set[str]:
+        """What the call names, and the organization of each; nothing means everything."""
+        heard = _Heard()
+        self.call(MagicMock(spec=TenancyRepository), Scene(heard, datetime.now(UTC)))
+        return {part for name in heard for part in name.split("@")}
+
+    def meets(self, other: Step) -> bool:
+        """Tell whether the two may get into each other's way."""
+        mine, its = self.touches, other.touches
+        return not (mine and its) or bool(mine & its)
+
+    def on(self, scene: Scene) -> Act:
+        """Return the step as an act in somebody's Session."""
+
+        def act(session: Session) -> None:
+            self.call(TenancyRepository(session, clock=lambda: self.clock(scene)), scene)
+
+        return act
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class _Heard(dict[str, str]):
+    """The names that a call asks a scene for."""
+
+    def __missing__(self, name: str) -> str:
+        self[name] = name
+        return name
+
+
+STEPS: Final = [
+    Step("create_org", lambda t, s: t.create_org(s["ann"], slug=s["slug"])),
+    Step("update_org", lambda t, s: t.update_org(s["acme"], name="Acme", slug=s["slug"])),
+    Step("update_org bolt", lambda t, s: t.update_org(s["bolt"], slug=s["slug"])),
+    Step("suspend_org", lambda t, s: t.suspend_org(s["acme"])),
+    Step("reinstate_org", lambda t, s: t.reinstate_org(s["acme"])),
+    Step("revoke_org", lambda t, s: t.revoke_org(s["acme"])),
+    Step(
+        "add_member max",
+        lambda t, s: t.add_member(s["acme"], s["max"], Role.MEMBER, invited_by=s["ann"]),
+    ),
+    Step("add_member liz", lambda t, s: t.add_member(s["acme"], s["liz"], Role.OWNER)),
+    Step("add_member sam", lambda t, s: t.add_member(s["acme"], s["sam"], Role.GUEST)),
+    Step("change_role ann", lambda t, s: t.change_role(s["ann@acme"], Role.MEMBER)),
+    Step("change_role bob", lambda t, s: t.change_role(s["bob@acme"], Role.ADMIN)),
+    Step("change_role cyd", lambda t, s: t.change_role(s["cyd@acme"], Role.MEMBER)),
+    Step("change_role eve", lambda t, s: t.change_role(s["eve@acme"], Role.ADMIN)),
+    Step("suspend_membership ann", lambda t, s: t.suspend_membership(s["ann@acme"])),
+    Step("suspend_membership bob", lambda t, s: t.suspend_membership(s["bob@acme"])),
+    Step("suspend_membership eve", lambda t, s: t.suspend_membership(s["eve@acme"])),
+    Step("reinstate_membership sam", lambda t, s: t.reinstate_membership(s["sam@acme"])),
+    Step("self_leave ann", lambda t, s: t.self_leave(s["ann@acme"])),
+    Step(
+        "self_leave ann for bob",
+        lambda t, s: t.self_leave(s["ann@acme"], transfer_to=s["bob"]),
+    ),
+    Step("self_leave bob", lambda t, s: t.self_leave(s["bob@acme"])),
+    Step("self_leave eve", lambda t, s: t.self_leave(s["eve@acme"])),
+    Step("admin_remove eve by cyd", lambda t, s: t.admin_remove(s["eve@acme"], s["cyd"])),
+    Step("admin_remove sam by bob", lambda t, s: t.admin_remove(s["sam@acme"], s["bob"])),
+    Step("admin_remove cyd by dan", lambda t, s: t.admin_remove(s["cyd@acme"], s["dan"])),
+    Step("admin_remove dan by cyd", lambda t, s: t.admin_remove(s["dan@acme"], s["cyd"])),
+    Step(
+        "transfer_ownership ann to bob",
+        lambda t, s: t.transfer_ownership(s["acme"], s["ann@acme"], s["bob@acme"]),
+    ),
+    Step(
+        "transfer_ownership bob to ann",
+        lambda t, s: t.transfer_ownership(s["acme"], s["bob@acme"], s["ann@acme"]),
+    ),
+    Step(
+        "transfer_ownership ann to eve",
+        lambda t, s: t.transfer_ownership(s["acme"], s["ann@acme"], s["eve@acme"]),
+    ),
+    Step(
+        "create_invitation",
+        lambda t, s: t.create_invitation(
+            s["acme"],
+            "new@example.com",
+            Role.MEMBER,
+            s["ann"],
+            s.expires_at,
+            pre_tuples=[PreTuple("viewer", "note", str(new_uuid()))],
+        ),
+    ),
+    Step("accept_invitation by a new user", lambda t, s: t.accept_invitation(s["first@acme"])),
+    Step(
+        "accept_invitation by max",
+        lambda t, s: t.accept_invitation(
+            s["first@acme"], as_usr_id=s["max"], accepting_identifier=MAX
+        ),
+    ),
+    Step(
+        "accept_invitation by sam",
+        lambda t, s: t.accept_invitation(
+            s["first@acme"], as_usr_id=s["sam"], accepting_identifier=MAX
+        ),
+    ),
+    Step(
+        "accept_invitation second by max",
+        lambda t, s: t.accept_invitation(
+            s["second@acme"], as_usr_id=s["max"], accepting_identifier=MAX
+        ),
+    ),
+    Step(
+        "accept_invitation to bolt by max",
+        lambda t, s: t.accept_invitation(
+            s["other@bolt"], as_usr_id=s["max"], accepting_identifier=MAX
+        ),
+    ),
+    Step(
+        "decline_invitation",
+        lambda t, s: t.decline_invitation(s["first@acme"], as_usr_id=s["max"]),
+    ),
+    Step("revoke_invitation by cyd", lambda t, s: t.revoke_invitation(s["first@acme"], s["cyd"])),
+    Step(
+        "expire_invitations",
+        lambda t, s: t.expire_invitations(limit=1_000_000),
+        clock=_when_invitations_are_overdue,
+    ),
+]
+"""All courses of all operations; what two of them name in common, they may fight about."""
+
+BY_NAME: Final = {step.name: step for step in STEPS}
