@@ -89,9 +89,8 @@ def struck(
     *,
     before: Callable[[Connection], object] | None = None,
     instead: str | None = None,
-    after: Callable[[Connection], object] | None = None,
 ) -> Iterator[Strike]:
-    """Do something before or after the n-th statement, or run another one in its place."""
+    """Do something before the n-th statement, or run another one in its place."""
     strike = Strike(at)
 
     def on_before(
@@ -105,14 +104,8 @@ def struck(
                 return instead, [()] if context_and_many[-1] else ()
         return statement, parameters
 
-    def on_after(conn: Connection, *_: object) -> None:
-        if len(strike.statements) == at and after:
-            after(conn)
-
     event.listen(source, "before_cursor_execute", on_before, retval=True)
-    event.listen(source, "after_cursor_execute", on_after)
     try:
         yield strike
     finally:
         event.remove(source, "before_cursor_execute", on_before)
-        event.remove(source, "after_cursor_execute", on_after)
