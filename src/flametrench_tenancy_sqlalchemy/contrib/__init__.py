@@ -1,0 +1,1 @@
+"""Doors for web frameworks: thin, and imported only by who has the framework."""

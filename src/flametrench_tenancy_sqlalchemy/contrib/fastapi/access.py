@@ -1,0 +1,82 @@
+"""Who may do what over HTTP: members see, administrators manage, owners own.
+
+Nobody acts for another, and nobody gives a role above his own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ...errors import ForbiddenError, NotFoundError
+from ...models import Invitation, Membership
+from ...repository import TenancyRepository
+from ...values import PreTuple, Role
+from .dependencies import Caller
+
+MANAGERS = (Role.OWNER, Role.ADMIN)
+
+MayGrant = Callable[[Caller, str, PreTuple], bool]
+
+
+def member(tenancy: TenancyRepository, org_id: str, caller: Caller, *roles: Role) -> Membership:
+    """Return the caller's membership in an active organization; there must be such a one."""
+    tenancy.get_org(org_id)
+    return tenancy.require_role(org_id, caller.usr_id, *roles)
+
+
+def member_in_any_status(
+    tenancy: TenancyRepository, org_id: str, caller: Caller, *roles: Role
+) -> Membership:
+    """Return the caller's membership, be the organization suspended: somebody must reinstate it."""
+    tenancy.get_org(org_id)
+    membership = tenancy.find_membership(org_id, caller.usr_id)
+    if membership is None or (roles and membership.role not in roles):
+        raise ForbiddenError(f"user {caller.usr_id} may not do this in {org_id}", org_id=org_id)
+    return membership
+
+
+def membership_of(tenancy: TenancyRepository, org_id: str, mem_id: str) -> Membership:
+    """Return a membership of the organization in the path; any other is not to be found there."""
+    membership = tenancy.get_membership(mem_id)
+    if membership.org_id != org_id:
+        raise NotFoundError(f"there is no membership {mem_id} in {org_id}", id=mem_id)
+    return membership
+
+
+def require_reach(actor: Membership, *roles: Role) -> None:
+    """Refuse to give, or to touch, a role above the actor's own."""
+    reach = actor.role.admin_rank() or 0
+    for role in roles:
+        if (role.admin_rank() or 0) > reach:
+            raise ForbiddenError(f"{actor.role} may not give or touch {role}", role=role)
+
+
+def require_own(membership: Membership, caller: Caller) -> None:
+    """Refuse to act for another."""
+    if membership.usr_id != caller.usr_id:
+        raise ForbiddenError(f"membership {membership.id} is not the caller's")
+
+
+def require_grantable(
+    may_grant: MayGrant | None, caller: Caller, org_id: str, grants: Iterable[PreTuple]
+) -> None:
+    """Refuse to promise what the application does not let this caller share."""
+    for grant in grants:
+        if may_grant is None or not may_grant(caller, org_id, grant):
+            raise ForbiddenError(
+                f"the caller may not promise {grant.relation} on {grant.object_type} "
+                f"{grant.object_id}"
+            )
+
+
+def visible_invitation(tenancy: TenancyRepository, inv_id: str, caller: Caller) -> Invitation:
+    """Return an invitation to its invitee and to members; to others there is none."""
+    invitation = tenancy.get_invitation(inv_id)
+    if is_invitee(invitation, caller) or tenancy.find_membership(invitation.org_id, caller.usr_id):
+        return invitation
+    raise NotFoundError(f"inv_id: there is no invitation {inv_id}", parameter="inv_id", id=inv_id)
+
+
+def is_invitee(invitation: Invitation, caller: Caller) -> bool:
+    """Tell whether the invitation names the identifier that the caller has proven."""
+    return caller.identifier is not None and caller.identifier == invitation.identifier

@@ -1,0 +1,126 @@
+"""Dependencies: a repository on the request's Session, and the guard of a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fastapi import Depends, Request
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from ...aio import AsyncTenancyRepository
+from ...models import Membership
+from ...repository import TenancyRepository
+from ...repository.base import Clock, utc_now
+from ...values import Role
+
+T = TypeVar("T")
+
+Dependency = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is calling, as the application's authentication vouches for it.
+
+    Attributes:
+        usr_id: the calling user's wire id (``usr_…``).
+        identifier: the identifier, an e-mail address as a rule, that has been proven to be his;
+            without one he cannot accept or decline invitations.
+    """
+
+    usr_id: str
+    identifier: str | None = None
+
+
+def repository(session: Dependency, *, clock: Clock = utc_now) -> Dependency:
+    """Return the dependency that hands out a `TenancyRepository` on the request's Session.
+
+    Args:
+        session: the application's dependency that yields a ``Session``.
+        clock: returns the current time as a timezone-aware datetime.
+    """
+
+    def provide(session: Session = Depends(session)) -> TenancyRepository:
+        return TenancyRepository(session, clock=clock)
+
+    return provide
+
+
+def async_repository(session: Dependency, *, clock: Clock = utc_now) -> Dependency:
+    """Return the dependency that hands out an `AsyncTenancyRepository` on the request's Session.
+
+    Args:
+        session: the application's dependency that yields an ``AsyncSession``.
+        clock: returns the current time as a timezone-aware datetime.
+    """
+
+    def provide(session: AsyncSession = Depends(session)) -> AsyncTenancyRepository:
+        return AsyncTenancyRepository(session, clock=clock)
+
+    return provide
+
+
+def require_role(
+    *roles: Role | str, session: Dependency, caller: Dependency, path: str = "org_id"
+) -> Callable[..., Coroutine[Any, Any, Membership]]:
+    """Return the dependency that lets a request pass if its caller holds one of some roles.
+
+    It answers 404 where there is no such organization, and 403 where the caller is no active
+    member with one of the roles, or the organization is not active.
+
+    Args:
+        roles: the roles that may pass; any, if none is named.
+        session: the application's dependency that yields a ``Session`` or an ``AsyncSession``.
+        caller: the application's dependency that returns the `Caller`.
+        path: the path parameter that names the organization, by wire id or by slug.
+
+    Returns:
+        A dependency whose value is the caller's `Membership`.
+    """
+
+    async def guard(
+        request: Request,
+        session: Session | AsyncSession = Depends(session),
+        caller: Caller = Depends(caller),
+    ) -> Membership:
+        named = request.path_params[path]
+
+        def check(tenancy: TenancyRepository) -> Membership:
+            # A slug has no underscore.
+            org = tenancy.get_org(named) if "_" in named else tenancy.get_org_by_slug(named)
+            return tenancy.require_role(org.id, caller.usr_id, *roles)
+
+        return await perform(session, check)
+
+    return guard
+
+
+async def perform(
+    session: Session | AsyncSession,
+    action: Callable[[TenancyRepository], T],
+    *,
+    clock: Clock = utc_now,
+) -> T:
+    """Run what is written once for the repository, on whichever Session the request has."""
+    if isinstance(session, AsyncSession):
+        return await session.run_sync(lambda sync: action(TenancyRepository(sync, clock=clock)))
+    return await run_in_threadpool(action, TenancyRepository(session, clock=clock))
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What every endpoint of the router depends on."""
+
+    session: Any
+    caller: Any
+    clock: Clock
+
+    async def perform(
+        self, session: Session | AsyncSession, action: Callable[[TenancyRepository], T]
+    ) -> T:
+        """Run an endpoint's work on the request's Session."""
+        return await perform(session, action, clock=self.clock)

@@ -1,0 +1,52 @@
+"""The tenancy endpoints of the specification's HTTP surface, to be mounted by an application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Depends
+
+from ...repository.base import Clock, utc_now
+from . import invitations, members, organizations
+from .access import MayGrant
+from .dependencies import Dependency, Endpoint
+from .errors import RESPONSES, TenancyRoute
+
+
+def tenancy_router(
+    *,
+    session: Dependency,
+    caller: Dependency,
+    gate: Dependency,
+    may_grant: MayGrant | None = None,
+    clock: Clock = utc_now,
+    **options: Any,
+) -> APIRouter:
+    """Return the tenancy endpoints, every one of which checks its caller.
+
+    Members see; owners and admins manage; only owners touch ownership and the organization's
+    life; nobody acts for another, and nobody gives a role above his own. What belongs to another
+    organization is not found.
+
+    The endpoints never commit: the Session is the application's, and so is its dependency, which
+    should commit before the response goes out (``Depends(…, scope="function")``).
+
+    Args:
+        session: the dependency that yields the request's ``Session`` or ``AsyncSession``.
+        caller: the dependency that returns the `Caller`, from authentication alone.
+        gate: the dependency that lets nobody but the operator list all organizations.
+        may_grant: tells whether a caller may promise a pre-tuple in an organization, named by its
+            wire id; without it no invitation may carry any, since only the application knows who
+            may share its objects.
+        clock: returns the current time as a timezone-aware datetime.
+        options: what else `fastapi.APIRouter` takes, such as ``prefix`` or ``tags``.
+
+    Specification: openapi/flametrench-v0.1.yaml and its additions.
+    """
+    options.setdefault("tags", ["tenancy"])
+    router = APIRouter(route_class=TenancyRoute, responses=RESPONSES, **options)
+    endpoint = Endpoint(session=Depends(session), caller=Depends(caller), clock=clock)
+    organizations.add_routes(router, endpoint, gate=Depends(gate))
+    members.add_routes(router, endpoint)
+    invitations.add_routes(router, endpoint, may_grant=may_grant)
+    return router

@@ -1,0 +1,167 @@
+"""What the tenancy endpoints take and answer, as the specification's HTTP surface names it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from ...values import InvitationStatus, PreTuple, Role, Status
+
+T = TypeVar("T")
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class OrgIn(_Request):
+    """A new organization, or what is to change of one: what is left out stays."""
+
+    name: str | None = None
+    slug: str | None = None
+
+
+class MemberIn(_Request):
+    """Who is to become a member, and as what."""
+
+    usr_id: str
+    role: Role
+
+
+class RoleIn(_Request):
+    """The role that a member is to have."""
+
+    role: Role
+
+
+class LeaveIn(_Request):
+    """Whom a last owner makes owner before he leaves."""
+
+    transfer_to: str | None = None
+
+
+class TransferIn(_Request):
+    """The caller's own membership, and the one that ownership goes to."""
+
+    from_mem_id: str
+    to_mem_id: str
+
+
+class PreTupleBody(_Request):
+    """A grant that an invitation promises."""
+
+    model_config = ConfigDict(extra="forbid", from_attributes=True)
+
+    relation: str
+    object_type: str
+    object_id: str
+
+    def value(self) -> PreTuple:
+        """Return the grant as the repository takes it."""
+        return PreTuple(self.relation, self.object_type, self.object_id)
+
+
+class InvitationIn(_Request):
+    """A new invitation."""
+
+    identifier: str
+    role: Role
+    expires_at: datetime
+    pre_tuples: list[PreTupleBody] = []
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class OrgOut(_Answer):
+    """An organization."""
+
+    id: str
+    status: Status
+    name: str | None
+    slug: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class MembershipOut(_Answer):
+    """A membership."""
+
+    id: str
+    usr_id: str
+    org_id: str
+    role: Role
+    status: Status
+    replaces: str | None
+    invited_by: str | None
+    removed_by: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class InvitationOut(_Answer):
+    """An invitation."""
+
+    id: str
+    org_id: str
+    identifier: str
+    role: Role
+    status: InvitationStatus
+    pre_tuples: list[PreTupleBody]
+    invited_by: str
+    invited_user_id: str | None
+    created_at: datetime
+    expires_at: datetime
+    terminal_at: datetime | None
+    terminal_by: str | None
+
+
+class TupleOut(_Answer):
+    """An authorization fact."""
+
+    id: str
+    subject_type: str
+    subject_id: str
+    relation: str
+    object_type: str
+    object_id: str
+    created_at: datetime
+    created_by: str | None
+
+
+class CreatedOrgOut(_Answer):
+    """A new organization and its creator's membership."""
+
+    org: OrgOut
+    owner_membership: MembershipOut
+
+
+class TransferOut(_Answer):
+    """The two memberships after a transfer."""
+
+    from_membership: MembershipOut
+    to_membership: MembershipOut
+
+
+class AcceptedOut(_Answer):
+    """An accepted invitation, and what came of it."""
+
+    invitation: InvitationOut
+    membership: MembershipOut
+    materialized_tuples: list[TupleOut]
+
+
+class PageInfo(_Answer):
+    """Where to go on."""
+
+    next_cursor: str | None
+
+
+class PageOut(_Answer, Generic[T]):
+    """One page of a list."""
+
+    data: list[T]
+    page: PageInfo
