@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateSchema
 
-from flametrench_tenancy_sqlalchemy.migrations import VERSION_TABLE, database_url
+from flametrench_tenancy_sqlalchemy.migrations import VERSION_TABLE, database_url, render_item
 from flametrench_tenancy_sqlalchemy.models import Base
 
 config = context.config
@@ -54,6 +54,7 @@ def configure(**options: Any) -> None:
         version_table=VERSION_TABLE,
         version_table_schema=schema,
         include_object=include_object,
+        render_item=render_item,
         compare_type=True,
         **options,
     )

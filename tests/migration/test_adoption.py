@@ -42,8 +42,11 @@ def columns(engine: Engine, table: str) -> str:
     )
 
 
-@pytest.mark.parametrize("newest", [True, False], ids=["newest", "oldest"])
-@pytest.mark.parametrize("subset", SUBSETS, ids="-".join)
+@pytest.mark.parametrize(
+    "subset, newest",
+    [*((subset, False) for subset in SUBSETS), (TABLES, True)],
+    ids=[*map("-".join, SUBSETS), "newest form"],
+)
 def test_each_set_of_tables_is_completed_and_given_back(
     empty: Engine, built: dict[Part, str], subset: tuple[str, ...], newest: bool
 ) -> None:

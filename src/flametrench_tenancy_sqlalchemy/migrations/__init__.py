@@ -1,7 +1,8 @@
 """The migrations in the adopter's hands: where they are, and how to run them from Python.
 
 On their own they keep their state in a version table of their own. In an Alembic environment of
-the application's, `version_location` is the second entry of ``version_locations``.
+the application's, `version_location` is the second entry of ``version_locations``, and
+`include_name` and `render_item` are options for its autogenerate.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, make_url
 
+from .autogenerate import VERSION_TABLE, include_name, render_item
+
 __all__ = [
     "HEAD",
     "VERSION_TABLE",
     "alembic_config",
     "database_url",
     "downgrade",
+    "include_name",
+    "render_item",
     "script_location",
     "upgrade",
     "version_location",
@@ -30,9 +35,6 @@ __all__ = [
 
 HEAD: Final = "flametrench_tenancy@head"
 """The newest revision of the tenancy tables, whatever opt-in branches there are beside it."""
-
-VERSION_TABLE: Final = "flametrench_tenancy_version"
-"""Where the revision is recorded when the migrations run on their own."""
 
 # Alembic's context is global to the process.
 _one_at_a_time: Final = threading.Lock()
