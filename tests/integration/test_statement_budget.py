@@ -1,0 +1,277 @@
+"""How many statements each operation sends inside the caller's transaction, savepoints left out.
+
+A statement that the driver gets with many rows of parameters (``executemany``) counts once:
+psycopg pipelines it, so that it waits for the server once. Only transfer_ownership, and a last
+owner who leaves, have such: they write two memberships at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from flametrench_tenancy_sqlalchemy import Organization, PreTuple, Role, TenancyRepository
+from flametrench_tenancy_sqlalchemy.ids import new_uuid
+from tests.support.calls import CALLS, Arguments, call
+from tests.support.counting import sent
+from tests.support.sql import bare
+from tests.support.stage import IDENTIFIER, Stage
+
+Scene = Callable[[Stage], Arguments]
+
+
+def _owner_among_two(stage: Stage) -> Arguments:
+    return {"mem_id": stage.member(stage.org(), Role.OWNER).id}
+
+
+def _owner_who_steps_down(stage: Stage) -> Arguments:
+    return _owner_among_two(stage) | {"new_role": Role.GUEST}
+
+
+def _owner_who_names_an_heir_for_nothing(stage: Stage) -> Arguments:
+    return _owner_among_two(stage) | {"transfer_to": stage.user()}
+
+
+def _two_owners(stage: Stage) -> Arguments:
+    org = stage.org()
+    target = stage.member(org, Role.OWNER)
+    return {"org_id": org.id, "from_mem_id": stage.owner(org).id, "to_mem_id": target.id}
+
+
+def _grants(number: int) -> list[PreTuple]:
+    return [PreTuple("editor", "proj", str(new_uuid())) for _ in range(number)]
+
+
+def _offer_of(number: int) -> Scene:
+    return lambda stage: CALLS["create_invitation"](stage) | {"pre_tuples": _grants(number)}
+
+
+def _invitation_of(number: int, *, existing_user: bool = False) -> Scene:
+    def scene(stage: Stage) -> Arguments:
+        arguments: Arguments = {"inv_id": stage.invitation(stage.org(), *_grants(number)).id}
+        if existing_user:
+            arguments |= {"as_usr_id": stage.user(), "accepting_identifier": IDENTIFIER}
+        return arguments
+
+    return scene
+
+
+def _invitation_of_what_the_user_has(number: int) -> Scene:
+    def scene(stage: Stage) -> Arguments:
+        grants, usr_id = _grants(number), stage.user()
+        arguments = {"as_usr_id": usr_id, "accepting_identifier": IDENTIFIER}
+        elsewhere = stage.invitation(stage.org(), *grants[: -(-number // 2)])
+        stage.tenancy.accept_invitation(elsewhere.id, **arguments)
+        return arguments | {"inv_id": stage.invitation(stage.org(), *grants).id}
+
+    return scene
+
+
+def _pages_of_something(stage: Stage) -> Arguments:
+    return {"usr_id": stage.member(stage.org()).usr_id}
+
+
+def _invitations(stage: Stage) -> Arguments:
+    return {"org_id": stage.invitation(stage.org()).org_id}
+
+
+def _nothing_about(type_: str, parameter: str) -> Scene:
+    def scene(stage: Stage) -> Arguments:
+        return {parameter: stage.user() if type_ == "usr" else stage.org().id}
+
+    return scene
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The number of statements that an operation sends in one of its courses."""
+
+    operation: str
+    statements: int
+    course: str = ""
+    scene: Scene | None = None
+
+    def __str__(self) -> str:
+        return f"{self.operation}({self.course})"
+
+    def spent(self, stage: Stage, prepare: Callable[[Session], object] = Session.flush) -> int:
+        """Return how many statements the operation sends on a Session that is prepared so."""
+        arguments = (self.scene or CALLS[self.operation])(stage)
+        stage.session.flush()
+        prepare(stage.session)
+        with sent(stage.session) as seen:
+            call(stage.tenancy, self.operation, arguments)
+            stage.session.flush()
+        return len(seen)
+
+
+BUDGETS = [
+    # Organization, membership, tuple; the foreign key answers whether the creator exists.
+    Budget("create_org", 3),
+    Budget("update_org", 2),
+    Budget("suspend_org", 2),
+    Budget("reinstate_org", 2),
+    # Organization locked and revoked; memberships, tuples and invitations, each at one blow.
+    Budget("revoke_org", 5),
+    # Organization locked; membership, tuple.
+    Budget("add_member", 3),
+    # Membership locked behind its organization; old row, new row; old tuple, new tuple.
+    Budget("change_role", 5),
+    # One more: another owner's row is read and locked once the organization is. Read before the
+    # lock, or together with it, it could be an owner who is just leaving.
+    Budget("change_role", 6, "of an owner", _owner_who_steps_down),
+    # Membership locked behind its organization; row, tuple.
+    Budget("suspend_membership", 3),
+    Budget("reinstate_membership", 3),
+    Budget("self_leave", 3, "of a member", CALLS["suspend_membership"]),
+    # One more, as above: the owner on whom the organization may depend from now on.
+    Budget("suspend_membership", 4, "of an owner", _owner_among_two),
+    Budget("self_leave", 4, "of an owner", _owner_among_two),
+    Budget("self_leave", 4, "heir ignored", _owner_who_names_an_heir_for_nothing),
+    # The heir is read and locked with the other owners, in the statement that finds there are
+    # none; then old rows, new row, old tuples, new tuple.
+    Budget("self_leave", 6, "of the last owner"),
+    # Target locked behind its organization, administrator locked; row, tuple.
+    Budget("admin_remove", 4),
+    # Both memberships locked behind the organization; old rows, new rows; old tuples, new tuples.
+    Budget("transfer_ownership", 5),
+    Budget("transfer_ownership", 5, "to an owner", _two_owners),
+    # Organization locked; invitation, which carries its pre-tuples.
+    Budget("create_invitation", 2),
+    # Invitation locked behind its organization; user with his memberships, or the new user's row;
+    # membership, invitation, and all tuples at one blow.
+    Budget("accept_invitation", 5),
+    Budget("accept_invitation", 5, "by a new user", _invitation_of(0)),
+    # One more: tuples that exist already are kept, and must be read to be reported.
+    Budget("accept_invitation", 6, "a tuple exists", _invitation_of_what_the_user_has(1)),
+    # Invitation locked behind its organization, and written; the administrator is locked between.
+    Budget("decline_invitation", 2),
+    Budget("revoke_invitation", 3),
+    Budget("expire_invitations", 1),
+    *(Budget(name, 1) for name in ("get_org", "get_org_by_slug", "get_membership")),
+    *(Budget(name, 1) for name in ("find_membership", "require_role", "get_invitation")),
+    *(Budget(name, 1) for name in ("list_tuples_for_subject", "list_tuples_for_object")),
+    Budget("list_orgs", 1),
+    Budget("list_members", 1),
+    Budget("list_memberships", 1, "of a member", _pages_of_something),
+    Budget("list_invitations", 1, "of some", _invitations),
+    # One more where there is nothing to show: an empty list is told from an unknown parent.
+    Budget("list_memberships", 2, "of nothing", _nothing_about("usr", "usr_id")),
+    Budget("list_invitations", 2, "of nothing", _nothing_about("org", "org_id")),
+]
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [Session.flush, Session.expire_all, Session.expunge_all],
+    ids=["loaded", "expired", "empty"],
+)
+@pytest.mark.parametrize("budget", BUDGETS, ids=str)
+def test_an_operation_sends_so_many_statements_whatever_the_session_holds(
+    budget: Budget, prepare: Callable[[Session], object], stage: Stage
+) -> None:
+    assert budget.spent(stage, prepare) == budget.statements
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        Budget("create_invitation", 2, "of many", _offer_of(10_000)),
+        Budget("accept_invitation", 5, "of many by a new user", _invitation_of(10_000)),
+        Budget("accept_invitation", 5, "of many", _invitation_of(10_000, existing_user=True)),
+        Budget("accept_invitation", 6, "half exist", _invitation_of_what_the_user_has(10_000)),
+    ],
+    ids=str,
+)
+def test_ten_thousand_pre_tuples_cost_no_statement_more(budget: Budget, stage: Stage) -> None:
+    assert budget.spent(stage) == budget.statements
+    granted = stage.session.scalar(text("SELECT count(*) FROM tup WHERE relation = 'editor'"))
+    assert granted == (10_000 if budget.operation == "accept_invitation" else 0)
+
+
+def test_every_operation_has_a_budget() -> None:
+    assert {budget.operation for budget in BUDGETS} == set(CALLS)
+
+
+def _join(stage: Stage, org: Organization, role: Role, number: int) -> None:
+    """Add members in bulk, each with his tuple."""
+    stage.session.execute(
+        text(
+            """
+            WITH u AS (
+                INSERT INTO usr (id) SELECT gen_random_uuid() FROM generate_series(1, :number)
+                RETURNING id
+            ), m AS (
+                INSERT INTO mem (id, usr_id, org_id, role)
+                SELECT gen_random_uuid(), id, CAST(:org_id AS uuid), :role FROM u
+            )
+            INSERT INTO tup (id, subject_type, subject_id, relation, object_type, object_id)
+            SELECT gen_random_uuid(), 'usr', id, :role, 'org', CAST(:org_id AS uuid) FROM u
+            """
+        ),
+        {"number": number, "org_id": bare(org.id), "role": role.value},
+    )
+
+
+CROWDED = {
+    "revoke_org": 5,
+    "add_member": 3,
+    "change_role": 6,
+    "suspend_membership": 4,
+    "self_leave": 4,
+    "admin_remove": 4,
+    "transfer_ownership": 5,
+    "create_invitation": 2,
+    "list_members": 1,
+    "require_role": 1,
+}
+
+
+@pytest.mark.parametrize("operation", CROWDED)
+def test_a_crowd_of_members_and_owners_costs_no_statement_more(
+    operation: str, stage: Stage, tenancy: TenancyRepository
+) -> None:
+    org = stage.org()
+    owner, member = stage.owner(org), stage.member(org)
+    for role in Role:
+        _join(stage, org, role, 100)
+    given = {
+        "org_id": org.id,
+        "mem_id": member.id if operation == "admin_remove" else owner.id,
+        "admin_usr_id": owner.usr_id,
+        "transfer_to": member.usr_id,
+        "usr_id": owner.usr_id if operation == "require_role" else stage.user(),
+        "from_mem_id": owner.id,
+        "to_mem_id": member.id,
+    }
+    arguments = CALLS[operation](stage)
+    arguments |= {name: value for name, value in given.items() if name in arguments}
+    stage.session.expunge_all()
+    with sent(stage.session) as seen:
+        call(tenancy, operation, arguments)
+    assert len(seen) == CROWDED[operation]
+
+
+@pytest.mark.parametrize("number", [1, 300])
+def test_expiring_costs_one_statement_however_many_are_overdue(
+    number: int, stage: Stage, tenancy: TenancyRepository
+) -> None:
+    invitation = stage.invitation(stage.org())
+    stage.session.execute(
+        text(
+            """
+            INSERT INTO inv (id, org_id, identifier, role, invited_by, created_at, expires_at)
+            SELECT gen_random_uuid(), org_id, 'somebody', role, invited_by, created_at, expires_at
+            FROM inv, generate_series(2, :number) WHERE id = CAST(:id AS uuid)
+            """
+        ),
+        {"number": number, "id": bare(invitation.id)},
+    )
+    stage.clock.now = invitation.expires_at.replace(year=2100)
+    with sent(stage.session) as seen:
+        assert tenancy.expire_invitations() == number
+    assert len(seen) == 1
