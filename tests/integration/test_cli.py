@@ -17,8 +17,9 @@ from flametrench_tenancy_sqlalchemy.cli import main
 from flametrench_tenancy_sqlalchemy.migrations import VERSION_TABLE, upgrade
 from flametrench_tenancy_sqlalchemy.testing.databases import TABLES
 from flametrench_tenancy_sqlalchemy.testing.plugin import NewDatabase
-from tests.support.breaches import BREACHES, Expected
+from tests.support.breaches import BREACHES
 from tests.support.rows import committed_rows
+from tests.support.seeding import Expected
 from tests.support.stage import Stage
 
 HEALTHY, UNHEALTHY, FAILED = 0, 1, 2

@@ -14,8 +14,10 @@ from flametrench_tenancy_sqlalchemy.doctor.checks import checks
 from flametrench_tenancy_sqlalchemy.doctor.schema import MISSING, TRIGGERS
 from flametrench_tenancy_sqlalchemy.migrations import catalog
 from flametrench_tenancy_sqlalchemy.testing.databases import TABLES
-from tests.support.breaches import BREACHES, Expected, Seed, every_breach, promise, sql
+from tests.support.breaches import BREACHES, every_breach
+from tests.support.breaches_of_invitations import promise
 from tests.support.operations import OPERATIONS
+from tests.support.seeding import Expected, Seed, sql
 from tests.support.sql import everything
 from tests.support.stage import NOW, Stage
 

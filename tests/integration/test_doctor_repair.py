@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import InvitationStatus, Membership, PreconditionError, Tuple
 from flametrench_tenancy_sqlalchemy.doctor import Repair, diagnose, repair
-from tests.support.breaches import BREACHES, Seed, sql
+from tests.support.breaches import BREACHES
+from tests.support.seeding import Seed, sql
 from tests.support.sql import bare, everything, stored
 from tests.support.stage import Stage
 
