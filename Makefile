@@ -4,13 +4,15 @@ PYTHON ?= python3
 # Each worker clones its own database; more than four gain little.
 WORKERS ?= auto
 PYTEST_ARGS ?=
+# How long a soak takes.
+MINUTES ?= 10
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types format clean
+.PHONY: help demo test soak lint types format clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -20,6 +22,9 @@ demo: $(INSTALLED) ## Walk through the package's main job on a real PostgreSQL.
 
 test: lint types ## Lint, check types and run all tests.
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
+
+soak: $(INSTALLED) ## Run random operations, alone and against each other, for MINUTES=10.
+	SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/model -s $(PYTEST_ARGS)
 
 lint: $(INSTALLED) ## Check style.
 	$(BIN)/python -m ruff check .

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -31,7 +33,17 @@ IDENTIFIER: Final = "ann@example.com"
 LEVELS: Final = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
 SERIALIZATION_FAILURE: Final = "40001"
 DEADLOCK: Final = "40P01"
+# `make soak` sets it; each of the four tests takes its share.
+MINUTES: Final = float(os.environ.get("SOAK_MINUTES", "0"))
 TERMINAL: Final = ("revoked", "accepted", "declined", "expired")
+
+
+def rounds() -> Iterator[None]:
+    """Begin one round, and others while a quarter of the minutes lasts."""
+    until = time.monotonic() + MINUTES * 60 / 4
+    yield
+    while time.monotonic() < until:
+        yield
 
 
 @dataclass

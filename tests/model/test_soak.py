@@ -15,6 +15,7 @@ from flametrench_tenancy_sqlalchemy import TenancyStore
 from flametrench_tenancy_sqlalchemy.doctor import diagnose
 from flametrench_tenancy_sqlalchemy.testing.databases import empty_tables
 from flametrench_tenancy_sqlalchemy.testing.factories import make_user
+from tests.model import soak
 from tests.model.soak import IDENTIFIER, Actor, Targets, World
 from tests.support.invariants import breaches
 
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-MINUTES: Final = float(os.environ.get("SOAK_MINUTES", "0"))
-SEED: Final = int(os.environ.get("SOAK_SEED", "1"))
+SEED: Final = int(os.environ.get("SOAK_SEED") or (time.time() if soak.MINUTES else 1))
 ACTORS: Final = 4
 
 
@@ -56,16 +56,11 @@ def a_world(engine: Engine) -> World:
 def test_nothing_is_wrong_or_lost_after_a_storm(
     clean_engine: Engine, targets: Targets, alone: bool
 ) -> None:
-    until = time.monotonic() + MINUTES * 60 / 6
-    seed = SEED
-    while True:
+    for seed, _ in enumerate(soak.rounds(), SEED):
         print(f"SOAK_SEED={seed}")
-        storm(clean_engine, targets, seed, alone=alone)
-        if time.monotonic() >= until:
-            break
-        seed += 1
         with clean_engine.begin() as connection:
             empty_tables(connection)
+        storm(clean_engine, targets, seed, alone=alone)
 
 
 def storm(engine: Engine, targets: Targets, seed: int, *, alone: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Final
 
 from hypothesis import HealthCheck, settings
@@ -11,18 +10,17 @@ from hypothesis.stateful import initialize, precondition, rule, run_state_machin
 
 from tests.model.machine import TenancyMachine
 from tests.model.records import Tables, Usr
+from tests.model.soak import MINUTES, rounds
 from tests.model.systems import MemorySystem, PostgresSystem
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
     from sqlalchemy.orm import SessionTransaction
 
-MINUTES: Final = float(os.environ.get("SOAK_MINUTES", "0"))
-
-# The same sequences on every run, unless a soak asks for others, and for more and longer ones.
+# The same sequences on every run, unless a soak asks for others, and for longer ones.
 SETTINGS: Final = settings(
-    max_examples=40 + int(60 * MINUTES),
-    stateful_step_count=100 if MINUTES else 40,
+    max_examples=30,
+    stateful_step_count=100 if MINUTES else 30,
     derandomize=not MINUTES,
     deadline=None,
     print_blob=True,
@@ -113,8 +111,10 @@ def test_any_sequence_on_postgresql(clean_engine: Engine) -> None:
     class Machine(PostgresMachine):
         engine = clean_engine
 
-    run_state_machine_as_test(Machine, settings=SETTINGS)
+    for _ in rounds():
+        run_state_machine_as_test(Machine, settings=SETTINGS)
 
 
 def test_any_sequence_in_memory() -> None:
-    run_state_machine_as_test(MemoryMachine, settings=SETTINGS)
+    for _ in rounds():
+        run_state_machine_as_test(MemoryMachine, settings=SETTINGS)
