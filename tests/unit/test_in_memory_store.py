@@ -27,6 +27,8 @@ from flametrench_tenancy_sqlalchemy import (
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
 from tests.support.entities import EARLIER, EXPIRY, LATER, NOW, TICK, refused
 
+EXPIRY_AHEAD = datetime.now(UTC) + timedelta(days=1)
+
 
 @pytest.fixture
 def store() -> InMemoryTenancyStore:
@@ -207,9 +209,6 @@ def test_ten_thousand_pre_tuples(store: InMemoryTenancyStore) -> None:
     held = store.list_tuples_for_subject("usr", accepted.membership.usr_id)
     assert len(held) == 10_001
     assert [t.id for t in held] == sorted(t.id for t in held)
-
-
-EXPIRY_AHEAD = datetime.now(UTC) + timedelta(days=1)
 
 
 def _all_members(store: TenancyStore, org_id: str) -> Iterator[Membership]:
