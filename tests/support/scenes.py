@@ -3,7 +3,7 @@
     acme    ann and bob own it; cyd and dan are admins, eve a member; sam is suspended
     bolt    ann owns it, eve is a member
     first   an invitation of max to acme; second, another one; other, one to bolt
-    max     and liz belong to nothing
+    max     and liz belong to nothing, and nova does not exist
 
 A name stands for an id: ``scene["ann"]`` is a user, ``scene["ann@acme"]`` a membership, and
 ``scene["slug"]`` a slug that nobody holds yet.
@@ -72,7 +72,7 @@ class Scene:
         """Return a scene without rows, its ids in no order."""
         kinds = {
             "usr": USERS,
-            "org": ("acme", "bolt"),
+            "org": ("acme", "bolt", "nova"),
             "mem": MEMBERSHIPS,
             "inv": INVITATIONS,
             "doc": ("doc", "plan"),
@@ -91,8 +91,8 @@ class Scene:
 
     @property
     def org_ids(self) -> list[str]:
-        """The two organizations."""
-        return [self.uuid("acme"), self.uuid("bolt")]
+        """The organizations."""
+        return [self.uuid(name) for name in ("acme", "bolt", "nova")]
 
     def state(self, connection: Connection) -> State:
         """Return what the rows say now, in names instead of ids and without times."""
