@@ -15,7 +15,8 @@ from sqlalchemy.dialects import postgresql
 
 from flametrench_tenancy_sqlalchemy.migrations.adoption import establish
 from flametrench_tenancy_sqlalchemy.migrations.catalog import Part
-from flametrench_tenancy_sqlalchemy.migrations.record import Record, one_schema
+from flametrench_tenancy_sqlalchemy.migrations.record import Record
+from flametrench_tenancy_sqlalchemy.migrations.search_path import one_schema
 
 revision = "ft0001"
 down_revision = None

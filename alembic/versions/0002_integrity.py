@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from flametrench_tenancy_sqlalchemy.migrations.adoption import SchemaMismatchError
-from flametrench_tenancy_sqlalchemy.migrations.record import one_schema
+from flametrench_tenancy_sqlalchemy.migrations.search_path import one_schema
 
 revision = "ft0002"
 down_revision = "ft0001"

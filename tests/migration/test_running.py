@@ -66,6 +66,22 @@ def test_the_callers_settings_are_as_before(empty: Engine) -> None:
         assert connection.execute(settings).one() == ("7s", "public, x")
 
 
+# -- through a driver
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2", "pg8000", "asyncpg"])
+def test_every_driver_migrates(empty: Engine, driver: str) -> None:
+    pytest.importorskip(driver)
+    url = empty.url.set(drivername=f"postgresql+{driver}")
+    upgrade(url)
+    built = tenancy_schema(empty)
+    downgrade(url, "base")
+    with empty.begin() as connection:
+        create_reference(connection, newest=False)
+    upgrade(url)
+    assert tenancy_schema(empty) == built
+
+
 # -- in a schema of their own
 
 
@@ -103,10 +119,15 @@ def test_triggers_work_while_their_schema_is_not_on_the_search_path(empty: Engin
 def test_tables_in_a_schema_of_their_own_are_adopted(empty: Engine) -> None:
     with empty.begin() as connection:
         run(connection, [f'CREATE SCHEMA "{SCHEMA}"', f'SET LOCAL search_path TO "{SCHEMA}"'])
-        create_reference(connection, newest=False)
+        create_reference(connection)
+    before = everything(empty, SCHEMA)
     upgrade(empty.url)
     upgrade(empty.url, schema=SCHEMA)
     assert tenancy_schema(empty, SCHEMA) == tenancy_schema(empty)
+    downgrade(empty.url, "base", schema=SCHEMA)
+    with empty.begin() as connection:
+        run(connection, [f'DROP TABLE "{SCHEMA}".{VERSION_TABLE}'])
+    assert everything(empty, SCHEMA) == before
 
 
 def test_the_first_schema_of_the_search_path_is_the_one(empty: Engine) -> None:

@@ -18,11 +18,13 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, make_url
 
+from .adoption import SchemaMismatchError
 from .autogenerate import VERSION_TABLE, include_name, render_item
 
 __all__ = [
     "HEAD",
     "VERSION_TABLE",
+    "SchemaMismatchError",
     "alembic_config",
     "database_url",
     "downgrade",
@@ -73,7 +75,7 @@ def alembic_config(url: str | URL | None = None, *, schema: str | None = None) -
 def upgrade(
     target: str | URL | Connection, revision: str = HEAD, *, schema: str | None = None
 ) -> None:
-    """Bring a database up to date.
+    """Bring a database up to date; from async code, ``await connection.run_sync(upgrade)``.
 
     Args:
         target: the database, or a Connection to it. If that has a transaction open, the migrations

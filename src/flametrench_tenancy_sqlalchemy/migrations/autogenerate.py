@@ -16,6 +16,8 @@ from ..models import Base
 VERSION_TABLE: Final = "flametrench_tenancy_version"
 """Where the revision is recorded when the migrations run on their own."""
 
+_PACKAGE: Final = __name__.split(".", maxsplit=1)[0]
+
 
 def include_name(name: str | None, type_: str, parent_names: Mapping[str, str | None]) -> bool:
     """Leave the tenancy tables, which are in the application's schema, to their own migrations."""
@@ -29,6 +31,3 @@ def render_item(type_: str, item: Any, context: AutogenContext) -> str | Literal
     """
     ours = isinstance(item, TypeDecorator) and item.__module__.startswith(_PACKAGE)
     return f"sa.{item.impl_instance!r}" if type_ == "type" and ours else False
-
-
-_PACKAGE = __name__.split(".", maxsplit=1)[0]

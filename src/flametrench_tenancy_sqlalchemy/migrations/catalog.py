@@ -111,7 +111,8 @@ def _named(kind: str, table: Table, item: Constraint | Index) -> Part:
 def expected(connection: Connection, metadata: MetaData) -> dict[Part, str]:
     """Return the definitions that tables would have, from temporary ones created for a moment.
 
-    Only the server itself knows how it words a constraint.
+    Only the server itself knows how it words a constraint. The role needs the right to create
+    temporary tables, which all have unless it has been revoked.
     """
     savepoint = connection.begin_nested()
     connection.execute(text("SET LOCAL search_path TO pg_temp"))

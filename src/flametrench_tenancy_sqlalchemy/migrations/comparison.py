@@ -60,8 +60,8 @@ def violations(
             count = connection.scalar(select(func.count()).select_from(query.subquery()))
             if count:
                 unique = isinstance(item, UniqueConstraint | Index)
-                problem = "values are there more than once" if unique else "rows break it"
-                yield f"{part} cannot be added: {count} {problem}"
+                problem = "values that are there twice" if unique else "rows that break it"
+                yield f"{part} cannot be added; {problem}: {count}"
 
 
 def _obstacles(

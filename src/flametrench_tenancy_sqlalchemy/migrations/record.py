@@ -7,16 +7,23 @@ nothing that Alembic would compare with the models.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Final, Self
 
 from alembic import op
 from alembic.util import CommandError
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import text
 
 from .catalog import Part
+
+_DROP: Final = {
+    "table": "DROP TABLE IF EXISTS {name}",
+    "column": "ALTER TABLE IF EXISTS {table} DROP COLUMN IF EXISTS {name}",
+    "constraint": "ALTER TABLE IF EXISTS {table} DROP CONSTRAINT IF EXISTS {name}",
+    "index": "DROP INDEX IF EXISTS {name}",
+    "trigger": "DROP TRIGGER IF EXISTS {name} ON {table}",
+}
 
 
 @dataclass
@@ -75,45 +82,6 @@ class Record:
                 "a downgrade needs it, and so it needs a connection"
             )
         for part in reversed(record.created):
-            op.execute(_DROP[part.kind].format(table=_quoted(part.table), name=_quoted(part.name)))
+            op.execute(_DROP[part.kind].format(table=part.table, name=part.name))
         for definition in record.replaced:
             op.execute(text(definition.replace(":", r"\:")))
-
-
-@contextmanager
-def one_schema() -> Iterator[str | None]:
-    """Hide all schemas but the one that tables are created in; yield its name, if it is known.
-
-    Otherwise a table of the same name in a schema further down the search path could be taken,
-    or dropped, for ours.
-    """
-    schema = None
-    op.execute("SELECT set_config('tenancy.search_path', current_setting('search_path'), true)")
-    if op.get_context().as_sql:
-        op.execute("SELECT set_config('search_path', quote_ident(current_schema()), true)")
-    else:
-        schema = _target_schema(op.get_bind())
-        op.get_bind().execute(select(func.set_config("search_path", _quoted(schema), True)))
-    yield schema
-    op.execute("SELECT set_config('search_path', current_setting('tenancy.search_path'), true)")
-
-
-def _target_schema(connection: Connection) -> str:
-    translated = connection.get_execution_options().get("schema_translate_map") or {}
-    schema: str | None = translated.get(None) or connection.scalar(select(func.current_schema()))
-    if schema is None:
-        raise CommandError("the search path names no schema that exists")
-    return schema
-
-
-def _quoted(name: str) -> str:
-    return op.get_context().dialect.identifier_preparer.quote(name)
-
-
-_DROP = {
-    "table": "DROP TABLE IF EXISTS {name}",
-    "column": "ALTER TABLE IF EXISTS {table} DROP COLUMN IF EXISTS {name}",
-    "constraint": "ALTER TABLE IF EXISTS {table} DROP CONSTRAINT IF EXISTS {name}",
-    "index": "DROP INDEX IF EXISTS {name}",
-    "trigger": "DROP TRIGGER IF EXISTS {name} ON {table}",
-}
