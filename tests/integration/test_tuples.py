@@ -132,5 +132,5 @@ def test_a_query_may_compare_a_tuples_ids_with_every_form(
     (granted,) = accepted.materialized_tuples
     query = select(Tuple).where(Tuple.subject_id == accepted.membership.usr_id)
     for given in (str(project), project.hex, f"proj_{project.hex}", project):
-        assert stage.session.scalars(query.where(Tuple.object_id == given)).one() is granted
-    assert stage.session.scalars(query.where(Tuple.object_id == org.id)).one() is not granted
+        assert stage.session.scalars(query.where(Tuple.object_id == given)).one().id == granted.id
+    assert stage.session.scalars(query.where(Tuple.object_id == org.id)).one().id != granted.id
