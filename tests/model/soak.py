@@ -30,7 +30,8 @@ Tenancy: TypeAlias = TenancyRepository | TenancyStore
 Act: TypeAlias = Callable[[Tenancy], object]
 
 IDENTIFIER: Final = "ann@example.com"
-LEVELS: Final = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
+READ_COMMITTED: Final = "READ COMMITTED"
+LEVELS: Final = (READ_COMMITTED, "REPEATABLE READ", "SERIALIZABLE")
 SERIALIZATION_FAILURE: Final = "40001"
 DEADLOCK: Final = "40P01"
 # `make soak` sets it; each of the four tests takes its share.
@@ -135,8 +136,8 @@ class World:
         known.append(entity.id)  # type: ignore[attr-defined]  # all of them have one
 
 
-def random_act(world: World, rng: random.Random) -> Act:
-    """Return an operation with arguments of the world's."""
+def random_act(world: World, rng: random.Random, level: str) -> Act:
+    """Return an operation with arguments of the world's, for a transaction at some level."""
     pick = rng.choice
     org, usr, other, role = pick(world.orgs), pick(world.users), pick(world.users), pick(ROLES)
     mem, heir = pick(world.mems[-24:]), pick(world.mems[-24:])
@@ -163,7 +164,8 @@ def random_act(world: World, rng: random.Random) -> Act:
         lambda t: t.list_members(org, status="active"): 1,
         lambda t: t.require_role(org, usr): 1,
     }
-    if len(set(world.orgs)) > 3:
+    # Above that level it does not see who joined at another one after its snapshot.
+    if level == READ_COMMITTED and len(world.orgs) > 3:
         acts[lambda t: t.revoke_org(org)] = 1
     return rng.choices(list(acts), list(acts.values()))[0]
 
@@ -176,17 +178,16 @@ class Actor:
         self.world = world
         self.targets = targets
         self.alone = alone  # one operation for each transaction
+        self.level = READ_COMMITTED
         self.ledger = Ledger()
 
     def run(self, transactions: int) -> Ledger:
         """Run a number of transactions."""
         for _ in range(transactions):
             run = self.store if self.rng.random() < 0.4 else self.transaction
-            at_level = self.targets.engine.execution_options(
-                isolation_level=self.rng.choice(LEVELS)
-            )
+            self.level = self.rng.choice(LEVELS)
             with self.expected_failures():
-                run(at_level)
+                run(self.targets.engine.execution_options(isolation_level=self.level))
         return self.ledger
 
     @contextmanager
@@ -233,7 +234,7 @@ class Actor:
         """Run an operation, and return what it did: nothing, if it was refused."""
         if self.targets and self.rng.random() < 0.03:
             self.targets.shoot(self.rng)
-        operation = random_act(self.world, self.rng)
+        operation = random_act(self.world, self.rng, self.level)
         before = new_id("mem")[4:]
         effects = Effects()
         try:
