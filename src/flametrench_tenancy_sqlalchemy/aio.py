@@ -7,8 +7,9 @@ SQLAlchemy's asyncio extension provides (extra ``asyncio``), and its database ca
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from asyncio import CancelledError
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import stamina
@@ -16,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from ._integrity import is_transient
+from .models import Organization
 from .repository import TenancyRepository
 from .repository.base import Clock, utc_now
 from .store import ATTEMPTS, WAITS, OwnTransaction, rules_in_our_words
@@ -87,6 +89,33 @@ class _Operations:
     list_tuples_for_object = _awaited(TenancyRepository.list_tuples_for_object)
 
 
+class _Cancellable(TenancyRepository):
+    """A repository whose operations may be cancelled at any statement.
+
+    SQLAlchemy gives up a connection whose statement was cancelled, so that none in an unknown
+    state comes back to the pool. psycopg hides some cancellations from it: one that meets the
+    start of an ``executemany`` ends in an `AssertionError`, with the connection left in pipeline
+    mode.
+    """
+
+    @contextmanager
+    def _unit_of_work(self, name: str) -> Iterator[None]:
+        connection = self.session.connection(bind_arguments={"mapper": Organization})
+        with super()._unit_of_work(name):
+            try:
+                yield
+                self.session.flush()
+            except AssertionError as exc:
+                if not isinstance(exc.__context__, CancelledError):
+                    raise
+                connection.invalidate(exc)
+                raise exc.__context__ from None
+
+
+class _CancellableTransaction(_Cancellable, OwnTransaction):
+    """The same, with a transaction of the operation's own."""
+
+
 class AsyncTenancyRepository(_Operations):
     """Organizations, memberships and invitations, inside the caller's async transaction.
 
@@ -111,7 +140,7 @@ class AsyncTenancyRepository(_Operations):
         **kwargs: P.kwargs,
     ) -> R:
         def run(session: Session) -> R:
-            return operation(TenancyRepository(session, clock=self._clock), *args, **kwargs)
+            return operation(_Cancellable(session, clock=self._clock), *args, **kwargs)
 
         return await self.session.run_sync(run)
 
@@ -176,7 +205,8 @@ class AsyncTenancyStore(_Operations):
         **kwargs: P.kwargs,
     ) -> R:
         def run(session: Session) -> R:
-            return OwnTransaction(session, clock=self._clock).run(operation, *args, **kwargs)
+            tenancy = _CancellableTransaction(session, clock=self._clock)
+            return tenancy.run(operation, *args, **kwargs)
 
         async with self._session_factory() as session:
             return await session.run_sync(run)
