@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import flametrench_tenancy
 import pytest
@@ -12,13 +11,13 @@ from sqlalchemy import event, inspect
 from sqlalchemy.orm import Session, sessionmaker
 
 from flametrench_tenancy_sqlalchemy import (
-    Base,
     InMemoryTenancyStore,
     NotFoundError,
     TenancyStore,
     new_id,
 )
 from tests.support.operations import every_operation
+from tests.support.results import entities_in, unloaded_columns
 from tests.support.rows import committed_rows, rows, untruths_of
 from tests.support.statements import (
     seen_by_server,
@@ -37,15 +36,6 @@ SERIALIZATION_FAILURE = "40001"
 @pytest.fixture
 def store(db: Engine) -> TenancyStore:
     return TenancyStore(sessionmaker(db))
-
-
-def entities_in(result: Any) -> list[Base]:
-    """Every entity that a result hands out."""
-    if isinstance(result, Base):
-        return [result]
-    if is_dataclass(result):
-        result = [getattr(result, field.name) for field in fields(result)]
-    return [e for part in result for e in entities_in(part)] if isinstance(result, list) else []
 
 
 @pytest.mark.parametrize("make", [lambda: TenancyStore(sessionmaker()), InMemoryTenancyStore])
@@ -83,7 +73,7 @@ class TestAnOperation:
         for entity in entities_in(result):
             state = inspect(entity)
             assert state.detached
-            assert not state.unloaded & {column.key for column in state.mapper.column_attrs}
+            assert unloaded_columns(entity) == set()
             assert untruths_of(entity, truth) == []
             assert repr(entity)
 
