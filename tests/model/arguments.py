@@ -17,6 +17,7 @@ PEOPLE: Final = [f"usr_0190f2a81b3c7abc8000{n:012x}" for n in range(1, 6)]
 UNKNOWN: Final = "0190f2a81b3c7abc8fffffffffffffff"
 PROJECT: Final = "0190f2a8-1b3c-7abc-8000-00000000aaaa"
 NEWEST: Final = "the newest organization's id"
+SPAN: Final = timedelta(minutes=5)
 INVITED: Final = "the invited identifier"
 
 
@@ -48,7 +49,8 @@ limits = mostly([50, 1, 2, 0, -1, 10_000], [None])
 statuses = mostly([None, "active", "suspended", "revoked"], ["pending", "gone"])
 inv_statuses = mostly([None, "pending", "accepted", "revoked", "expired"], ["active"])
 types = mostly(["usr", "org", "proj", "doc"], ["project", "", None])
-relations = mostly([None, "owner", "member", "editor"], ["Owner", "x"])
+relations = mostly(["owner", "member", "editor"], ["Owner", "x"])
+about = st.fixed_dictionaries({"relation": relations})
 
 grants = mostly(
     [

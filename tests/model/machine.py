@@ -122,21 +122,29 @@ class TenancyMachine(RuleBasedStateMachine):
         return self.pick(Usr if type_ == "usr" else Org, number)
 
     def set_the_stage(self) -> None:
-        """Begin with two organizations, with members of all kinds and two invitations."""
-        owner, admin, member, second, _ = arg.PEOPLE
-        for slug in ("acme", None):
-            self.step("create_org", owner, name="Acme", slug=slug)
-            org_id = self.ids(Org)[0]
-            self.step("add_member", org_id, admin, "admin", invited_by=owner)
-            self.step("add_member", org_id, member, "member")
-            expires_at = self.clock.now + timedelta(minutes=5)
-            grant = Grant("editor", "proj", arg.PROJECT)
-            self.step(
-                "create_invitation",
-                *(org_id, "ann@example.com", "guest", admin, expires_at),
-                pre_tuples=[grant],
-            )
-        self.step("add_member", self.ids(Org)[0], second, "owner")
+        """Begin with two organizations, members of all kinds and invitations in both."""
+        self.found("acme")
+        org_id = self.found(None)
+        self.step("suspend_membership", self.ids(Mem)[0])
+        self.step("accept_invitation", self.ids(Inv)[0])
+        self.invite(org_id)
+        self.step("add_member", org_id, arg.PEOPLE[3], "owner")
+
+    def found(self, slug: str | None) -> str:
+        """Create an organization with three members and an invitation, and return its id."""
+        owner, admin, member, *_ = arg.PEOPLE
+        self.step("create_org", owner, name="Acme", slug=slug)
+        org_id = self.ids(Org)[0]
+        self.step("add_member", org_id, admin, "admin", invited_by=owner)
+        self.step("add_member", org_id, member, "member")
+        self.invite(org_id)
+        return org_id
+
+    def invite(self, org_id: str) -> None:
+        """Invite another administrator, who gets something beside his membership."""
+        who, inviter, until = "ann@example.com", arg.PEOPLE[1], self.clock.now + arg.SPAN
+        grants = [Grant("watcher", "org", org_id), Grant("editor", "proj", arg.PROJECT)]
+        self.step("create_invitation", org_id, who, "admin", inviter, until, pre_tuples=grants)
 
     # Time
 
@@ -264,35 +272,32 @@ class TenancyMachine(RuleBasedStateMachine):
     def get_org_by_slug(self, slug: str | None) -> None:
         self.step("get_org_by_slug", slug)
 
-    @rule(org=picks, usr=picks)
-    def find_membership(self, org: int, usr: int) -> None:
-        self.step("find_membership", self.pick(Org, org), self.pick(Usr, usr))
-
-    @rule(org=picks, usr=picks, roles=st.lists(arg.roles, max_size=3))
-    def require_role(self, org: int, usr: int, roles: list[str]) -> None:
-        self.step("require_role", self.pick(Org, org), self.pick(Usr, usr), *roles)
+    @rule(org=picks, usr=picks, roles=st.none() | st.lists(arg.roles, max_size=3))
+    def ask_for_membership(self, org: int, usr: int, roles: list[str] | None) -> None:
+        org_id = self.pick(Org, org)
+        usr_id = self.pick(Usr, usr, self.members(org_id))
+        if roles is None:
+            self.step("find_membership", org_id, usr_id)
+        else:
+            self.step("require_role", org_id, usr_id, *roles)
 
     @rule(given=filters, query=arg.queries)
     def list_orgs(self, given: dict[str, Any], query: str | None) -> None:
         self.step("list_orgs", **self.paged(Org, given), query=query)
 
-    @rule(org=picks, given=filters)
-    def list_members(self, org: int, given: dict[str, Any]) -> None:
-        self.step("list_members", self.pick(Org, org), **self.paged(Mem, given))
-
-    @rule(usr=picks, given=filters)
-    def list_memberships(self, usr: int, given: dict[str, Any]) -> None:
-        self.step("list_memberships", self.pick(Usr, usr), **self.paged(Mem, given))
+    @rule(by=st.sampled_from([Org, Usr]), number=picks, given=filters)
+    def list_memberships(self, by: type[Org | Usr], number: int, given: dict[str, Any]) -> None:
+        operation = "list_members" if by is Org else "list_memberships"
+        self.step(operation, self.pick(by, number), **self.paged(Mem, given))
 
     @rule(org=picks, given=inv_filters)
     def list_invitations(self, org: int, given: dict[str, Any]) -> None:
         self.step("list_invitations", self.pick(Org, org), **self.paged(Inv, given))
 
-    @rule(type_=arg.types, number=picks)
-    def list_tuples_for_subject(self, type_: str, number: int) -> None:
-        self.step("list_tuples_for_subject", type_, self.tuple_object(type_, number))
-
-    @rule(type_=arg.types, number=picks, relation=arg.relations)
-    def list_tuples_for_object(self, type_: str, number: int, relation: str | None) -> None:
-        object_id = self.tuple_object(type_, number)
-        self.step("list_tuples_for_object", type_, object_id, relation=relation)
+    @rule(type_=arg.types, number=picks, about=st.none() | st.just({}) | arg.about)
+    def list_tuples(self, type_: str, number: int, about: dict[str, str] | None) -> None:
+        id_ = self.tuple_object(type_, number)
+        if about is None:
+            self.step("list_tuples_for_subject", type_, id_)
+        else:
+            self.step("list_tuples_for_object", type_, id_, **about)
