@@ -185,7 +185,7 @@ def bad_ids() -> Iterator[BadInput]:
 def unknown_ids() -> Iterator[BadInput]:
     """Well-formed ids of nobody and nothing."""
     for operation, parameter, type_, is_error in _IDS:
-        if is_error:
+        if is_error and (operation, parameter) not in REGISTERING:
             yield BadInput(operation, parameter, f"{type_}_{HEX}", NotFoundError)
     for slug in ("other", "", "ACME", "acme\n", "a\x00", "\ud800", None, 7):
         yield BadInput("get_org_by_slug", "slug", slug, NotFoundError)
@@ -275,15 +275,10 @@ def bad_pre_tuples() -> Iterator[BadInput]:
         )
 
 
-def bad_inputs(operation: str, *, registering: bool) -> list[BadInput]:
-    """Return what an operation refuses, where users register themselves or do not."""
+def bad_inputs(operation: str) -> list[BadInput]:
+    """Return what an operation refuses in memory."""
     return [
         bad
         for bad in chain(bad_ids(), unknown_ids(), bad_values(), bad_pre_tuples())
         if bad.operation == operation
-        and not (
-            registering
-            and bad.error is NotFoundError
-            and (bad.operation, bad.parameter) in REGISTERING
-        )
     ]
