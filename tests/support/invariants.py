@@ -95,7 +95,8 @@ RULES: Final = {
         WHERE NOT EXISTS (
             SELECT FROM inv AS kept CROSS JOIN jsonb_array_elements(kept.pre_tuples) AS its
             WHERE kept.status = 'accepted' AND kept.invited_user_id = tup.subject_id
-            AND its ->> 'object_id' = pre ->> 'object_id'
+            AND its ->> 'relation' = tup.relation AND its ->> 'object_type' = tup.object_type
+            AND (its ->> 'object_id')::uuid = tup.object_id
         )
     """,
 }
