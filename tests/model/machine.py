@@ -221,7 +221,9 @@ class TenancyMachine(RuleBasedStateMachine):
         from_id = self.pick(Mem, donor, owners)
         org_id = self.of(Mem, from_id, "org_id")
         to_id = self.pick(Mem, heir, self.ids(Mem, org_id=(org_id,), status=("active",)))
-        self.step("transfer_ownership", self.pick(Org, org, [org_id]), from_id, to_id)
+        self.step(
+            "transfer_ownership", self.pick(Org, org, self.ids(Org, id=(org_id,))), from_id, to_id
+        )
 
     # Invitations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
@@ -24,6 +24,8 @@ SETTINGS: Final = settings(
     derandomize=not MINUTES,
     deadline=None,
     print_blob=True,
+    # Making a long sequence shorter takes longer than a soak.
+    phases=[Phase.reuse, Phase.generate] if MINUTES else list(Phase),
     suppress_health_check=[HealthCheck.too_slow],  # a database is slower than it expects
 )
 
