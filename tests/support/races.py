@@ -100,11 +100,15 @@ class Races:
             ended = self.meet(lambda: _committed(first, one), lambda: _committed(second, other))
             return Ending(ended[0], ended[1])
 
-    def behind(self, first: Act, second: Act) -> Ending:
-        """Let the second act come when the first is through, with a snapshot from before it."""
+    def behind(self, first: Act, second: Act, *, ahead: Races | None = None) -> Ending:
+        """Let the second act come when the first is through, with a snapshot from before it.
+
+        The first may run at another isolation level, ``ahead``.
+        """
         with Session(self.engine) as late:
             late.execute(text("SELECT count(*) FROM org WHERE false"))
-            return Ending(self.alone(first), verdict(lambda: _committed(second, late)))
+            early = (ahead or self).alone(first)
+            return Ending(early, verdict(lambda: _committed(second, late)))
 
     def against(self, first: Act, second: Act, *, commit: bool = True) -> Ending:
         """Let the second act come while the first is done and its transaction is still open.
