@@ -16,6 +16,7 @@ from ...models import Membership
 from ...repository import TenancyRepository
 from ...repository.base import Clock, utc_now
 from ...values import Role
+from .._http import membership_in
 
 T = TypeVar("T")
 
@@ -36,6 +37,15 @@ class Caller:
     identifier: str | None = None
 
 
+def request_session(session: Dependency) -> Any:
+    """Return the marker of a parameter that takes the request's Session.
+
+    What the dependency does after its ``yield``, a commit above all, happens before the response
+    goes out; FastAPI's default is afterwards, when a failure can no longer be told to anybody.
+    """
+    return Depends(session, scope="function")
+
+
 def repository(session: Dependency, *, clock: Clock = utc_now) -> Dependency:
     """Return the dependency that hands out a `TenancyRepository` on the request's Session.
 
@@ -43,8 +53,9 @@ def repository(session: Dependency, *, clock: Clock = utc_now) -> Dependency:
         session: the application's dependency that yields a ``Session``.
         clock: returns the current time as a timezone-aware datetime.
     """
+    its_session = request_session(session)
 
-    def provide(session: Session = Depends(session)) -> TenancyRepository:
+    def provide(session: Session = its_session) -> TenancyRepository:
         return TenancyRepository(session, clock=clock)
 
     return provide
@@ -57,8 +68,9 @@ def async_repository(session: Dependency, *, clock: Clock = utc_now) -> Dependen
         session: the application's dependency that yields an ``AsyncSession``.
         clock: returns the current time as a timezone-aware datetime.
     """
+    its_session = request_session(session)
 
-    def provide(session: AsyncSession = Depends(session)) -> AsyncTenancyRepository:
+    def provide(session: AsyncSession = its_session) -> AsyncTenancyRepository:
         return AsyncTenancyRepository(session, clock=clock)
 
     return provide
@@ -81,18 +93,17 @@ def require_role(
     Returns:
         A dependency whose value is the caller's `Membership`.
     """
+    its_session = request_session(session)
 
     async def guard(
         request: Request,
-        session: Session | AsyncSession = Depends(session),
+        session: Session | AsyncSession = its_session,
         caller: Caller = Depends(caller),
     ) -> Membership:
         named = request.path_params[path]
 
         def check(tenancy: TenancyRepository) -> Membership:
-            # A slug has no underscore.
-            org = tenancy.get_org(named) if "_" in named else tenancy.get_org_by_slug(named)
-            return tenancy.require_role(org.id, caller.usr_id, *roles)
+            return membership_in(tenancy, named, caller.usr_id, *roles)
 
         return await perform(session, check)
 

@@ -6,20 +6,15 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
-from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
-from ...errors import (
-    ForbiddenError,
-    IdentifierMismatchError,
-    InvalidIdError,
-    NotFoundError,
-    RoleHierarchyError,
-    TenancyError,
-)
+from ...errors import TenancyError
+from .._http import InvalidRequestError, body_of, status_of
 
 
 class ErrorBody(BaseModel):
@@ -38,23 +33,9 @@ RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def status_of(exc: TenancyError) -> int:
-    """Return the HTTP status of an error."""
-    if isinstance(exc, NotFoundError):
-        return 404
-    if isinstance(exc, ForbiddenError | RoleHierarchyError):
-        return 403
-    if isinstance(exc, InvalidIdError):
-        return 422
-    return 409
-
-
 def error_response(exc: TenancyError) -> JSONResponse:
     """Return the response for an error; it does not tell a stranger whom an invitation is for."""
-    body = ErrorBody(code=exc.code, message=str(exc), details=exc.details)
-    if isinstance(exc, IdentifierMismatchError):
-        body = ErrorBody(code=exc.code, message="the invitation is for somebody else")
-    return JSONResponse(jsonable_encoder(body), status_code=status_of(exc))
+    return JSONResponse(body_of(exc), status_code=status_of(exc))
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -66,27 +47,36 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 class TenancyRoute(APIRoute):
-    """A route that gives all its errors the one form, those of malformed requests included."""
+    """A route that gives all its errors the one form, those of malformed requests included.
+
+    They are answered when the request's dependencies are through with them: a Session's dependency
+    sees the error, and rolls back.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return FastAPI's handler, with its errors answered."""
+        """Return FastAPI's handler, with malformed requests as an error of ours."""
         handle = super().get_route_handler()
 
         async def answer(request: Request) -> Response:
             try:
                 return await handle(request)
-            except TenancyError as exc:
-                return error_response(exc)
             except RequestValidationError as exc:
-                body = ErrorBody(
-                    code="invalid_request",
-                    message="the request is malformed",
-                    details={"errors": [_without_input(error) for error in exc.errors()]},
-                )
-                return JSONResponse(jsonable_encoder(body), status_code=422)
+                errors = [_without_input(error) for error in exc.errors()]
+                raise InvalidRequestError("the request is malformed", errors=errors) from exc
+            except HTTPException as exc:
+                if not isinstance(exc.__cause__, UnicodeDecodeError | RecursionError):
+                    raise
+                raise InvalidRequestError("the request's body cannot be read") from exc
 
         return answer
 
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, with a response for every `TenancyError`."""
+        try:
+            await super().handle(scope, receive, send)
+        except TenancyError as exc:
+            await error_response(exc)(scope, receive, send)
+
 
 def _without_input(error: dict[str, Any]) -> dict[str, Any]:
-    return {key: str(error[key]) if key == "msg" else error[key] for key in ("type", "loc", "msg")}
+    return {key: error[key] for key in ("type", "loc", "msg")}

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends
 from ...repository.base import Clock, utc_now
 from . import invitations, members, organizations
 from .access import MayGrant
-from .dependencies import Dependency, Endpoint
+from .dependencies import Dependency, Endpoint, request_session
 from .errors import RESPONSES, TenancyRoute
 
 
@@ -29,7 +29,9 @@ def tenancy_router(
     organization is not found.
 
     The endpoints never commit: the Session is the application's, and so is its dependency, which
-    should commit before the response goes out (``Depends(…, scope="function")``).
+    commits after its ``yield``, and rolls back where an error comes out of it. It is asked for
+    with ``Depends(session, scope="function")``, so that it has committed before the response goes
+    out; whatever else of the request uses the same Session must ask for it in the same way.
 
     Args:
         session: the dependency that yields the request's ``Session`` or ``AsyncSession``.
@@ -45,7 +47,7 @@ def tenancy_router(
     """
     options.setdefault("tags", ["tenancy"])
     router = APIRouter(route_class=TenancyRoute, responses=RESPONSES, **options)
-    endpoint = Endpoint(session=Depends(session), caller=Depends(caller), clock=clock)
+    endpoint = Endpoint(session=request_session(session), caller=Depends(caller), clock=clock)
     organizations.add_routes(router, endpoint, gate=Depends(gate))
     members.add_routes(router, endpoint)
     invitations.add_routes(router, endpoint, may_grant=may_grant)
