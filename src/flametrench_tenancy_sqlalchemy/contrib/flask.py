@@ -1,0 +1,79 @@
+"""Tenancy in a Flask application: a repository on its session, error responses and a guard."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from flask import Flask, current_app, g, request
+from sqlalchemy.orm import Session, scoped_session
+
+from ..errors import TenancyError
+from ..repository import TenancyRepository
+from ..repository.base import Clock, utc_now
+from ..values import Role
+from ._http import body_of, membership_in, status_of
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class Tenancy:
+    """The extension: binds tenancy to the application's scoped session.
+
+    It never commits; that is the view's to do, as for all other rows. What the session does at
+    the end of a request is the application's business too: Flask-SQLAlchemy removes its own.
+
+    Args:
+        session: Flask-SQLAlchemy's ``db.session``, or any other ``scoped_session``.
+        clock: returns the current time as a timezone-aware datetime.
+    """
+
+    def __init__(self, session: scoped_session[Session], *, clock: Clock = utc_now) -> None:
+        self._session = session
+        self._clock = clock
+
+    def init_app(self, app: Flask) -> None:
+        """Answer every `TenancyError` that leaves a view with ``{"code", "message", "details"}``.
+
+        Args:
+            app: the application.
+        """
+        app.extensions["flametrench_tenancy"] = self
+        app.register_error_handler(TenancyError, error_response)
+
+    @property
+    def repository(self) -> TenancyRepository:
+        """A repository on the session of the current request."""
+        return TenancyRepository(self._session(), clock=self._clock)
+
+    def require_role(
+        self, *roles: Role | str, caller: Callable[[], str], arg: str = "org_id"
+    ) -> Callable[[View], View]:
+        """Return the decorator of views that lets a request pass if its caller holds a role.
+
+        It answers 404 where there is no such organization, and 403 where the caller is no active
+        member with one of the roles, or the organization is not active. The view finds his
+        membership at ``flask.g.membership``.
+
+        Args:
+            roles: the roles that may pass; any, if none is named.
+            caller: returns the calling user's wire id, as authentication vouches for it.
+            arg: the view's argument that names the organization, by wire id or by slug.
+        """
+
+        def decorate(view: View) -> View:
+            @functools.wraps(view)
+            def guarded(*args: Any, **kwargs: Any) -> Any:
+                named = (request.view_args or {})[arg]
+                g.membership = membership_in(self.repository, named, caller(), *roles)
+                return current_app.ensure_sync(view)(*args, **kwargs)
+
+            return cast("View", guarded)
+
+        return decorate
+
+
+def error_response(exc: TenancyError) -> tuple[dict[str, Any], int]:
+    """Return the response for an error; it does not tell a stranger whom an invitation is for."""
+    return body_of(exc), status_of(exc)
