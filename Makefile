@@ -11,17 +11,35 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+# The oldest SQLAlchemy that we support, in an environment of its own.
+VENV_20 := .venv-sqlalchemy20
+BIN_20 := $(VENV_20)/bin
+INSTALLED_20 := $(VENV_20)/.installed
+
+# What runs on each server and library besides the default ones, where everything runs.
+REPRESENTATIVE := tests/unit tests/drivers tests/transactions tests/migration \
+	tests/integration/test_acceptance.py tests/integration/test_invitations.py \
+	tests/integration/test_transfer.py tests/integration/test_departures.py \
+	tests/integration/test_schema_rules.py
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint types format clean
+.PHONY: help demo test drivers sqlalchemy20 soak lint types format clean
 
 help: ## Show this list.
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: $(INSTALLED) ## Walk through the package's main job on a real PostgreSQL.
 	$(BIN)/python examples/demo.py
 
 test: lint types ## Lint, check types and run all tests.
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
+
+drivers: $(INSTALLED) ## Run the tests of every driver.
+	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 tests/drivers $(PYTEST_ARGS)
+
+sqlalchemy20: $(INSTALLED_20) ## Check types and run what is representative on SQLAlchemy 2.0.
+	$(BIN_20)/python -m mypy
+	$(BIN_20)/python -m pytest -n $(WORKERS) --maxprocesses 4 $(REPRESENTATIVE) $(PYTEST_ARGS)
 
 soak: $(INSTALLED) ## Run random operations, alone and against each other, for MINUTES=10.
 	SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/model -s $(PYTEST_ARGS)
@@ -38,11 +56,17 @@ format: $(INSTALLED) ## Format the code and fix what can be fixed.
 	$(BIN)/python -m ruff format .
 
 clean: ## Remove the environment and everything generated.
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV_20) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last: an interrupted installation starts again.
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --editable '.[dev]'
+	@touch $@
+
+$(INSTALLED_20): pyproject.toml
+	$(PYTHON) -m venv $(VENV_20)
+	$(BIN_20)/python -m pip install --quiet --disable-pip-version-check --upgrade \
+		--editable '.[dev]' 'sqlalchemy<2.1'
 	@touch $@

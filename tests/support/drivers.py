@@ -1,0 +1,136 @@
+"""The same application on every driver, synchronous or not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.util import find_spec
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
+
+import pytest
+from sqlalchemy import URL, create_engine
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import NullPool
+
+from flametrench_tenancy_sqlalchemy import TenancyStore, aio, unit_of_work
+from flametrench_tenancy_sqlalchemy.repository.base import Clock, utc_now
+
+T = TypeVar("T")
+Call: TypeAlias = Callable[[Any], Any]
+"""An operation on a repository or store; asynchronous ones return what is to be awaited."""
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A driver, and the settings under which it is tried."""
+
+    name: str
+    setting: str = ""
+    connect_args: dict[str, Any] = field(default_factory=dict)
+    asynchronous: bool = False
+
+    def __str__(self) -> str:
+        door = "async " if self.asynchronous else ""
+        setting = f" {self.setting}" if self.setting else ""
+        return f"{door}{self.name}{setting}"
+
+    def client(self, url: URL, **options: Any) -> Client:
+        """Return a client of a database; its options are those of an engine."""
+        if find_spec(self.name) is None:
+            pytest.skip(f"the driver {self.name} is not installed")
+        options = {"poolclass": NullPool, "connect_args": self.connect_args, **options}
+        address = url.set(drivername=f"postgresql+{self.name}")
+        return (AsyncClient if self.asynchronous else SyncClient)(address, options)
+
+
+_PREPARING: Final = {"prepare_threshold": 0}
+_NEVER_PREPARING: Final = {"prepare_threshold": None}
+_NO_CACHE: Final = {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+
+DRIVERS: Final = [
+    Driver("psycopg", "preparing", _PREPARING),
+    Driver("psycopg", "never preparing", _NEVER_PREPARING),
+    Driver("psycopg2"),
+    Driver("pg8000"),
+    Driver("psycopg", "preparing", _PREPARING, asynchronous=True),
+    Driver("psycopg", "never preparing", _NEVER_PREPARING, asynchronous=True),
+    Driver("asyncpg", asynchronous=True),
+    Driver("asyncpg", "without caches", _NO_CACHE, asynchronous=True),
+]
+
+BEHIND_A_POOLER: Final = [
+    driver for driver in DRIVERS if driver.connect_args in (_NEVER_PREPARING, _NO_CACHE)
+]
+"""Those that need no connection to be the same one in the next transaction."""
+
+
+class Client(Protocol):
+    """An application on one driver; each of its threads may use it, at the same time."""
+
+    def alone(self, call: Call, clock: Clock = utc_now) -> Any:
+        """Run an operation standalone, in a transaction of its own."""
+
+    def run(self, call: Call, clock: Clock = utc_now) -> Any:
+        """Run an operation in a unit of work."""
+
+    def work(self, act: Callable[[Session], T]) -> T:
+        """Do synchronous work in a unit of work's Session."""
+
+
+@dataclass
+class SyncClient:
+    """An application with a Session."""
+
+    url: URL
+    options: dict[str, Any]
+
+    @cached_property
+    def _sessions(self) -> sessionmaker[Session]:
+        return sessionmaker(create_engine(self.url, **self.options), expire_on_commit=False)
+
+    def alone(self, call: Call, clock: Clock = utc_now) -> Any:
+        return call(TenancyStore(self._sessions, clock=clock))
+
+    def run(self, call: Call, clock: Clock = utc_now) -> Any:
+        with unit_of_work(self._sessions, clock=clock) as tenancy:
+            return call(tenancy)
+
+    def work(self, act: Callable[[Session], T]) -> T:
+        with unit_of_work(self._sessions) as tenancy:
+            assert isinstance(tenancy.session, Session)
+            return act(tenancy.session)
+
+
+@dataclass
+class AsyncClient:
+    """An application with an AsyncSession; each call has an event loop and an engine of its own."""
+
+    url: URL
+    options: dict[str, Any]
+
+    def alone(self, call: Call, clock: Clock = utc_now) -> Any:
+        return self._asked(lambda sessions: call(aio.AsyncTenancyStore(sessions, clock=clock)))
+
+    def run(self, call: Call, clock: Clock = utc_now) -> Any:
+        async def run(sessions: async_sessionmaker[AsyncSession]) -> Any:
+            async with aio.unit_of_work(sessions, clock=clock) as tenancy:
+                return await call(tenancy)
+
+        return self._asked(run)
+
+    def work(self, act: Callable[[Session], T]) -> T:
+        async def work(sessions: async_sessionmaker[AsyncSession]) -> T:
+            async with aio.unit_of_work(sessions) as tenancy:
+                return await tenancy.session.run_sync(act)
+
+        return self._asked(work)
+
+    def _asked(self, ask: Callable[[async_sessionmaker[AsyncSession]], Awaitable[T]]) -> T:
+        async def asked() -> T:
+            engine = create_async_engine(self.url, **self.options)
+            return await ask(async_sessionmaker(engine, expire_on_commit=False))
+
+        return asyncio.run(asked())
