@@ -3,12 +3,15 @@
 The repository holds no rule: it locks, loads, asks the model and writes.
 """
 
+from .departures import DepartureOperations
 from .invitations import InvitationOperations
 from .memberships import MembershipOperations
 from .organizations import OrganizationOperations
 
 
-class TenancyRepository(OrganizationOperations, MembershipOperations, InvitationOperations):
+class TenancyRepository(
+    OrganizationOperations, MembershipOperations, DepartureOperations, InvitationOperations
+):
     """Organizations, memberships and invitations, inside the caller's transaction.
 
     Each operation that writes is a savepoint of the transaction that the Session is in, or begins

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar, cast
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Select, or_, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import contains_eager
 
@@ -16,7 +16,7 @@ from ..errors import NotFoundError, PreconditionError, TenancyError
 from ..ids import require
 from ..models import Base, Invitation, Membership, Organization, User
 from ..unit_of_work import AnySession, savepoint
-from ..values import Page, Status
+from ..values import Page, Role, Status
 
 Entity = TypeVar("Entity", Organization, Membership, Invitation)
 
@@ -129,6 +129,32 @@ class Repository:
             .execution_options(**FRESH)
         )
         return {membership.id: membership for membership in self.session.scalars(statement)}
+
+    def _lock_other_owners(
+        self, membership: Membership, *, or_user: str | None = None
+    ) -> list[Membership]:
+        """Lock another active owner for a last owner to lean on, and a user's membership if asked.
+
+        Asked after the organization is locked, and of the rows themselves: counting in an older
+        snapshot is how an organization loses its last owner.
+        """
+        if not membership.is_active_owner:
+            return []
+        wanted = Membership.role == Role.OWNER
+        statement = (
+            select(Membership)
+            .where(
+                Membership.org_id == membership.org_id,
+                Membership.status == Status.ACTIVE,
+                Membership.id != membership.id,
+                wanted if or_user is None else or_(wanted, Membership.usr_id == or_user),
+            )
+            .order_by(Membership.id)
+            .with_for_update(key_share=True, of=Membership)
+        )
+        if or_user is None:
+            statement = statement.limit(1)
+        return list(self.session.scalars(statement.execution_options(**FRESH)))
 
     def _lock_administrator(self, usr_id: str, org_id: str) -> Membership | None:
         """Lock the active membership by which a user acts on others, if he has one."""
