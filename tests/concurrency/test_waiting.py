@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, insert, text
 from sqlalchemy.orm import Session
 
+from flametrench_tenancy_sqlalchemy import Base, new_id
 from tests.support.races import (
     DONE,
     READ_COMMITTED,
@@ -82,6 +83,22 @@ def test_an_organization_changes_when_those_who_are_joining_are_through(
 ) -> None:
     ending = races(READ_COMMITTED).against(join.on(scene), transition.on(scene))
     assert ending == Ending(DONE, DONE, waited=True)
+
+
+def test_tuples_in_common_are_written_in_one_order(
+    races: Callable[[str], Races], scene: Scene
+) -> None:
+    """Each would hold what the other waits for, if each took its invitation's order."""
+
+    def hold_the_middle_one(session: Session) -> None:
+        middle = {"relation": "editor", "object_type": "memo", "object_id": scene.uuid("memo")}
+        tup = insert(Base.metadata.tables["tup"])
+        session.execute(
+            tup, {"id": new_id("tup"), "subject_type": "usr", "subject_id": scene["max"], **middle}
+        )
+
+    acts = [BY_NAME[f"accept_invitation {which}by max"].on(scene) for which in ("", "to bolt ")]
+    assert races(READ_COMMITTED).pile_up(hold_the_middle_one, *acts) == [DONE, DONE]
 
 
 @pytest.mark.parametrize("step", STEPS, ids=str)

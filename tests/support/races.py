@@ -6,9 +6,8 @@ Nothing here sleeps. What waits for a lock is seen to wait by asking the server.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Barrier
@@ -74,6 +73,8 @@ class Races:
     def __init__(self, engine: Engine, level: str, threads: ThreadPoolExecutor) -> None:
         self.engine = engine.execution_options(isolation_level=level)
         self.level = level
+        # Not derived from the other: of two levels for one engine the first would stand.
+        self._outside = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._threads = threads
 
     def alone(self, act: Act) -> str:
@@ -115,7 +116,7 @@ class Races:
 
         The first transaction ends when the second one waits for a lock, or is through.
         """
-        with Session(self.engine) as session, self._observer() as observer:
+        with Session(self.engine) as session, self._outside.connect() as observer:
             began = verdict(lambda: first(session))
             pids: SimpleQueue[int] = SimpleQueue()
             future = self._threads.submit(self._announced, second, pids)
@@ -127,16 +128,23 @@ class Races:
                 ended = verdict(session.commit)
             return Ending(began if ended == DONE else ended, future.result(DEADLINE), waited)
 
+    def pile_up(self, obstacle: Act, *acts: Act) -> list[str]:
+        """Let acts run into an open transaction, one after the other, and then abandon it."""
+        with Session(self.engine) as session, self._outside.connect() as observer:
+            obstacle(session)
+            futures = []
+            for act in acts:
+                pids: SimpleQueue[int] = SimpleQueue()
+                future = self._threads.submit(self._announced, act, pids)
+                assert _waits(observer, pids.get(timeout=DEADLINE), future)
+                futures.append(future)
+            session.rollback()
+            return [future.result(DEADLINE) for future in futures]
+
     def _announced(self, act: Act, pids: SimpleQueue[int]) -> str:
         with Session(self.engine) as session:
             pids.put(backend_pid(session.connection()))
             return verdict(lambda: _committed(act, session))
-
-    @contextmanager
-    def _observer(self) -> Iterator[Connection]:
-        autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        with autocommit.connect() as connection:
-            yield connection
 
 
 def _committed(act: Act, session: Session) -> None:

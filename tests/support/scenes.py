@@ -37,6 +37,9 @@ MEMBERSHIPS: Final = {
 }
 INVITATIONS: Final = {"first@acme": "member", "second@acme": "guest", "other@bolt": "member"}
 
+PROMISED: Final = ("doc", "memo", "plan")
+"""What an invitation grants besides, a thing of each type; the first one in this order."""
+
 Row: TypeAlias = dict[str, Any]
 State: TypeAlias = list[tuple[str, ...]]
 
@@ -75,7 +78,7 @@ class Scene:
             "org": ("acme", "bolt", "nova"),
             "mem": MEMBERSHIPS,
             "inv": INVITATIONS,
-            "doc": ("doc", "plan"),
+            "doc": PROMISED,
             "race": ("slug",),
         }
         ids = {name: f"{kind}_{uuid4().hex}" for kind, names in kinds.items() for name in names}
@@ -157,7 +160,7 @@ def stage(
 def _invitation(scene: Scene, name: str) -> Row:
     grants = [
         {"relation": "editor", "object_type": kind, "object_id": scene.uuid(kind)}
-        for kind in ("doc", "plan")
+        for kind in PROMISED
     ]
     return {
         "id": scene.uuid(name),
