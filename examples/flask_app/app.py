@@ -1,0 +1,64 @@
+"""Projects that belong to organizations: Flask with Flask-SQLAlchemy."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from flask import Flask, abort, g, request
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import make_url, select
+
+from flametrench_tenancy_sqlalchemy import User, new_id
+from flametrench_tenancy_sqlalchemy.contrib.flask import Tenancy
+
+from .models import Account, Base, Project
+
+db = SQLAlchemy(model_class=Base)
+tenancy = Tenancy(db.session)
+
+app = Flask(__name__)
+url = make_url(os.environ["DATABASE_URL"]).set(drivername="postgresql+psycopg")
+app.config["SQLALCHEMY_DATABASE_URI"] = url
+db.init_app(app)
+tenancy.init_app(app)
+
+
+def caller() -> str:
+    """Put your authentication here: in this example the token is simply the account's e-mail."""
+    token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    return db.session.scalar(select(Account.id).where(Account.email == token)) or abort(401)
+
+
+@app.post("/accounts")
+def sign_up() -> Any:
+    email = request.get_json()["email"]
+    user = User(id=new_id("usr"), display_name=email)
+    db.session.add(Account(user=user, email=email))
+    db.session.commit()
+    return {"id": user.id}, 201
+
+
+@app.post("/workspaces")
+def open_workspace() -> Any:
+    """An organization and its first project, in one transaction."""
+    body = request.get_json()
+    created = tenancy.repository.create_org(caller(), name=body["name"], slug=body["slug"])
+    db.session.add(Project(name=body["project"], organization=created.org))
+    db.session.commit()
+    return {"id": created.org.id, "slug": created.org.slug}, 201
+
+
+@app.get("/<org_id>/projects")
+@tenancy.require_role(caller=caller)
+def list_projects(org_id: str) -> Any:
+    names = select(Project.name).where(Project.org_id == g.membership.org_id).order_by(Project.id)
+    return list(db.session.scalars(names))
+
+
+@app.post("/<org_id>/projects")
+@tenancy.require_role("owner", "admin", "member", caller=caller)
+def add_project(org_id: str) -> Any:
+    db.session.add(Project(name=request.get_json()["name"], org_id=g.membership.org_id))
+    db.session.commit()
+    return "", 201
