@@ -89,4 +89,4 @@ def test_tables_of_the_application_refer_to_ours_there(elsewhere: Engine) -> Non
 
     with Session(elsewhere) as session:
         joined = select(Project.name, Organization.slug).join(Project.organization)
-        assert session.execute(joined).all() == [("mine", "acme")]
+        assert [tuple(row) for row in session.execute(joined)] == [("mine", "acme")]
