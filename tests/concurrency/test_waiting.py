@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Engine, insert, text
+from sqlalchemy import Engine, insert, select, text
 from sqlalchemy.orm import Session
 
-from flametrench_tenancy_sqlalchemy import Base, new_id
+from flametrench_tenancy_sqlalchemy import Base, Membership, TenancyRepository, new_id
 from tests.support.races import (
     DONE,
     READ_COMMITTED,
@@ -19,7 +19,7 @@ from tests.support.races import (
     Ending,
     Races,
 )
-from tests.support.scenes import Scene, stage
+from tests.support.scenes import Scene, stage, write
 from tests.support.steps import BY_NAME, STEPS, Step
 
 JOINS = [
@@ -99,6 +99,38 @@ def test_tuples_in_common_are_written_in_one_order(
 
     acts = [BY_NAME[f"accept_invitation {which}by max"].on(scene) for which in ("", "to bolt ")]
     assert races(READ_COMMITTED).pile_up(hold_the_middle_one, *acts) == [DONE, DONE]
+
+
+def test_memberships_of_two_organizations_are_locked_in_one_order(
+    races: Callable[[str], Races], race_engine: Engine
+) -> None:
+    """Each would hold what the other waits for, if each took the order of its query's plan."""
+    scene = a_scene_of_two_orders(race_engine)
+    mem_ids = [scene["ann@acme"], scene["ann@bolt"]]
+
+    def hold_both(session: Session) -> None:
+        session.scalars(select(Membership).where(Membership.id.in_(mem_ids)).with_for_update())
+
+    def mix_up(*plan: str) -> Act:
+        def act(session: Session) -> None:
+            for kind in ("hashjoin", "mergejoin", "bitmapscan", *plan):
+                session.execute(text(f"SET LOCAL enable_{kind} = off"))
+            TenancyRepository(session).transfer_ownership(scene["acme"], *mem_ids)
+
+        return act
+
+    acts = mix_up("indexscan", "indexonlyscan"), mix_up("seqscan")
+    endings = races(READ_COMMITTED).pile_up(hold_both, *acts)
+    assert endings == ["precondition.org_mismatch"] * 2
+
+
+def a_scene_of_two_orders(engine: Engine) -> Scene:
+    """Return a scene whose rows of acme come first in the tables and last by their ids."""
+    scenes = iter(Scene.new, None)
+    scene = next(s for s in scenes if s["bolt"] < s["acme"] and s["ann@bolt"] < s["ann@acme"])
+    with engine.begin() as connection:
+        write(connection, [scene])
+    return scene
 
 
 @pytest.mark.parametrize("step", STEPS, ids=str)

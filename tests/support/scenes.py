@@ -116,6 +116,18 @@ def stage(
 ) -> list[Scene]:
     """Write new scenes: acme active or suspended, bob its second owner or a plain member."""
     scenes = [Scene.new() for _ in range(number)]
+    write(connection, scenes, suspended=suspended, sole_owner=sole_owner)
+    return scenes
+
+
+def write(
+    connection: Connection,
+    scenes: list[Scene],
+    *,
+    suspended: bool = False,
+    sole_owner: bool = False,
+) -> None:
+    """Write the rows of scenes; acme's come before bolt's."""
     acme = "suspended" if suspended else "active"
     cast = MEMBERSHIPS | ({"bob@acme": ("member", "active")} if sole_owner else {})
     _insert(connection, "usr", [{"id": s.uuid(user)} for s in scenes for user in USERS])
@@ -154,7 +166,6 @@ def stage(
         ],
     )
     _insert(connection, "inv", [_invitation(s, name) for s in scenes for name in INVITATIONS])
-    return scenes
 
 
 def _invitation(scene: Scene, name: str) -> Row:
