@@ -53,8 +53,10 @@ def broken_rule(exc: DBAPIError) -> TenancyError | None:
 
     Rules that may be broken for the length of a transaction speak up when it commits.
     """
-    rule = _RULES.get(constraint_name(exc) or "")
-    return rule(str(exc.orig)) if rule else None
+    name = constraint_name(exc) or ""
+    rule = _RULES.get(name)
+    # The database's own words, which name rows and code, stay behind in the cause.
+    return rule(f"the schema's rule {name} does not allow this") if rule else None
 
 
 def is_violation(exc: DBAPIError) -> bool:
