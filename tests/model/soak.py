@@ -157,10 +157,10 @@ def random_act(world: World, rng: random.Random, level: str) -> Act:
         lambda t: t.decline_invitation(inv): 1,
         lambda t: t.revoke_invitation(inv, usr): 2,
         lambda t: t.expire_invitations(limit=3): 2,
-        lambda t: t.create_org(usr, slug=slug): 1,
+        lambda t: t.create_org(usr, slug=slug): 2,
         lambda t: t.update_org(org, slug=slug): 2,
         lambda t: t.suspend_org(org): 1,
-        lambda t: t.reinstate_org(org): 2,
+        lambda t: t.reinstate_org(org): 3,
         lambda t: t.list_members(org, status="active"): 1,
         lambda t: t.require_role(org, usr): 1,
     }
