@@ -16,14 +16,14 @@ VENV_20 := .venv-sqlalchemy20
 BIN_20 := $(VENV_20)/bin
 INSTALLED_20 := $(VENV_20)/.installed
 
-# What runs on each server and library besides the default ones, where everything runs.
-REPRESENTATIVE := tests/unit tests/drivers tests/transactions tests/migration \
-	tests/integration/test_acceptance.py tests/integration/test_invitations.py \
-	tests/integration/test_transfer.py tests/integration/test_departures.py \
+# The whole suite runs on the default driver, library and server; on each of the others, these.
+ON_LIBRARIES := tests/unit tests/drivers tests/migration tests/integration/test_acceptance.py
+ON_SERVERS := tests/drivers tests/servers tests/migration tests/integration/test_acceptance.py \
 	tests/integration/test_schema_rules.py
+ON_DOCKER := tests/drivers tests/integration/test_acceptance.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test drivers sqlalchemy20 soak lint types format clean
+.PHONY: help demo test drivers sqlalchemy20 postgres15 docker soak lint types format clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,7 +39,15 @@ drivers: $(INSTALLED) ## Run the tests of every driver.
 
 sqlalchemy20: $(INSTALLED_20) ## Check types and run what is representative on SQLAlchemy 2.0.
 	$(BIN_20)/python -m mypy
-	$(BIN_20)/python -m pytest -n $(WORKERS) --maxprocesses 4 $(REPRESENTATIVE) $(PYTEST_ARGS)
+	$(BIN_20)/python -m pytest -n $(WORKERS) --maxprocesses 4 $(ON_LIBRARIES) $(PYTEST_ARGS)
+
+postgres15: $(INSTALLED) ## The same on Debian's PostgreSQL 15 and PgBouncer; installs them, as root.
+	scripts/on-postgres15.sh \
+		$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 $(ON_SERVERS) $(PYTEST_ARGS)
+
+docker: $(INSTALLED) ## The same in a container on a Docker engine; installs Debian's, as root.
+	scripts/on-docker.sh \
+		$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 $(ON_DOCKER) $(PYTEST_ARGS)
 
 soak: $(INSTALLED) ## Run random operations, alone and against each other, for MINUTES=10.
 	SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/model -s $(PYTEST_ARGS)
