@@ -101,15 +101,20 @@ class Races:
             ended = self.meet(lambda: _committed(first, one), lambda: _committed(second, other))
             return Ending(ended[0], ended[1])
 
-    def behind(self, first: Act, second: Act, *, ahead: Races | None = None) -> Ending:
+    def behind(
+        self, first: Act, second: Act, *, seen: Act | None = None, ahead: Races | None = None
+    ) -> Ending:
         """Let the second act come when the first is through, with a snapshot from before it.
 
-        The first may run at another isolation level, ``ahead``.
+        Its Session may have seen things before the first act, and still hold what it saw; the
+        first act may run at another isolation level, ``ahead``.
         """
         with Session(self.engine) as late:
-            late.execute(text("SELECT count(*) FROM org WHERE false"))
+            held = (seen or _snapshot)(late)
             early = (ahead or self).alone(first)
-            return Ending(early, verdict(lambda: _committed(second, late)))
+            ending = Ending(early, verdict(lambda: _committed(second, late)))
+        del held
+        return ending
 
     def against(self, first: Act, second: Act, *, commit: bool = True) -> Ending:
         """Let the second act come while the first is done and its transaction is still open.
@@ -145,6 +150,10 @@ class Races:
         with Session(self.engine) as session:
             pids.put(backend_pid(session.connection()))
             return verdict(lambda: _committed(act, session))
+
+
+def _snapshot(session: Session) -> None:
+    session.execute(text("SELECT count(*) FROM org WHERE false"))
 
 
 def _committed(act: Act, session: Session) -> None:

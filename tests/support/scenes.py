@@ -19,7 +19,10 @@ from itertools import count
 from typing import Any, Final, TypeAlias
 from uuid import uuid4
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
+from sqlalchemy.orm import Session
+
+from flametrench_tenancy_sqlalchemy import Base, Invitation, Membership, Organization
 
 _OPEN_FOR: Final = timedelta(hours=1)
 _numbers: Final = count()
@@ -96,6 +99,15 @@ class Scene:
     def org_ids(self) -> list[str]:
         """The organizations."""
         return [self.uuid(name) for name in ("acme", "bolt", "nova")]
+
+    def entities(self, session: Session) -> list[Base]:
+        """Return what a Session makes of the rows."""
+        orgs = [self["acme"], self["bolt"]]
+        entities: list[Base] = []
+        entities += session.scalars(select(Organization).where(Organization.id.in_(orgs)))
+        entities += session.scalars(select(Membership).where(Membership.org_id.in_(orgs)))
+        entities += session.scalars(select(Invitation).where(Invitation.org_id.in_(orgs)))
+        return entities
 
     def state(self, connection: Connection) -> State:
         """Return what the rows say now, in names instead of ids and without times."""
