@@ -172,6 +172,21 @@ def test_an_administrator_removes_in_his_own_name(
     }
 
 
+def test_removing_a_suspended_member_leaves_his_later_membership_its_tuple(
+    stage: Stage, tenancy: TenancyRepository
+) -> None:
+    org = stage.org()
+    founder = stage.owner(org).usr_id
+    suspended = stage.member(org, Role.MEMBER, Status.SUSPENDED)
+    stage.member(org, Role.MEMBER, usr_id=suspended.usr_id)
+    before = grants_on(stage.session, org.id)
+
+    tenancy.admin_remove(suspended.id, founder)
+
+    assert stored(stage.session, "mem", suspended.id)["status"] == "revoked"
+    assert grants_on(stage.session, org.id) == before
+
+
 def test_an_administrator_may_remove_himself(stage: Stage, tenancy: TenancyRepository) -> None:
     admin = stage.member(stage.org(), Role.ADMIN)
     assert tenancy.admin_remove(admin.id, admin.usr_id).removed_by == admin.usr_id
