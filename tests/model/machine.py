@@ -123,7 +123,10 @@ class TenancyMachine(RuleBasedStateMachine):
 
     def set_the_stage(self) -> None:
         """Begin with two organizations, members of all kinds and invitations in both."""
-        self.found("acme")
+        member = arg.PEOPLE[2]
+        org_id = self.found("acme")
+        self.step("suspend_membership", self.ids(Mem)[0])
+        self.step("add_member", org_id, member, "member")  # a second time, in the same role
         org_id = self.found(None)
         self.step("suspend_membership", self.ids(Mem)[0])
         self.step("accept_invitation", self.ids(Inv)[0])
@@ -211,7 +214,7 @@ class TenancyMachine(RuleBasedStateMachine):
 
     @rule(mem=picks, admin=picks)
     def admin_remove(self, mem: int, admin: int) -> None:
-        mem_id = self.pick(Mem, mem)
+        mem_id = self.pick(Mem, mem, self.ids(Mem, status=("active", "suspended")))
         admins = self.members(self.of(Mem, mem_id, "org_id"), "owner", "admin")
         self.step("admin_remove", mem_id, self.pick(Usr, admin, admins))
 
