@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine, create_engine
 
+from flametrench_tenancy_sqlalchemy.migrations import upgrade
 from flametrench_tenancy_sqlalchemy.testing.databases import Databases
 from flametrench_tenancy_sqlalchemy.testing.servers import Server
 from tests.support.races import Races
@@ -25,7 +26,31 @@ def race_engine(server: Server, tenancy_template: str) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def races(race_engine: Engine) -> Iterator[Callable[[str], Races]]:
-    """Races at an isolation level of choice."""
+def bare_engine(server: Server) -> Iterator[Engine]:
+    """An engine on a database whose schema upholds no rules: one revision behind."""
+    databases, name = Databases(server), f"bare_{secrets.token_hex(4)}"
+    url = databases.create(name)
+    upgrade(url, "ft0001")
+    engine = create_engine(url)
+    yield engine
+    engine.dispose()
+    databases.drop(name)
+
+
+@pytest.fixture(scope="session")
+def threads() -> Iterator[ThreadPoolExecutor]:
+    """Threads for those who race."""
     with ThreadPoolExecutor(8) as threads:
-        yield lambda level: Races(race_engine, level, threads)
+        yield threads
+
+
+@pytest.fixture(scope="session")
+def races(race_engine: Engine, threads: ThreadPoolExecutor) -> Callable[[str], Races]:
+    """Races at an isolation level of choice."""
+    return lambda level: Races(race_engine, level, threads)
+
+
+@pytest.fixture(scope="session")
+def bare_races(bare_engine: Engine, threads: ThreadPoolExecutor) -> Callable[[str], Races]:
+    """Races where the schema upholds no rules."""
+    return lambda level: Races(bare_engine, level, threads)

@@ -1,0 +1,45 @@
+"""A Session that holds rows as they were before others changed them still decides by what is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.support.races import DONE, READ_COMMITTED, Ending, Races
+from tests.support.scenes import stage
+from tests.support.steps import BY_NAME, Step
+
+
+def suspend(name: str) -> Step:
+    """Return the step that suspends a member of acme."""
+    return Step(f"suspend_membership {name}", lambda t, s: t.suspend_membership(s[f"{name}@acme"]))
+
+
+def reinstate(name: str) -> Step:
+    """Return the step that brings him back."""
+    return Step(
+        f"reinstate_membership {name}", lambda t, s: t.reinstate_membership(s[f"{name}@acme"])
+    )
+
+
+@pytest.mark.parametrize(
+    "back, step, verdict",
+    [
+        ("bob", "self_leave ann", DONE),
+        ("cyd", "admin_remove eve by cyd", DONE),
+        ("cyd", "revoke_invitation by cyd", DONE),
+        ("sam", "accept_invitation by sam", "conflict.duplicate_membership"),
+    ],
+)
+def test_who_was_suspended_when_the_session_saw_him_and_is_back_counts(
+    back: str, step: str, verdict: str, races: Callable[[str], Races], race_engine: Engine
+) -> None:
+    race = races(READ_COMMITTED)
+    with race_engine.begin() as connection:
+        (scene,) = stage(connection)
+    if back != "sam":
+        assert race.alone(suspend(back).on(scene)) == DONE
+    ending = race.behind(reinstate(back).on(scene), BY_NAME[step].on(scene), seen=scene.entities)
+    assert ending == Ending(DONE, verdict)
