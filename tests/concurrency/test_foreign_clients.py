@@ -1,0 +1,119 @@
+"""Clients that know nothing of our locks race each other and ours: the schema holds them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from flametrench_tenancy_sqlalchemy._integrity import broken_rule
+from tests.support.foreign_hands import INVITE
+from tests.support.invariants import breaches
+from tests.support.races import (
+    DONE,
+    LEVELS,
+    READ_COMMITTED,
+    REPEATABLE_READ,
+    SERIALIZABLE,
+    SERIALIZATION_FAILURE,
+    Act,
+    Ending,
+    Races,
+)
+from tests.support.raw import grant, join, run, turn, withdraw
+from tests.support.scenes import Scene, stage
+from tests.support.steps import BY_NAME
+
+SOLE_OWNER = "forbidden.sole_owner"
+ORG_NOT_ACTIVE = "precondition.org_not_active"
+
+FOREIGN = {
+    "join": (join("max"), grant("max", "member")),
+    "invite": (INVITE,),
+    "grant": (grant("eve", "member"),),
+    "return": (turn("sam@acme", "active"), grant("sam", "member")),
+    **{
+        f"{user} leaves": (turn(f"{user}@acme", "revoked"), withdraw(user))
+        for user in ("ann", "bob")
+    },
+    **{
+        f"{user} is demoted": (
+            *(turn(f"{user}@acme", "revoked"), withdraw(user)),
+            *(join(user, "guest", replaces=f"{user}@acme"), grant(user, "guest")),
+        )
+        for user in ("ann", "bob")
+    },
+}
+
+# Who comes first, who comes while he is at it, and how it ends for him.
+RACES = [
+    ("join", "revoke_org", DONE),
+    ("invite", "revoke_org", DONE),
+    ("return", "revoke_org", DONE),
+    ("ann is demoted", "revoke_org", DONE),
+    ("revoke_org", "join", ORG_NOT_ACTIVE),
+    ("revoke_org", "invite", ORG_NOT_ACTIVE),
+    ("ann leaves", "bob leaves", SOLE_OWNER),
+    ("ann leaves", "bob is demoted", SOLE_OWNER),
+    ("ann is demoted", "bob leaves", SOLE_OWNER),
+    ("ann is demoted", "bob is demoted", SOLE_OWNER),
+    ("ann leaves", "self_leave bob", SOLE_OWNER),
+    ("self_leave ann", "bob leaves", SOLE_OWNER),
+    ("change_role ann", "bob is demoted", SOLE_OWNER),
+]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("first, second, verdict", RACES)
+def test_who_comes_second_waits_and_is_told(
+    first: str,
+    second: str,
+    verdict: str,
+    level: str,
+    *,
+    races: Callable[[str], Races],
+    race_engine: Engine,
+) -> None:
+    with race_engine.begin() as connection:
+        (scene,) = stage(connection)
+    ending = races(level).against(act(first, scene), act(second, scene))
+    allowed = {verdict} if level == READ_COMMITTED else {verdict, SERIALIZATION_FAILURE}
+    assert ending.second in allowed
+    assert ending == Ending(DONE, ending.second, waited=True)
+    with race_engine.connect() as connection:
+        assert breaches(connection, scene.org_ids) == []
+
+
+@pytest.mark.parametrize(
+    "level, verdict",
+    [
+        (READ_COMMITTED, "precondition.membership_tuple"),
+        (REPEATABLE_READ, SERIALIZATION_FAILURE),
+        (SERIALIZABLE, SERIALIZATION_FAILURE),
+    ],
+)
+def test_a_role_is_not_granted_on_the_word_of_an_old_snapshot(
+    level: str, verdict: str, races: Callable[[str], Races], race_engine: Engine
+) -> None:
+    with race_engine.begin() as connection:
+        (scene,) = stage(connection)
+    ending = races(level).behind(act("self_leave eve", scene), act("grant", scene))
+    assert ending == Ending(DONE, verdict)
+
+
+def act(name: str, scene: Scene) -> Act:
+    """Return one of our steps, or what a foreign client does, checked as if it were committed."""
+    if name in BY_NAME:
+        return BY_NAME[name].on(scene)
+
+    def foreign(session: Session) -> None:
+        try:
+            run(session.connection(), scene, *FOREIGN[name])
+            session.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+        except DBAPIError as exc:
+            raise broken_rule(exc) or exc from exc
+
+    return foreign
