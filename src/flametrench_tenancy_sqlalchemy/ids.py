@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import sys
 import threading
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -29,6 +30,8 @@ _TYPE_PATTERN: Final = re.compile(r"[a-z]{2,6}")
 _HEX_PATTERN: Final = re.compile(r"[0-9a-f]{32}")
 _UUID_PATTERN: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _generation = threading.Lock()
+# The ids of an operation come and go many times while it runs.
+REMEMBERED: Final = 4096
 
 
 def new_id(type_: str) -> str:
@@ -46,6 +49,7 @@ def new_uuid() -> UUID:
         return uuid7()
 
 
+@lru_cache(REMEMBERED)
 def encode(type_: str, value: UUID) -> str:
     """Return the wire id of a registered type's UUID."""
     return flametrench_ids.encode(type_, str(value))
@@ -62,15 +66,20 @@ def decode(value: object, type_: str, parameter: str) -> UUID:
     Raises:
         InvalidIdError: ``value`` is no wire id, or one of another type.
     """
-    try:
-        decoded = flametrench_ids.decode(value)  # type: ignore[arg-type]  # it checks, and raises
-        uuid = UUID(decoded.uuid)
-    except ValueError as exc:
-        raise InvalidIdError(parameter, value, f"a wire id of type {type_!r}") from exc
-    # Encoding back catches what slips through decoding, such as a newline at the end.
-    if decoded.type != type_ or encode(type_, uuid) != value:
+    uuid = _decoded(value, type_) if isinstance(value, str) else None
+    if uuid is None:
         raise InvalidIdError(parameter, value, f"a wire id of type {type_!r}")
     return uuid
+
+
+@lru_cache(REMEMBERED)
+def _decoded(value: str, type_: str) -> UUID | None:
+    try:
+        uuid = UUID(flametrench_ids.decode(value).uuid)
+    except ValueError:
+        return None
+    # Encoding back catches what slips through decoding, such as a newline at the end.
+    return uuid if encode(type_, uuid) == value else None
 
 
 def require(value: object, type_: str, parameter: str) -> str:

@@ -9,13 +9,14 @@ Specification: ADR 0013.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 from weakref import WeakSet
 
 from sqlalchemy import Connection, Executable, event
 from sqlalchemy.orm import Session, SessionTransaction, scoped_session
+from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.sql.elements import (
     ReleaseSavepointClause,
     RollbackToSavepointClause,
@@ -25,6 +26,9 @@ from sqlalchemy.sql.elements import (
 from .models import Base, Organization
 
 AnySession: TypeAlias = Session | scoped_session[Session]
+
+# Where the tables are, for a Session that has several engines.
+BIND: Final[dict[str, Any]] = {"mapper": Organization}
 
 # SQLAlchemy leaves them without annotations.
 _roll_back_to: Callable[[str], Executable] = RollbackToSavepointClause
@@ -40,19 +44,17 @@ def savepoint(session: AnySession, operation: str) -> Iterator[None]:
     Leaving with an exception rolls back to the savepoint and releases it, as leaving in peace
     does: the caller's transaction goes on, with his own work in it intact.
     """
-    if isinstance(session, scoped_session):
-        session = session()
+    session = _itself(session)
     if not event.contains(session, "after_soft_rollback", _tell_the_truth):
         event.listen(session, "after_soft_rollback", _tell_the_truth)
-    ours = {"mapper": Organization}
-    connection = session.connection(bind_arguments=ours)
+    connection = session.connection(bind_arguments=BIND)
     name = f"ft_{operation}_{secrets.token_hex(4)}"
     taken = finished = False
     with _named(connection, name):
         try:
             with session.begin_nested() as transaction:
                 _operations.add(transaction)
-                session.connection(bind_arguments=ours)  # sends the savepoint, which waits for it
+                session.connection(bind_arguments=BIND)  # sends the savepoint, which waits for it
                 taken = True
                 yield
                 session.flush()
@@ -64,6 +66,29 @@ def savepoint(session: AnySession, operation: str) -> Iterator[None]:
                 # SQLAlchemy rolls back to a savepoint and leaves it on the server's stack.
                 connection.execute(_release(name))
             raise
+
+
+def is_new(entity: Base) -> bool:
+    """Tell whether an entity has no row yet."""
+    return instance_state(entity).key is None
+
+
+def as_flushed(
+    session: AnySession, written: Collection[Base], deleted: Collection[Base] = ()
+) -> None:
+    """Tell the Session what statements have written and deleted, as its own flush would have.
+
+    So entities are clean now, and a rollback brings back what was. Nothing public says so; these
+    are the methods by which the flush itself does.
+    """
+    session = _itself(session)
+    session.add_all([entity for entity in written if is_new(entity)])
+    session._register_persistent({instance_state(entity) for entity in written})
+    session._remove_newly_deleted([instance_state(entity) for entity in deleted])
+
+
+def _itself(session: AnySession) -> Session:
+    return session() if isinstance(session, scoped_session) else session
 
 
 def _tell_the_truth(session: Session, rolled_back: SessionTransaction) -> None:

@@ -95,20 +95,22 @@ class TestOurCommits:
             TenancyStore(sessions).add_member(scene["acme"], scene["max"], Role.MEMBER)
         assert committed_rows(clean_engine) == before
 
-    def test_checked_at_once_a_membership_cannot_be_written_before_its_tuple(
+    def test_checked_at_once_all_but_a_revocation_go_on(
         self, scene: Scene, clean_engine: Engine
     ) -> None:
-        """Set constraints by name, or all of them once the operations are done."""
+        """Each operation writes by one statement; only `revoke_org` takes several."""
         with Session(clean_engine) as session:
             tenancy = TenancyRepository(session)
             session.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+            joined = tenancy.add_member(scene["acme"], scene["max"], Role.MEMBER)
+            promoted = tenancy.change_role(joined.id, Role.OWNER)
+            tenancy.suspend_membership(promoted.id)
             with pytest.raises(PreconditionError) as caught:
-                tenancy.add_member(scene["acme"], scene["max"], Role.MEMBER)
+                tenancy.revoke_org(scene["acme"])
             assert caught.value.code == "precondition.membership_tuple"
-            tenancy.suspend_org(scene["bolt"])
 
             session.execute(text("SET CONSTRAINTS ALL DEFERRED"))
-            tenancy.add_member(scene["acme"], scene["max"], Role.MEMBER)
+            tenancy.revoke_org(scene["acme"])
             session.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
             session.commit()
 

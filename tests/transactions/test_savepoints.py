@@ -79,10 +79,10 @@ def test_savepoints_of_the_application_keep_their_names(db: Engine, observer: En
     with Session(db) as session:
         connection = session.connection()
 
-        @event.listens_for(session, "after_flush")
-        def audit(session: Session, context: object) -> None:
+        @event.listens_for(session, "pending_to_persistent")
+        def audit(session: Session, entity: object) -> None:
             with connection.begin_nested():
-                connection.execute(insert(Note), {"text": f"flush {len(statements)}"})
+                connection.execute(insert(Note), {"text": f"new {entity!r}"})
 
         with seen_by_server(connection, observer) as statements, session.begin_nested():
             make_org(session)

@@ -25,6 +25,7 @@ from ..ids import encode, encode_object
 from ..models import Invitation, Membership, Organization, Tuple
 from ..models.tuple import TupleKey
 from ..repository.tuples import TupleOperations
+from ..repository.writes import Writes
 from ..values import InvitationStatus, PreTuple
 from .conditions import LEFT_OVER, ORPHANED, WITHOUT_TUPLE
 from .findings import Repair
@@ -105,7 +106,7 @@ class Repairs(TupleOperations):
         if not bare:
             return []
         # Nobody remembers who granted it.
-        added = {t.key: t for t in self._insert(sorted(set(bare.values())), created_by=None, at=at)}
+        added = Writes(grants=set(bare.values()), at=at).execute(self.session)
         return [
             Repair(
                 "membership_without_tuple",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Self
+
 from sqlalchemy import Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ..ids import WireId
+from ..ids import WireId, new_id
 from ..values import Status
 from .base import Base, TermType, Timestamps, one_of
 
@@ -27,6 +30,13 @@ class User(Timestamps, Base):
         TermType(Status), default=Status.ACTIVE, server_default=Status.ACTIVE
     )
     display_name: Mapped[str | None] = mapped_column(Text)
+
+    @classmethod
+    def register(cls, *, at: datetime) -> Self:
+        """Return a new active user, for somebody whom no identity layer has registered yet."""
+        return cls(
+            id=new_id("usr"), status=Status.ACTIVE, display_name=None, created_at=at, updated_at=at
+        )
 
     def __repr__(self) -> str:
         return f"<User {self.id}>"

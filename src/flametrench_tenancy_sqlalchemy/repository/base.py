@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar, cast
 
-from sqlalchemy import ColumnElement, Select, or_, select
+from sqlalchemy import Select, bindparam, or_, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import contains_eager
 
@@ -109,26 +109,17 @@ class Repository:
 
     def _lock_org(self, org_id: str, *, joining: bool = False) -> Organization:
         """Lock an organization: to change it, or, side by side with others, to join it."""
-        statement = (
-            select(Organization)
-            .where(Organization.id == org_id)
-            .with_for_update(read=joining, key_share=not joining, of=Organization)
-        )
+        statement = _ORG_TO_JOIN if joining else _ORG_TO_CHANGE
         return self._one(Organization, statement, "org_id", org_id)
 
     def _lock_membership(self, mem_id: str) -> Membership:
         """Lock a membership behind its organization, which comes loaded with it."""
-        statement = _locked_with_org(Membership.id == mem_id)
-        return self._one(Membership, statement, "mem_id", mem_id)
+        return self._one(Membership, _MEMBERSHIP_TO_CHANGE, "mem_id", mem_id)
 
     def _lock_memberships(self, mem_ids: list[str]) -> dict[str, Membership]:
         """Lock memberships behind their organizations, in the one order, and return them by id."""
-        statement = (
-            _locked_with_org(Membership.id.in_(mem_ids))
-            .order_by(Membership.org_id, Membership.id)
-            .execution_options(**FRESH)
-        )
-        return {membership.id: membership for membership in self.session.scalars(statement)}
+        found = self.session.scalars(_MEMBERSHIPS_TO_CHANGE, {"ids": mem_ids})
+        return {membership.id: membership for membership in found}
 
     def _lock_other_owners(
         self, membership: Membership, *, or_user: str | None = None
@@ -140,35 +131,21 @@ class Repository:
         """
         if not membership.is_active_owner:
             return []
-        wanted = Membership.role == Role.OWNER
-        statement = (
-            select(Membership)
-            .where(
-                Membership.org_id == membership.org_id,
-                Membership.status == Status.ACTIVE,
-                Membership.id != membership.id,
-                wanted if or_user is None else or_(wanted, Membership.usr_id == or_user),
-            )
-            .order_by(Membership.id)
-            .with_for_update(key_share=True, of=Membership)
-        )
+        others = {"org_id": membership.org_id, "id": membership.id}
         if or_user is None:
-            statement = statement.limit(1)
-        return list(self.session.scalars(statement.execution_options(**FRESH)))
+            return list(self.session.scalars(_OTHER_OWNER, others))
+        return list(self.session.scalars(_OTHER_OWNERS_OR_USER, others | {"usr_id": or_user}))
 
     def _lock_administrator(self, usr_id: str, org_id: str) -> Membership | None:
         """Lock the active membership by which a user acts on others, if he has one."""
-        statement = (
-            active_membership(usr_id, org_id)
-            .with_for_update(read=True, of=Membership)
-            .execution_options(**FRESH)
-        )
-        return self.session.scalars(statement).one_or_none()
+        found = self.session.scalars(_ADMINISTRATOR, {"usr_id": usr_id, "org_id": org_id})
+        return found.one_or_none()
 
     def _one(
         self, entity: type[Entity], statement: Select[Any], parameter: str, id_: str
     ) -> Entity:
-        found = self.session.scalars(statement.execution_options(**FRESH)).one_or_none()
+        """Return what a statement finds for the id that it asks for as ``:id``."""
+        found = self.session.scalars(statement, {"id": id_}).one_or_none()
         if found is None:
             raise not_found(entity, id_, parameter)
         return cast("Entity", found)
@@ -190,6 +167,12 @@ class Repository:
         rows = list(self.session.scalars(statement))
         return Page(rows[:limit], rows[limit - 1].id if len(rows) > limit else None)
 
+    def _get(self, entity: type[Entity], parameter: str, id_: str) -> Entity:
+        """Return what an argument names."""
+        # A table is named after its type of id.
+        require(id_, entity.__tablename__, parameter)
+        return self._one(entity, _BY_ID[entity], parameter, id_)
+
     def _require_known(
         self, entity: type[Organization] | type[User], parameter: str, id_: str
     ) -> None:
@@ -198,23 +181,53 @@ class Repository:
             raise not_found(entity, id_, parameter)
 
 
-def _locked_with_org(condition: ColumnElement[bool]) -> Select[Any]:
-    return (
-        select(Membership)
-        .join(Membership.organization)
-        .options(contains_eager(Membership.organization))
-        .where(condition)
-        .with_for_update(key_share=True, of=[Organization, Membership])
-    )
-
-
-def active_membership(usr_id: str, org_id: str) -> Select[Any]:
-    """Return the query for a user's active membership in an organization."""
-    return select(Membership).where(
-        Membership.usr_id == usr_id,
-        Membership.org_id == org_id,
+# Built once: on every call, they would take longer than the server does.
+ACTIVE_MEMBERSHIP: Final = (
+    select(Membership)
+    .where(
+        Membership.usr_id == bindparam("usr_id"),
+        Membership.org_id == bindparam("org_id"),
         Membership.status == Status.ACTIVE,
     )
+    .execution_options(**FRESH)
+)
+_ADMINISTRATOR: Final = ACTIVE_MEMBERSHIP.with_for_update(read=True, of=Membership)
+
+_BY_ID: Final[dict[type[Base], Select[Any]]] = {
+    entity: select(entity).where(entity.id == bindparam("id")).execution_options(**FRESH)
+    for entity in (Organization, Membership, Invitation)
+}
+_ORG_TO_JOIN: Final = _BY_ID[Organization].with_for_update(read=True, of=Organization)
+_ORG_TO_CHANGE: Final = _BY_ID[Organization].with_for_update(key_share=True, of=Organization)
+
+_BEHIND_ORG: Final = (
+    select(Membership)
+    .join(Membership.organization)
+    .options(contains_eager(Membership.organization))
+    .with_for_update(key_share=True, of=[Organization, Membership])
+    .execution_options(**FRESH)
+)
+_MEMBERSHIP_TO_CHANGE: Final = _BEHIND_ORG.where(Membership.id == bindparam("id"))
+_MEMBERSHIPS_TO_CHANGE: Final = _BEHIND_ORG.where(
+    Membership.id.in_(bindparam("ids", expanding=True))
+).order_by(Membership.org_id, Membership.id)
+
+_IS_OWNER: Final = Membership.role == Role.OWNER
+_OTHERS: Final = (
+    select(Membership)
+    .where(
+        Membership.org_id == bindparam("org_id"),
+        Membership.status == Status.ACTIVE,
+        Membership.id != bindparam("id"),
+    )
+    .order_by(Membership.id)
+    .with_for_update(key_share=True, of=Membership)
+    .execution_options(**FRESH)
+)
+_OTHER_OWNER: Final = _OTHERS.where(_IS_OWNER).limit(1)
+_OTHER_OWNERS_OR_USER: Final = _OTHERS.where(
+    or_(_IS_OWNER, Membership.usr_id == bindparam("usr_id"))
+)
 
 
 def whole_number(limit: object) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..ids import require
 from ..models import Membership, Organization
-from ..values import Status, TransferOwnershipResult
+from ..values import TransferOwnershipResult
 from .base import not_found, parsed_users
 from .tuples import TupleOperations
 
@@ -74,10 +74,8 @@ class DepartureOperations(TupleOperations):
         with self._operation("admin_remove") as now:
             membership = self._lock_membership(mem_id)
             admin = self._lock_administrator(admin_usr_id, membership.org_id)
-            was_active = membership.status is Status.ACTIVE
             membership.remove(admin, admin_usr_id=admin_usr_id, at=now)
-            if was_active:  # a tuple beside a suspended one is of another membership of his
-                self._write(membership, at=now)
+            self._write(membership, at=now)
         return membership
 
     def transfer_ownership(

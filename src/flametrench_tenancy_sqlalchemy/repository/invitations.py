@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, bindparam, or_, select, update
 from sqlalchemy.orm import aliased, contains_eager
 
 from .._integrity import MEM_UNIQUE_ACTIVE
-from ..ids import new_id, require
+from ..ids import require
 from ..models import Invitation, Membership, Organization, User
 from ..values import (
     AcceptInvitationResult,
@@ -77,7 +77,7 @@ class InvitationOperations(TupleOperations):
                 pre_tuples=pre_tuples or (),
                 at=now,
             )
-            self.session.add(invitation)
+            self._write(invitation, at=now)
         return invitation
 
     def get_invitation(self, inv_id: str) -> Invitation:
@@ -92,9 +92,7 @@ class InvitationOperations(TupleOperations):
 
         Specification: docs/tenancy.md#invitations.
         """
-        require(inv_id, "inv", "inv_id")
-        statement = select(Invitation).where(Invitation.id == inv_id)
-        return self._one(Invitation, statement, "inv_id", inv_id)
+        return self._get(Invitation, "inv_id", inv_id)
 
     def list_invitations(
         self,
@@ -185,10 +183,14 @@ class InvitationOperations(TupleOperations):
                 at=now,
             )
             conflicts[MEM_UNIQUE_ACTIVE] = membership.already_active()
-            self.session.add(membership)
-            self.session.flush()
-            grants = [(membership.usr_id, g) for g in (membership.grant, *invitation.grants)]
-            _, *tuples = self._grant(grants, created_by=invitation.invited_by, at=now)
+            tuples = self._write(
+                *([user] if user and as_usr_id is None else []),
+                membership,
+                invitation,
+                grants=[(membership.usr_id, grant) for grant in invitation.grants],
+                created_by=invitation.invited_by,
+                at=now,
+            )
         return AcceptInvitationResult(invitation, membership, tuples)
 
     def decline_invitation(self, inv_id: str, *, as_usr_id: str | None = None) -> Invitation:
@@ -214,6 +216,7 @@ class InvitationOperations(TupleOperations):
         with self._operation("decline_invitation", users=users) as now:
             invitation = self._lock_invitation(inv_id)
             invitation.decline(by=as_usr_id, at=now)
+            self._write(invitation, at=now)
         return invitation
 
     def revoke_invitation(self, inv_id: str, admin_usr_id: str) -> Invitation:
@@ -241,6 +244,7 @@ class InvitationOperations(TupleOperations):
             invitation = self._lock_invitation(inv_id)
             admin = self._lock_administrator(admin_usr_id, invitation.org_id)
             invitation.revoke(admin, admin_usr_id=admin_usr_id, at=now)
+            self._write(invitation, at=now)
         return invitation
 
     def expire_invitations(self, *, limit: int = 1000) -> int:
@@ -277,45 +281,47 @@ class InvitationOperations(TupleOperations):
         return len(expired)
 
     def _lock_invitation(self, inv_id: str) -> Invitation:
-        """Lock an invitation behind a shared lock on its organization, which comes loaded with it.
-
-        The organization is locked in a subquery, which the database finishes first.
-        """
-        org = (
-            select(Organization)
-            .join(Invitation, Invitation.org_id == Organization.id)
-            .where(Invitation.id == inv_id)
-            .with_for_update(read=True, of=Organization)
-            .subquery("locked_org")
-        )
-        organization = Invitation.organization.of_type(aliased(Organization, org))
-        statement = (
-            select(Invitation)
-            .join(organization)
-            .options(contains_eager(organization))
-            .where(Invitation.id == inv_id)
-            .with_for_update(key_share=True, of=Invitation)
-        )
-        return self._one(Invitation, statement, "inv_id", inv_id)
+        """Lock an invitation behind a shared lock on its organization, which comes with it."""
+        return self._one(Invitation, _INVITATION_TO_CHANGE, "inv_id", inv_id)
 
     def _invitee(
         self, as_usr_id: str | None, org_id: str, now: datetime
     ) -> tuple[User | None, list[Membership]]:
         """Return who accepts, and the memberships he has in the organization, if any."""
         if as_usr_id is None:
-            user = User(id=new_id("usr"), status=Status.ACTIVE, created_at=now, updated_at=now)
-            return user, []
-        present = and_(
-            Membership.usr_id == User.id,
-            Membership.org_id == org_id,
-            Membership.status != Status.REVOKED,
-        )
-        statement = (
-            select(User, Membership)
-            .outerjoin(Membership, present)
-            .where(User.id == as_usr_id)
-            .execution_options(**FRESH)
-        )
-        rows = self.session.execute(statement).all()
+            return User.register(at=now), []
+        rows = self.session.execute(_INVITEE, {"usr_id": as_usr_id, "org_id": org_id}).all()
         memberships = [membership for _, membership in rows if membership is not None]
         return (rows[0][0] if rows else None), memberships
+
+
+# The organization is locked in a subquery, which the database finishes first.
+_LOCKED_ORG: Final = (
+    select(Organization)
+    .join(Invitation, Invitation.org_id == Organization.id)
+    .where(Invitation.id == bindparam("id"))
+    .with_for_update(read=True, of=Organization)
+    .subquery("locked_org")
+)
+_ITS_ORG: Final = Invitation.organization.of_type(aliased(Organization, _LOCKED_ORG))
+_INVITATION_TO_CHANGE: Final = (
+    select(Invitation)
+    .join(_ITS_ORG)
+    .options(contains_eager(_ITS_ORG))
+    .where(Invitation.id == bindparam("id"))
+    .with_for_update(key_share=True, of=Invitation)
+    .execution_options(**FRESH)
+)
+_INVITEE: Final = (
+    select(User, Membership)
+    .outerjoin(
+        Membership,
+        and_(
+            Membership.usr_id == User.id,
+            Membership.org_id == bindparam("org_id"),
+            Membership.status != Status.REVOKED,
+        ),
+    )
+    .where(User.id == bindparam("usr_id"))
+    .execution_options(**FRESH)
+)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sqlalchemy import select
 from sqlalchemy.orm import contains_eager
 
@@ -10,7 +12,7 @@ from ..errors import ForbiddenError, TenancyError
 from ..ids import require
 from ..models import Membership, Organization, User
 from ..values import Page, Role, Status
-from .base import FRESH, active_membership, parsed_users
+from .base import ACTIVE_MEMBERSHIP, parsed_users
 from .tuples import TupleOperations
 
 
@@ -63,9 +65,7 @@ class MembershipOperations(TupleOperations):
 
         Specification: docs/tenancy.md#memberships.
         """
-        require(mem_id, "mem", "mem_id")
-        statement = select(Membership).where(Membership.id == mem_id)
-        return self._one(Membership, statement, "mem_id", mem_id)
+        return self._get(Membership, "mem_id", mem_id)
 
     def find_membership(self, org_id: str, usr_id: str) -> Membership | None:
         """Return a user's active membership in an organization, if he has one.
@@ -81,8 +81,8 @@ class MembershipOperations(TupleOperations):
         """
         require(org_id, "org", "org_id")
         require(usr_id, "usr", "usr_id")
-        statement = active_membership(usr_id, org_id).execution_options(**FRESH)
-        return self.session.scalars(statement).one_or_none()
+        found = self.session.scalars(ACTIVE_MEMBERSHIP, {"usr_id": usr_id, "org_id": org_id})
+        return found.one_or_none()
 
     def require_role(self, org_id: str, usr_id: str, *roles: Role | str) -> Membership:
         """Return the membership that lets a user's request pass: the request guard.
@@ -105,13 +105,8 @@ class MembershipOperations(TupleOperations):
         require(org_id, "org", "org_id")
         require(usr_id, "usr", "usr_id")
         allowed = [Role.parse(role, "roles") for role in roles]
-        statement = (
-            active_membership(usr_id, org_id)
-            .join(Membership.organization)
-            .where(Organization.status == Status.ACTIVE)
-            .execution_options(**FRESH)
-        )
-        membership: Membership | None = self.session.scalars(statement).one_or_none()
+        found = self.session.scalars(_ADMITTED, {"usr_id": usr_id, "org_id": org_id})
+        membership: Membership | None = found.one_or_none()
         if membership is None or (allowed and membership.role not in allowed):
             raise ForbiddenError(
                 f"user {usr_id} is no active {' or '.join(allowed) or 'member'} of {org_id}",
@@ -270,3 +265,8 @@ class MembershipOperations(TupleOperations):
             membership.reinstate(now)
             self._write(membership, at=now)
         return membership
+
+
+_ADMITTED: Final = ACTIVE_MEMBERSHIP.join(Membership.organization).where(
+    Organization.status == Status.ACTIVE
+)

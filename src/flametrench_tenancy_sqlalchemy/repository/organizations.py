@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, or_, select, update
+from typing import Final
+
+from sqlalchemy import bindparam, delete, or_, select, update
 
 from .._integrity import ORG_SLUG_UNIQUE
 from ..errors import NotFoundError, OrgSlugConflictError, TenancyError
@@ -18,6 +20,7 @@ from ..values import (
     Status,
     Unset,
 )
+from .base import FRESH
 from .tuples import TupleOperations
 
 
@@ -51,7 +54,7 @@ class OrganizationOperations(TupleOperations):
         with self._operation("create_org", users=users, conflicts=conflicts) as now:
             org = Organization.create(name=name, slug=slug, at=now)
             owner = Membership.join(org, creator, Role.OWNER, at=now)
-            self._write(owner, created_by=creator, at=now)
+            self._write(org, owner, created_by=creator, at=now)
         return CreateOrgResult(org, owner)
 
     def get_org(self, org_id: str) -> Organization:
@@ -66,9 +69,7 @@ class OrganizationOperations(TupleOperations):
 
         Specification: docs/tenancy.md#organizations.
         """
-        require(org_id, "org", "org_id")
-        statement = select(Organization).where(Organization.id == org_id)
-        return self._one(Organization, statement, "org_id", org_id)
+        return self._get(Organization, "org_id", org_id)
 
     def get_org_by_slug(self, slug: str) -> Organization:
         """Return the organization that holds a slug, in whatever status it is.
@@ -85,8 +86,7 @@ class OrganizationOperations(TupleOperations):
             raise NotFoundError(
                 f"slug: there is no organization {slug!r}", parameter="slug", slug=slug
             )
-        statement = select(Organization).where(Organization.slug == slug)
-        return self._one(Organization, statement, "slug", slug)
+        return self._one(Organization, _BY_SLUG, "slug", slug)
 
     def update_org(
         self,
@@ -119,6 +119,7 @@ class OrganizationOperations(TupleOperations):
         with self._operation("update_org", conflicts=conflicts) as now:
             org = self._lock_org(org_id)
             org.update(name=name, slug=slug, at=now)
+            self._write(org, at=now)
         return org
 
     def suspend_org(self, org_id: str) -> Organization:
@@ -143,6 +144,7 @@ class OrganizationOperations(TupleOperations):
         with self._operation("suspend_org") as now:
             org = self._lock_org(org_id)
             org.suspend(now)
+            self._write(org, at=now)
         return org
 
     def reinstate_org(self, org_id: str) -> Organization:
@@ -165,6 +167,7 @@ class OrganizationOperations(TupleOperations):
         with self._operation("reinstate_org") as now:
             org = self._lock_org(org_id)
             org.reinstate(now)
+            self._write(org, at=now)
         return org
 
     def revoke_org(self, org_id: str) -> Organization:
@@ -190,6 +193,7 @@ class OrganizationOperations(TupleOperations):
         with self._operation("revoke_org") as now:
             org = self._lock_org(org_id)
             org.revoke(now)
+            self._write(org, at=now)
             # Statements, since an organization may have a million members.
             self.session.execute(
                 update(Membership)
@@ -247,3 +251,8 @@ class OrganizationOperations(TupleOperations):
                 )
             )
         return self._page(statement, Organization, cursor=cursor, limit=limit)
+
+
+_BY_SLUG: Final = (
+    select(Organization).where(Organization.slug == bindparam("id")).execution_options(**FRESH)
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,20 +12,18 @@ from sqlalchemy import (
     TableValuedAlias,
     and_,
     column,
-    delete,
     func,
     literal,
-    or_,
     select,
 )
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import InstrumentedAttribute, make_transient_to_detached
+from sqlalchemy.orm import InstrumentedAttribute
 
-from ..ids import decode_object, new_id, require_object_type
-from ..models import Membership, Tuple
+from ..ids import decode_object, require_object_type
+from ..models import Base, Tuple
 from ..models.tuple import TupleKey, require_relation
-from ..values import PreTuple, Status
+from ..values import PreTuple
 from .base import FRESH, Repository
+from .writes import Writes
 
 
 class TupleOperations(Repository):
@@ -78,88 +76,31 @@ class TupleOperations(Repository):
     def _tuples(self, statement: Select[Any]) -> list[Tuple]:
         return list(self.session.scalars(statement.order_by(Tuple.id).execution_options(**FRESH)))
 
-    def _write(self, *memberships: Membership, created_by: str | None = None, at: datetime) -> None:
-        """Write memberships, each with its tuple while it is active and without it otherwise."""
-        self.session.add_all(memberships)
-        self.session.flush()
-        ended = [m for m in memberships if m.status is not Status.ACTIVE]
-        if ended:
-            self._withdraw(ended)
-        active = [(m.usr_id, m.grant) for m in memberships if m.status is Status.ACTIVE]
-        if active:
-            self._grant(active, created_by=created_by, at=at)
-
-    def _withdraw(self, memberships: Sequence[Membership]) -> None:
-        # A statement, since the unit of work deletes last: after a tuple of the same key came in.
-        keys = [TupleKey.of(m.usr_id, m.grant) for m in memberships]
-        self.session.execute(
-            delete(Tuple).where(
-                Tuple.subject_type == "usr",
-                Tuple.object_type == "org",
-                or_(
-                    *(
-                        and_(
-                            Tuple.subject_uuid == key.subject_uuid,
-                            Tuple.relation == key.relation,
-                            Tuple.object_uuid == key.object_uuid,
-                        )
-                        for key in keys
-                    )
-                ),
-            )
-        )
-
-    def _grant(
-        self, grants: Sequence[tuple[str, PreTuple]], *, created_by: str | None, at: datetime
+    def _write(
+        self,
+        *entities: Base,
+        grants: Sequence[tuple[str, PreTuple]] = (),
+        created_by: str | None = None,
+        at: datetime,
     ) -> list[Tuple]:
-        """Write what users hold, in one statement; a tuple that exists already is kept.
+        """Write new and changed entities as they stand, and the tuples that follow from them.
 
         Args:
-            grants: pairs of a user's wire id and what he is granted, without repetition.
-            created_by: the user behind the grants.
+            entities: what to write, each after those that it refers to or takes over from.
+            grants: pairs of a user's wire id and what he is granted besides, without repetition.
+            created_by: the user behind the tuples.
             at: the time of the change.
 
         Returns:
-            The tuples, kept ones included, in the order of ``grants``; new ones are detached, as
-            the Session would not learn that a rollback has undone a statement.
+            The tuples of ``grants``, in their order; one that existed already is kept.
         """
         keys = [TupleKey.of(usr_id, grant) for usr_id, grant in grants]
-        # Always in the same order, so that two transactions with common tuples do not deadlock.
-        tuples = {t.key: t for t in self._insert(sorted(keys), created_by=created_by, at=at)}
+        writes = Writes(*entities, grants=keys, created_by=created_by, at=at)
+        tuples = writes.execute(self.session)
         kept = [key for key in keys if key not in tuples]
         if kept:
             tuples |= {t.key: t for t in self._tuples(self._with_keys(kept))}
         return [tuples[key] for key in keys]
-
-    def _insert(
-        self, keys: Sequence[TupleKey], *, created_by: str | None, at: datetime
-    ) -> Iterator[Tuple]:
-        """Insert the tuples that are not there yet, and return those."""
-        rows = {new_id("tup"): key for key in keys}
-        columns = [Tuple.id, *_KEY]
-        common = {"subject_type": "usr", "created_at": at, "created_by": created_by}
-        values = [(id_, *key) for id_, key in rows.items()]
-        if self.session.get_bind(Tuple).dialect.name == "sqlite":
-            names = [c.key for c in columns]
-            inserted = self.session.scalars(
-                sqlite.insert(Tuple).on_conflict_do_nothing().returning(Tuple.id),
-                [dict(zip(names, row, strict=True), **common) for row in values],
-            )
-        else:
-            given = _given(values, columns)
-            constants = [
-                literal(value, getattr(Tuple, name).type) for name, value in common.items()
-            ]
-            inserted = self.session.scalars(
-                postgresql.insert(Tuple)
-                .from_select([*columns, *common], select(*given.c, *constants))
-                .on_conflict_do_nothing()
-                .returning(Tuple.id)
-            )
-        for id_ in inserted:
-            new = Tuple(id=id_, **rows[id_]._asdict(), **common)
-            make_transient_to_detached(new)
-            yield new
 
     def _with_keys(self, keys: Sequence[TupleKey]) -> Select[Any]:
         """Return the query for users' tuples; in memory it may find more of theirs."""

@@ -1,0 +1,221 @@
+"""What an operation writes, as one statement: one wait for the server, however many tables.
+
+The statement has a part for each row that is added or changed, and one for each tuple that comes
+or goes with a membership. It is built once for each combination of parts. SQLite, which knows no
+such statements, gets the parts one after another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from enum import Enum, auto
+from functools import cache
+from typing import Any, Final, NamedTuple, TypeAlias, cast
+
+from sqlalchemy import (
+    ARRAY,
+    CTE,
+    Connection,
+    Delete,
+    Insert,
+    Table,
+    Update,
+    bindparam,
+    column,
+    delete,
+    exists,
+    func,
+    insert,
+    inspect,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import make_transient_to_detached
+from sqlalchemy.orm.attributes import get_history
+
+from ..ids import new_id
+from ..models import Base, Invitation, Membership, Organization, Tuple
+from ..models.tuple import TupleKey
+from ..unit_of_work import BIND, AnySession, as_flushed, is_new
+from ..values import Status
+
+Values: TypeAlias = dict[str, Any]
+Statement: TypeAlias = Insert | Update | Delete
+
+# What may change in a row that is there already.
+CHANGING: Final[dict[type[Base], tuple[str, ...]]] = {
+    Organization: ("status", "name", "slug", "updated_at"),
+    Membership: ("status", "removed_by", "updated_at"),
+    Invitation: ("status", "invited_user_id", "terminal_at", "terminal_by"),
+}
+# The columns of `TupleKey`, and those that tell apart many tuples of one statement.
+KEY: Final = ("subject_id", "relation", "object_type", "object_id")
+EACH: Final = ("id", *KEY)
+
+
+class Kind(Enum):
+    """What a part of the statement does to its table."""
+
+    CHANGE = auto()
+    ADD = auto()
+    WITHDRAW = auto()
+    GRANT = auto()
+    GRANT_MANY = auto()
+
+
+class Part(NamedTuple):
+    """A part of the statement, apart from its values."""
+
+    kind: Kind
+    model: type[Base]
+
+
+class Writes:
+    """The rows of an operation, with the tuple that belongs beside each active membership.
+
+    Args:
+        entities: new and changed ones, each after those that it refers to or takes over from.
+        grants: tuples of users to write besides, without repetition; one that exists is kept.
+        created_by: the user behind the tuples.
+        at: the time of the change.
+    """
+
+    def __init__(
+        self,
+        *entities: Base,
+        grants: Iterable[TupleKey] = (),
+        created_by: str | None = None,
+        at: datetime,
+    ) -> None:
+        self._entities = entities
+        self._common = {"subject_type": "usr", "created_at": at, "created_by": created_by}
+        # Always in the same order, so that two transactions with common tuples do not deadlock.
+        self._grants = {new_id("tup"): key for key in sorted(grants)}
+        self._parts = list(self._take_apart())
+
+    def execute(self, session: AnySession) -> dict[TupleKey, Tuple]:
+        """Write everything, and tell the Session.
+
+        Returns:
+            The new tuples among the grants. They are detached: the Session is not to hold
+            thousands of rows that nobody has asked it for.
+        """
+        # The Session itself would flush the entities first.
+        connection = session.connection(bind_arguments=BIND)
+        if connection.dialect.name == "sqlite":
+            new = self._execute_one_by_one(connection)
+        else:
+            new = self._execute_together(connection)
+        as_flushed(session, self._entities, deleted=list(self._withdrawn_from(session)))
+        return {self._grants[id_]: self._granted(id_) for id_ in new}
+
+    def _execute_together(self, connection: Connection) -> Iterable[str]:
+        parts = list(self._parts)
+        if self._grants:
+            rows = ((id_, *key) for id_, key in self._grants.items())
+            each = dict(zip(EACH, map(list, zip(*rows, strict=True)), strict=True))
+            parts.append((Part(Kind.GRANT_MANY, Tuple), self._common | each))
+        values: Values = {}
+        for number, (_, given) in enumerate(parts):
+            values |= _numbered(given, number)
+        statement = _together(tuple(part for part, _ in parts))
+        result = connection.execute(statement, values)
+        return result.scalars().all() if self._grants else ()
+
+    def _execute_one_by_one(self, connection: Connection) -> Iterable[str]:
+        for part, values in self._parts:
+            connection.execute(_together((part,)), _numbered(values, 0))
+        rows = [
+            _numbered(self._common | dict(zip(EACH, (id_, *key), strict=True)), 0)
+            for id_, key in self._grants.items()
+        ]
+        if not rows:
+            return ()
+        statement = _together((Part(Kind.GRANT, Tuple),)).returning(_table(Tuple).c.id)
+        return connection.execute(statement, rows).scalars().all()
+
+    def _withdrawn_from(self, session: AnySession) -> Iterator[Tuple]:
+        """Return those of the deleted tuples that the Session has loaded."""
+        gone = {tuple(given.values()) for part, given in self._parts if part.kind is Kind.WITHDRAW}
+        if gone:
+            for entity in session.identity_map.values():
+                # One that has expired finds out by itself.
+                if isinstance(entity, Tuple) and not inspect(entity).expired and entity.key in gone:
+                    yield entity
+
+    def _granted(self, id_: str) -> Tuple:
+        tuple_ = Tuple(id=id_, **self._grants[id_]._asdict(), **self._common)
+        make_transient_to_detached(tuple_)
+        return tuple_
+
+    def _take_apart(self) -> Iterator[tuple[Part, Values]]:
+        for entity in self._entities:
+            model = type(entity)
+            new = is_new(entity)
+            names = _table(model).c.keys() if new else ("id", *CHANGING[model])
+            values = {name: getattr(entity, name) for name in names}
+            yield Part(Kind.ADD if new else Kind.CHANGE, model), values
+            if isinstance(entity, Membership):
+                yield from self._tuple_of(entity)
+
+    def _tuple_of(self, membership: Membership) -> Iterator[tuple[Part, Values]]:
+        key = dict(zip(KEY, TupleKey.of(membership.usr_id, membership.grant), strict=True))
+        if membership.status is Status.ACTIVE:
+            yield Part(Kind.GRANT, Tuple), self._common | key | {"id": new_id("tup")}
+        elif Status.ACTIVE in get_history(membership, "status").deleted:
+            yield Part(Kind.WITHDRAW, Tuple), key
+
+
+@cache
+def _together(parts: tuple[Part, ...]) -> Statement:
+    """Return the statement that does all parts; the names of a part's values end in its number."""
+    ctes: list[CTE] = []
+    changes: list[CTE] = []
+    for n, part in enumerate(parts[:-1]):
+        ctes.append(_statement(part, n, after=changes).cte(f"part_{n}"))
+        if part.kind is Kind.CHANGE:
+            changes.append(ctes[-1])
+    return _statement(parts[-1], len(ctes), after=changes).add_cte(*ctes)
+
+
+def _statement(part: Part, number: int, *, after: Sequence[CTE]) -> Statement:
+    table = _table(part.model)
+    given = {c.name: bindparam(f"{c.name}_{number}", type_=c.type) for c in table.c}
+    insert_tuple = postgresql.insert(table)
+    match part.kind:
+        case Kind.CHANGE:
+            new = {name: given[name] for name in CHANGING[part.model]}
+            return update(table).where(table.c.id == given["id"]).values(new).returning(table.c.id)
+        case Kind.ADD if after:  # the parts run in no particular order, but for what they read
+            ready = (exists(select(cte.c.id)) for cte in after)
+            return insert(table).from_select(list(given), select(*given.values()).where(*ready))
+        case Kind.ADD:
+            return insert(table).values(given)
+        case Kind.WITHDRAW:
+            usr = table.c.subject_type == "usr"
+            return delete(table).where(usr, *(table.c[name] == given[name] for name in KEY))
+        case Kind.GRANT:
+            return insert_tuple.values(given).on_conflict_do_nothing()
+        case Kind.GRANT_MANY:
+            # One array for each column: a list of rows would be more parameters than there may be.
+            arrays = (
+                bindparam(f"{name}_{number}", type_=ARRAY(table.c[name].type)) for name in EACH
+            )
+            columns = (column(name, table.c[name].type) for name in EACH)
+            rows = func.unnest(*arrays).table_valued(*columns, name="given").render_derived()
+            source = select(*(rows.c[name] if name in EACH else given[name] for name in given))
+            return (
+                insert_tuple.from_select(list(given), source)
+                .on_conflict_do_nothing()
+                .returning(table.c.id)
+            )
+
+
+def _numbered(values: Values, number: int) -> Values:
+    return {f"{name}_{number}": value for name, value in values.items()}
+
+
+def _table(model: type[Base]) -> Table:
+    return cast("Table", model.__table__)
