@@ -125,6 +125,31 @@ class Invitation(Base):
     ) -> Self:
         """Return a pending invitation into an active organization."""
         organization.require_active()
+        invitation = cls.draft(
+            organization.id,
+            identifier,
+            role,
+            invited_by=invited_by,
+            expires_at=expires_at,
+            pre_tuples=pre_tuples,
+            at=at,
+        )
+        invitation.enter(organization)
+        return invitation
+
+    @classmethod
+    def draft(
+        cls,
+        org_id: str,
+        identifier: str,
+        role: Role,
+        *,
+        invited_by: str,
+        expires_at: datetime,
+        pre_tuples: Iterable[PreTuple | Mapping[str, str]],
+        at: datetime,
+    ) -> Self:
+        """Return what becomes a pending invitation when it may `enter` the organization."""
         if not is_storable(identifier) or not identifier:
             raise PreconditionError(
                 f"identifier {identifier!r} is empty, or not text that PostgreSQL can store",
@@ -133,8 +158,7 @@ class Invitation(Base):
             )
         return cls(
             id=new_id("inv"),
-            org_id=organization.id,
-            organization=organization,
+            org_id=org_id,
             identifier=identifier,
             role=role,
             status=InvitationStatus.PENDING,
@@ -146,6 +170,11 @@ class Invitation(Base):
             terminal_at=None,
             terminal_by=None,
         )
+
+    def enter(self, organization: Organization) -> None:
+        """Offer a place in the organization, which must be active."""
+        organization.require_active()
+        self.organization = organization
 
     def is_overdue(self, at: datetime) -> bool:
         """Whether the invitation still says pending although its time is over."""

@@ -85,12 +85,19 @@ class Membership(Timestamps, Base):
         at: datetime,
     ) -> Self:
         """Return the active membership of a user who joins an active organization."""
-        organization.require_active()
+        membership = cls.draft(organization.id, usr_id, role, invited_by=invited_by, at=at)
+        membership.enter(organization)
+        return membership
+
+    @classmethod
+    def draft(
+        cls, org_id: str, usr_id: str, role: Role, *, invited_by: str | None, at: datetime
+    ) -> Self:
+        """Return what becomes a user's membership when he may `enter` the organization."""
         return cls(
             id=new_id("mem"),
             usr_id=usr_id,
-            org_id=organization.id,
-            organization=organization,
+            org_id=org_id,
             role=role,
             status=Status.ACTIVE,
             replaces=None,
@@ -99,6 +106,11 @@ class Membership(Timestamps, Base):
             created_at=at,
             updated_at=at,
         )
+
+    def enter(self, organization: Organization) -> None:
+        """Join the organization, which must be active."""
+        organization.require_active()
+        self.organization = organization
 
     @property
     def grant(self) -> PreTuple:

@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar, cast
 
-from sqlalchemy import Select, bindparam, or_, select
+from sqlalchemy import Select, bindparam, or_, select, union_all
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import contains_eager
+from sqlalchemy.orm import aliased, contains_eager
 
 from .. import _integrity
 from ..errors import NotFoundError, PreconditionError, TenancyError
@@ -60,6 +60,7 @@ class Repository:
         self,
         name: str,
         *,
+        into: str | None = None,
         users: Mapping[str, str | None] | None = None,
         conflicts: Mapping[str, TenancyError] | None = None,
     ) -> Iterator[datetime]:
@@ -69,6 +70,7 @@ class Repository:
 
         Args:
             name: the operation, for the savepoint.
+            into: the organization that must be active, before anything else is amiss.
             users: argument name -> the user it refers to, in the order of the contract's checks.
             conflicts: name of a unique index -> the error that its violation means here.
 
@@ -81,15 +83,24 @@ class Repository:
             with self._unit_of_work(name):
                 self._admit(users)
                 yield self._now()
+        except PreconditionError:
+            if into is not None:
+                self._require_active(into)
+            raise
         except DBAPIError as exc:
             if not _integrity.is_violation(exc):
                 raise
+            if into is not None:
+                self._require_active(into)
             self._require_users(users, exc)
             conflict = (conflicts or {}).get(_integrity.constraint_name(exc) or "")
             error = conflict or _integrity.broken_rule(exc)
             if error is None:
                 raise
             raise error from exc
+
+    def _require_active(self, org_id: str) -> None:
+        self._get(Organization, "org_id", org_id).require_active()
 
     def _unit_of_work(self, name: str) -> AbstractContextManager[None]:
         return savepoint(self.session, name)
@@ -135,6 +146,21 @@ class Repository:
         if or_user is None:
             return list(self.session.scalars(_OTHER_OWNER, others))
         return list(self.session.scalars(_OTHER_OWNERS_OR_USER, others | {"usr_id": or_user}))
+
+    def _lock_with_administrator(
+        self, mem_id: str, usr_id: str
+    ) -> tuple[Membership, Membership | None]:
+        """Lock a membership and, with luck in the same statement, the one by which a user acts."""
+        found = self.session.scalars(
+            _MEMBERSHIP_AND_ANOTHER, {"id": mem_id, "usr_id": usr_id}
+        ).all()
+        membership = next((m for m in found if m.id == mem_id), None)
+        if membership is None:
+            raise not_found(Membership, mem_id, "mem_id")
+        # What is locked is as it is now; what is missing may have come while we waited.
+        acting = (m for m in found if m.usr_id == usr_id and m.status is Status.ACTIVE)
+        admin = next(acting, None) or self._lock_administrator(usr_id, membership.org_id)
+        return membership, admin
 
     def _lock_administrator(self, usr_id: str, org_id: str) -> Membership | None:
         """Lock the active membership by which a user acts on others, if he has one."""
@@ -208,6 +234,22 @@ _BEHIND_ORG: Final = (
     .execution_options(**FRESH)
 )
 _MEMBERSHIP_TO_CHANGE: Final = _BEHIND_ORG.where(Membership.id == bindparam("id"))
+_its = aliased(Membership)
+_another = aliased(Membership)
+_MEMBERSHIP_AND_ANOTHER: Final = _BEHIND_ORG.where(
+    Membership.id.in_(
+        union_all(
+            select(bindparam("id", type_=Membership.id.type)),
+            select(_another.id)
+            .join(_its, _its.org_id == _another.org_id)
+            .where(
+                _its.id == bindparam("id"),
+                _another.usr_id == bindparam("usr_id"),
+                _another.status == Status.ACTIVE,
+            ),
+        )
+    )
+)
 _MEMBERSHIPS_TO_CHANGE: Final = _BEHIND_ORG.where(
     Membership.id.in_(bindparam("ids", expanding=True))
 ).order_by(Membership.org_id, Membership.id)

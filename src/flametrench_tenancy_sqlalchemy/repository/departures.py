@@ -72,8 +72,7 @@ class DepartureOperations(TupleOperations):
         require(mem_id, "mem", "mem_id")
         require(admin_usr_id, "usr", "admin_usr_id")
         with self._operation("admin_remove") as now:
-            membership = self._lock_membership(mem_id)
-            admin = self._lock_administrator(admin_usr_id, membership.org_id)
+            membership, admin = self._lock_with_administrator(mem_id, admin_usr_id)
             membership.remove(admin, admin_usr_id=admin_usr_id, at=now)
             self._write(membership, at=now)
         return membership

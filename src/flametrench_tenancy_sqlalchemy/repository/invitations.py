@@ -67,9 +67,9 @@ class InvitationOperations(TupleOperations):
         require(org_id, "org", "org_id")
         users = {"invited_by": require(invited_by, "usr", "invited_by")}
         role = Role.parse(role, "role")
-        with self._operation("create_invitation", users=users) as now:
-            invitation = Invitation.offer(
-                self._lock_org(org_id, joining=True),
+        with self._operation("create_invitation", into=org_id, users=users) as now:
+            invitation = Invitation.draft(
+                org_id,
                 identifier,
                 role,
                 invited_by=invited_by,
@@ -77,7 +77,7 @@ class InvitationOperations(TupleOperations):
                 pre_tuples=pre_tuples or (),
                 at=now,
             )
-            self._write(invitation, at=now)
+            self._enter(org_id, invitation, at=now)
         return invitation
 
     def get_invitation(self, inv_id: str) -> Invitation:

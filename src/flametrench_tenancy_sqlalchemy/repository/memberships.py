@@ -46,11 +46,10 @@ class MembershipOperations(TupleOperations):
         users = parsed_users(usr_id=require(usr_id, "usr", "usr_id"), invited_by=invited_by)
         role = Role.parse(role, "role")
         conflicts: dict[str, TenancyError] = {}
-        with self._operation("add_member", users=users, conflicts=conflicts) as now:
-            org = self._lock_org(org_id, joining=True)
-            membership = Membership.join(org, usr_id, role, invited_by=invited_by, at=now)
+        with self._operation("add_member", into=org_id, users=users, conflicts=conflicts) as now:
+            membership = Membership.draft(org_id, usr_id, role, invited_by=invited_by, at=now)
             conflicts[MEM_UNIQUE_ACTIVE] = membership.already_active()
-            self._write(membership, created_by=invited_by, at=now)
+            self._enter(org_id, membership, created_by=invited_by, at=now)
         return membership
 
     def get_membership(self, mem_id: str) -> Membership:

@@ -19,10 +19,11 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute
 
 from ..ids import decode_object, require_object_type
-from ..models import Base, Tuple
+from ..models import Base, Invitation, Membership, Organization, Tuple
 from ..models.tuple import TupleKey, require_relation
+from ..unit_of_work import as_flushed
 from ..values import PreTuple
-from .base import FRESH, Repository
+from .base import FRESH, Repository, not_found
 from .writes import Writes
 
 
@@ -101,6 +102,25 @@ class TupleOperations(Repository):
         if kept:
             tuples |= {t.key: t for t in self._tuples(self._with_keys(kept))}
         return [tuples[key] for key in keys]
+
+    def _enter(
+        self,
+        org_id: str,
+        newcomer: Membership | Invitation,
+        *,
+        created_by: str | None = None,
+        at: datetime,
+    ) -> None:
+        """Write what joins an organization under a shared lock on it, and only then judge it.
+
+        In this order it takes one statement; what may not be written does not outlive the refusal.
+        """
+        writes = Writes(newcomer, created_by=created_by, at=at)
+        org = writes.execute_behind(org_id, self.session)
+        if org is None:
+            raise not_found(Organization, org_id, "org_id")
+        newcomer.enter(org)
+        as_flushed(self.session, [newcomer])
 
     def _with_keys(self, keys: Sequence[TupleKey]) -> Select[Any]:
         """Return the query for users' tuples; in memory it may find more of theirs."""

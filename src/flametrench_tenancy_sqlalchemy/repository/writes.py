@@ -19,6 +19,7 @@ from sqlalchemy import (
     Connection,
     Delete,
     Insert,
+    Select,
     Table,
     Update,
     bindparam,
@@ -32,7 +33,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.orm import make_transient_to_detached
+from sqlalchemy.orm import aliased, make_transient_to_detached
 from sqlalchemy.orm.attributes import get_history
 
 from ..ids import new_id
@@ -40,6 +41,7 @@ from ..models import Base, Invitation, Membership, Organization, Tuple
 from ..models.tuple import TupleKey
 from ..unit_of_work import BIND, AnySession, as_flushed, is_new
 from ..values import Status
+from .base import FRESH
 
 Values: TypeAlias = dict[str, Any]
 Statement: TypeAlias = Insert | Update | Delete
@@ -111,17 +113,32 @@ class Writes:
         as_flushed(session, self._entities, deleted=list(self._withdrawn_from(session)))
         return {self._grants[id_]: self._granted(id_) for id_ in new}
 
+    def execute_behind(self, org_id: str, session: AnySession) -> Organization | None:
+        """Lock an organization for others to join it, and write everything if it is there.
+
+        Whoever calls must judge whether it may be joined, and then tell the Session.
+
+        Returns:
+            The organization.
+        """
+        connection = session.connection(bind_arguments=BIND)
+        if connection.dialect.name == "sqlite":
+            org = session.get(Organization, org_id, populate_existing=True)
+            if org is not None:
+                self._execute_one_by_one(connection)
+            return org
+        statement = _together_behind(tuple(part for part, _ in self._parts))
+        found = session.scalars(statement, _values(self._parts) | {"org_id": org_id})
+        return found.one_or_none()
+
     def _execute_together(self, connection: Connection) -> Iterable[str]:
         parts = list(self._parts)
         if self._grants:
             rows = ((id_, *key) for id_, key in self._grants.items())
             each = dict(zip(EACH, map(list, zip(*rows, strict=True)), strict=True))
             parts.append((Part(Kind.GRANT_MANY, Tuple), self._common | each))
-        values: Values = {}
-        for number, (_, given) in enumerate(parts):
-            values |= _numbered(given, number)
         statement = _together(tuple(part for part, _ in parts))
-        result = connection.execute(statement, values)
+        result = connection.execute(statement, _values(parts))
         return result.scalars().all() if self._grants else ()
 
     def _execute_one_by_one(self, connection: Connection) -> Iterable[str]:
@@ -180,6 +197,16 @@ def _together(parts: tuple[Part, ...]) -> Statement:
     return _statement(parts[-1], len(ctes), after=changes).add_cte(*ctes)
 
 
+@cache
+def _together_behind(parts: tuple[Part, ...]) -> Select[Any]:
+    """Return the same behind a shared lock on an organization, which it returns."""
+    org = _table(Organization)
+    locked = select(org).where(org.c.id == bindparam("org_id")).with_for_update(read=True).cte()
+    ctes = [_statement(part, n, after=[locked]).cte(f"part_{n}") for n, part in enumerate(parts)]
+    statement = select(aliased(Organization, locked)).add_cte(*ctes)
+    return statement.execution_options(**FRESH)
+
+
 def _statement(part: Part, number: int, *, after: Sequence[CTE]) -> Statement:
     table = _table(part.model)
     given = {c.name: bindparam(f"{c.name}_{number}", type_=c.type) for c in table.c}
@@ -211,6 +238,13 @@ def _statement(part: Part, number: int, *, after: Sequence[CTE]) -> Statement:
                 .on_conflict_do_nothing()
                 .returning(table.c.id)
             )
+
+
+def _values(parts: Iterable[tuple[Part, Values]]) -> Values:
+    values: Values = {}
+    for number, (_, given) in enumerate(parts):
+        values |= _numbered(given, number)
+    return values
 
 
 def _numbered(values: Values, number: int) -> Values:
