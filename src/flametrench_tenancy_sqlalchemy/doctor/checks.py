@@ -13,7 +13,7 @@ from ..ids import encode
 from ..models import Invitation, Membership, Organization, Tuple
 from ..unit_of_work import AnySession
 from ..values import InvitationStatus, Status
-from .conditions import ACTIVE, IN_REVOKED_ORG, LEFT_OVER, ORPHANED, WITHOUT_TUPLE
+from .conditions import ACTIVE, LEFT_BEHIND, LEFT_OVER, ORPHANED, STILL_OFFERED, WITHOUT_TUPLE
 from .findings import Finding, Severity
 from .queries import (
     MALFORMED,
@@ -108,16 +108,14 @@ def checks(at: datetime) -> list[Check]:
         Check(
             "membership_in_revoked_org",
             "active or suspended memberships, with their tuples, in a revoked organization",
-            rows(Membership).where(
-                Membership.status.in_([Status.ACTIVE, Status.SUSPENDED]), IN_REVOKED_ORG
-            ),
+            rows(Membership).where(LEFT_BEHIND),
+            repairable=True,
         ),
         Check(
             "invitation_in_revoked_org",
             "pending invitations into a revoked organization",
-            rows(Invitation)
-            .join(Organization, Organization.id == Invitation.org_id)
-            .where(pending, Organization.status == Status.REVOKED),
+            rows(Invitation).where(STILL_OFFERED),
+            repairable=True,
         ),
         Check(
             "tuple_in_revoked_org",

@@ -6,8 +6,8 @@ from typing import Final
 
 from sqlalchemy import and_, exists, select
 
-from ..models import Membership, Organization, Tuple
-from ..values import Role, Status
+from ..models import Invitation, Membership, Organization, Tuple
+from ..values import InvitationStatus, Role, Status
 
 ACTIVE: Final = Membership.status == Status.ACTIVE
 
@@ -25,6 +25,16 @@ IN_REVOKED_ORG: Final = exists(
     select(Organization.id).where(
         Organization.id == Membership.org_id, Organization.status == Status.REVOKED
     )
+)
+
+LEFT_BEHIND: Final = and_(Membership.status.in_([Status.ACTIVE, Status.SUSPENDED]), IN_REVOKED_ORG)
+STILL_OFFERED: Final = and_(
+    Invitation.status == InvitationStatus.PENDING,
+    exists(
+        select(Organization.id).where(
+            Organization.id == Invitation.org_id, Organization.status == Status.REVOKED
+        )
+    ),
 )
 
 # A revoked organization grants nothing: there it is the membership that is one too many. A role

@@ -26,8 +26,8 @@ from ..models import Invitation, Membership, Organization, Tuple
 from ..models.tuple import TupleKey
 from ..repository.tuples import TupleOperations
 from ..repository.writes import Writes
-from ..values import InvitationStatus, PreTuple
-from .conditions import LEFT_OVER, ORPHANED, WITHOUT_TUPLE
+from ..values import InvitationStatus, PreTuple, Status
+from .conditions import LEFT_BEHIND, LEFT_OVER, ORPHANED, STILL_OFFERED, WITHOUT_TUPLE
 from .findings import Repair
 
 
@@ -41,6 +41,7 @@ class Repairs(TupleOperations):
             orgs = self._lock_organizations()
             return [
                 *self._delete("orphan_tuple", ORPHANED, orgs),
+                *self._finish_revocations(orgs, now),
                 *self._delete("tuple_in_revoked_org", LEFT_OVER, orgs),
                 *self._grant_missing(orgs, now),
                 *self._expire_overdue(now),
@@ -62,6 +63,8 @@ class Repairs(TupleOperations):
             select(type_coerce(Membership.org_id, Uuid)).where(WITHOUT_TUPLE),
             select(Tuple.object_uuid).where(ORPHANED),
             select(Tuple.object_uuid).where(LEFT_OVER),
+            select(type_coerce(Membership.org_id, Uuid)).where(LEFT_BEHIND),
+            select(type_coerce(Invitation.org_id, Uuid)).where(STILL_OFFERED),
         )
         ids: list[UUID] = list(self.session.scalars(concerned))
         orgs = any_(literal(ids, ARRAY(Uuid)))
@@ -72,6 +75,32 @@ class Repairs(TupleOperations):
             .with_for_update(key_share=True)
         )
         return orgs
+
+    def _finish_revocations(self, orgs: ColumnElement[Any], at: datetime) -> list[Repair]:
+        """Revoke what should have been revoked with its organization, tuples included."""
+        memberships = self.session.scalars(
+            update(Membership)
+            .where(LEFT_BEHIND, type_coerce(Membership.org_id, Uuid) == orgs)
+            .values(status=Status.REVOKED, removed_by=None, updated_at=at)
+            .returning(Membership.id)
+        ).all()
+        self._delete("orphan_tuple", ORPHANED, orgs)
+        invitations = self.session.scalars(
+            update(Invitation)
+            .where(STILL_OFFERED, type_coerce(Invitation.org_id, Uuid) == orgs)
+            .values(status=InvitationStatus.REVOKED, terminal_at=at, terminal_by=None)
+            .returning(Invitation.id)
+        ).all()
+        return [
+            *(
+                Repair("membership_in_revoked_org", id_, "membership revoked")
+                for id_ in memberships
+            ),
+            *(
+                Repair("invitation_in_revoked_org", id_, "invitation revoked")
+                for id_ in invitations
+            ),
+        ]
 
     def _delete(
         self, check: str, wrong: ColumnElement[bool], orgs: ColumnElement[Any]
