@@ -124,7 +124,7 @@ def test_an_overdue_invitation_expires(stage: Stage) -> None:
 
 
 def test_a_repair_touches_nothing_else(stage: Stage) -> None:
-    for name in ("ownerless_organization", "broken_chain", "chain_lost_inviter"):
+    for name in ("ownerless_organization", "replaced_not_revoked", "chain_lost_inviter"):
         BREACHES[name](stage)
     stage.invitation(stage.org())
     before = everything(stage.session)
