@@ -86,6 +86,11 @@ def _parser() -> ArgumentParser:
         ("sql", _sql, migrations.HEAD, "print the SQL that creates everything"),
     ):
         way = ways.add_parser(name, parents=[database], help=what)
+        way.add_argument(
+            "--lock-timeout",
+            default=migrations.LOCK_TIMEOUT,
+            help="how long to wait for a table that others use (default: %(default)s)",
+        )
         way.add_argument("revision", nargs="?" if target else None, default=target)
         way.set_defaults(run=run)
     return parser
@@ -142,19 +147,23 @@ async def _run_in_async_session(
 
 
 def _upgrade(arguments: Namespace) -> int:
-    migrations.upgrade(_database(arguments), arguments.revision, schema=arguments.schema)
+    migrations.upgrade(_database(arguments), arguments.revision, **_manner(arguments))
     return HEALTHY
 
 
 def _downgrade(arguments: Namespace) -> int:
-    migrations.downgrade(_database(arguments), arguments.revision, schema=arguments.schema)
+    migrations.downgrade(_database(arguments), arguments.revision, **_manner(arguments))
     return HEALTHY
 
 
 def _sql(arguments: Namespace) -> int:
-    config = migrations.alembic_config(schema=arguments.schema)
+    config = migrations.alembic_config(**_manner(arguments))
     command.upgrade(config, arguments.revision, sql=True)
     return HEALTHY
+
+
+def _manner(arguments: Namespace) -> dict[str, Any]:
+    return {"schema": arguments.schema, "lock_timeout": arguments.lock_timeout}
 
 
 def _database(arguments: Namespace) -> URL:

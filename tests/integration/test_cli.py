@@ -310,6 +310,19 @@ def test_it_migrates_to_and_fro(empty: URL, capsys: pytest.CaptureFixture[str]) 
     assert "nowhere" in capsys.readouterr().err
 
 
+def test_it_does_not_wait_for_a_busy_table_longer_than_asked(
+    empty: URL, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = empty.render_as_string(hide_password=False)
+    assert run("migrate", "upgrade", "--url", target, "ft0001") == HEALTHY
+    with create_engine(empty, poolclass=NullPool).begin() as writer:
+        writer.execute(text("LOCK TABLE mem IN ROW EXCLUSIVE MODE"))
+
+        assert run("migrate", "upgrade", "--url", target, "--lock-timeout", "10ms") == FAILED
+
+    assert "lock timeout" in capsys.readouterr().err
+
+
 def test_it_prints_the_sql_without_a_database(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], empty: URL
 ) -> None:
