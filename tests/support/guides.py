@@ -115,7 +115,7 @@ class Reader:
                 shown = after is not None and after.language == "text"
                 self.run(block.code, must_succeed=not shown)
             elif block.language == "text":
-                assert self.said == block.code
+                assert self.said == block.code, self.said
 
     def write(self, name: str, content: str) -> None:
         """Write a file of the project."""
