@@ -29,8 +29,13 @@ _BLOCK: Final = re.compile(
 _COMMANDS: Final = {
     "alembic": "-m alembic",
     "flametrench-tenancy": f"-c 'import sys; from {PACKAGE}.cli import main; sys.exit(main())'",
-    "pytest": "-m pytest -p no:cacheprovider",
     "python": "",
+}
+
+# Those that a guide speaks of, whatever else is installed here.
+_OWN_PLUGINS: Final = {
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    "PYTEST_PLUGINS": f"{PACKAGE}.testing.plugin,xdist.plugin,anyio.pytest_plugin",
 }
 
 
@@ -95,6 +100,7 @@ class Reader:
             **{key: value for key, value in os.environ.items() if key != "PYTEST_ADDOPTS"},
             "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(self.site),
+            **_OWN_PLUGINS,
             "DATABASE_URL": self.database.render_as_string(hide_password=False),
             **self.variables,
         }
