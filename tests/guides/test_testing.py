@@ -25,6 +25,20 @@ def test_its_suite_passes(reader: Reader) -> None:
     assert "tenancy database: TENANCY_TEST_DATABASE_URL PostgreSQL" in reader.said
 
 
+def test_its_alembic_migrates_an_application_beside_which_ours_are(reader: Reader) -> None:
+    [guide], [_, beside, *_] = chapters("testing.md"), chapters("migrations.md")
+    [migrate] = [block for block in guide if block.language == "python" and not block.title]
+    for block in beside:
+        if block.title:
+            reader.write(block.title, block.code)
+    url = reader.variables.pop("DATABASE_URL")
+    call = f"from sqlalchemy import make_url\nmigrate(make_url({url!r}))\n"
+    reader.write("migrate.py", migrate.code + call)
+
+    reader.run("mkdir -p migrations/versions && python migrate.py")
+    reader.run(f"flametrench-tenancy doctor --url {url}")
+
+
 def test_its_table_names_every_fixture() -> None:
     rows = re.findall(r"^\| (`tenancy_.*?) \|", GUIDE, re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}

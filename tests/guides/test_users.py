@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy.orm import Session
 
@@ -14,8 +14,17 @@ if TYPE_CHECKING:
     from tests.support.guides import Reader
 
 
+THERE_BEFORE: Final = """
+    CREATE TABLE customer (id int PRIMARY KEY);
+    INSERT INTO customer VALUES (1), (2);
+    CREATE TABLE colleague (id uuid PRIMARY KEY);
+    INSERT INTO colleague VALUES (gen_random_uuid());
+"""
+
+
 def test_everything_in_it_works(reader: Reader) -> None:
     upgrade(reader.database)
+    reader.execute(THERE_BEFORE)
     [guide] = chapters("users.md")
 
     reader.follow(guide)
@@ -29,5 +38,7 @@ def test_everything_in_it_works(reader: Reader) -> None:
         session.flush()
         tenancy.add_member(tenancy.get_org_by_slug("acme").id, person.usr_id, Role.MEMBER)
         assert session.scalars(here["members"]).all() == [person]
-        assert session.query(User).count() == len(["ann", "two customers", "colleague", person]) + 1
+        assert session.query(User).count() == len(
+            ["ann", "customer", "customer", "colleague", person]
+        )
     here["engine"].dispose()
