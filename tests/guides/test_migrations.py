@@ -13,6 +13,8 @@ from sqlalchemy.pool import NullPool
 from flametrench_tenancy_sqlalchemy.migrations import VERSION_TABLE
 from flametrench_tenancy_sqlalchemy.testing.databases import TABLES
 from flametrench_tenancy_sqlalchemy.testing.factories import make_org
+from tests.migration.reference import create_reference
+from tests.migration.state import rows_of
 from tests.support.guides import chapters
 
 if TYPE_CHECKING:
@@ -123,6 +125,21 @@ def test_they_run_beside_revisions_that_were_there_before(project: Reader, engin
     project.follow([back])
 
     assert tables(engine_) == {"project", "alembic_version"}
+
+
+def test_beside_others_they_adopt_what_is_there(project: Reader, engine_: Engine) -> None:
+    project.run("alembic upgrade head")
+    with engine_.begin() as connection:
+        create_reference(connection, newest=False)
+        before = rows_of(connection, "mem")
+
+    project.follow([block for block in BESIDE if block.title])
+    project.run("alembic upgrade heads")
+
+    with engine_.connect() as connection:
+        assert rows_of(connection, "mem") == before
+    project.run("alembic downgrade flametrench_tenancy@base")
+    assert {*TABLES, "project"} <= tables(engine_)
 
 
 def test_a_project_without_a_revision_begins_with_one_on_ours(
