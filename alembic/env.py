@@ -14,13 +14,18 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateSchema
 
-from flametrench_tenancy_sqlalchemy.migrations import VERSION_TABLE, database_url, render_item
+from flametrench_tenancy_sqlalchemy.migrations import (
+    LOCK_TIMEOUT,
+    VERSION_TABLE,
+    database_url,
+    render_item,
+)
 from flametrench_tenancy_sqlalchemy.models import Base
 
 config = context.config
 arguments = context.get_x_argument(as_dictionary=True)
 schema: str | None = arguments.get("schema") or config.attributes.get("schema")
-lock_timeout = arguments.get("lock_timeout", "5s")
+lock_timeout = arguments.get("lock_timeout") or config.attributes.get("lock_timeout", LOCK_TIMEOUT)
 
 # Of two deployers the second waits for the first. The lock ends with the transaction, and it is
 # taken before there is a lock timeout.

@@ -12,9 +12,10 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final, TextIO, TypeAlias
+from typing import Any, Final, TextIO, TypeAlias, TypeVar
 
 from alembic import command
+from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 from sqlalchemy import URL, NullPool, create_engine
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
@@ -24,6 +25,7 @@ from . import migrations
 from .doctor import Finding, Progress, Repair, diagnose, repair
 from .doctor.report import as_json, as_table
 
+T = TypeVar("T")
 Result: TypeAlias = tuple[list[Finding], list[Repair]]
 
 HEALTHY: Final = 0
@@ -80,13 +82,21 @@ def _parser() -> ArgumentParser:
 
     migrate = commands.add_parser("migrate", help="create the tables, or bring them up to date")
     ways = migrate.add_subparsers(required=True, metavar="WAY")
-    for name, run, target, what in (
-        ("upgrade", _upgrade, migrations.HEAD, "go forward to a revision"),
-        ("downgrade", _downgrade, None, "go back to a revision"),
-        ("sql", _sql, migrations.HEAD, "print the SQL that creates everything"),
+    newest: dict[str, Any] = {"nargs": "?", "default": migrations.HEAD}
+    for name, run, revision, what in (
+        ("upgrade", _upgrade, newest, "go forward to a revision"),
+        ("downgrade", _downgrade, {}, "go back to a revision"),
+        ("current", _current, None, "print the revision that the database is at"),
+        ("sql", _sql, newest, "print the SQL that creates everything"),
     ):
         way = ways.add_parser(name, parents=[database], help=what)
-        way.add_argument("revision", nargs="?" if target else None, default=target)
+        way.add_argument(
+            "--lock-timeout",
+            default=migrations.LOCK_TIMEOUT,
+            help="how long to wait for a table that others use (default: %(default)s)",
+        )
+        if revision is not None:
+            way.add_argument("revision", **revision)
         way.set_defaults(run=run)
     return parser
 
@@ -119,7 +129,7 @@ def _examine(session: Session, *, mend: bool, progress: Progress | None) -> Resu
     return remaining, repairs
 
 
-def _run_in_session(url: URL, schema: str | None, work: Callable[[Session], Result]) -> Result:
+def _run_in_session(url: URL, schema: str | None, work: Callable[[Session], T]) -> T:
     options: dict[str, Any] = {"poolclass": NullPool, "isolation_level": "READ COMMITTED"}
     if schema is not None:
         options["execution_options"] = {"schema_translate_map": {None: schema}}
@@ -130,8 +140,8 @@ def _run_in_session(url: URL, schema: str | None, work: Callable[[Session], Resu
 
 
 async def _run_in_async_session(
-    url: URL, options: dict[str, Any], work: Callable[[Session], Result]
-) -> Result:
+    url: URL, options: dict[str, Any], work: Callable[[Session], T]
+) -> T:
     from sqlalchemy.ext.asyncio import (  # noqa: PLC0415 - needs an extra
         AsyncSession,
         create_async_engine,
@@ -142,19 +152,35 @@ async def _run_in_async_session(
 
 
 def _upgrade(arguments: Namespace) -> int:
-    migrations.upgrade(_database(arguments), arguments.revision, schema=arguments.schema)
-    return HEALTHY
+    migrations.upgrade(_database(arguments), arguments.revision, **_manner(arguments))
+    return _current(arguments)
 
 
 def _downgrade(arguments: Namespace) -> int:
-    migrations.downgrade(_database(arguments), arguments.revision, schema=arguments.schema)
+    migrations.downgrade(_database(arguments), arguments.revision, **_manner(arguments))
+    return _current(arguments)
+
+
+def _current(arguments: Namespace) -> int:
+    tell = partial(_revision, schema=arguments.schema)
+    print(_run_in_session(_database(arguments), arguments.schema, tell))
     return HEALTHY
+
+
+def _revision(session: Session, *, schema: str | None) -> str:
+    options = {"version_table": migrations.VERSION_TABLE, "version_table_schema": schema}
+    context = MigrationContext.configure(session.connection(), opts=options)
+    return context.get_current_revision() or "base"
 
 
 def _sql(arguments: Namespace) -> int:
-    config = migrations.alembic_config(schema=arguments.schema)
+    config = migrations.alembic_config(**_manner(arguments))
     command.upgrade(config, arguments.revision, sql=True)
     return HEALTHY
+
+
+def _manner(arguments: Namespace) -> dict[str, Any]:
+    return {"schema": arguments.schema, "lock_timeout": arguments.lock_timeout}
 
 
 def _database(arguments: Namespace) -> URL:

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Engine, create_engine, inspect, text
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from flametrench_tenancy_sqlalchemy.cli import main
-from flametrench_tenancy_sqlalchemy.migrations import VERSION_TABLE, upgrade
+from flametrench_tenancy_sqlalchemy.migrations import VERSION_TABLE, alembic_config, upgrade
 from flametrench_tenancy_sqlalchemy.testing.databases import TABLES
 from flametrench_tenancy_sqlalchemy.testing.plugin import NewDatabase
 from tests.support.breaches import BREACHES
@@ -308,6 +309,36 @@ def test_it_migrates_to_and_fro(empty: URL, capsys: pytest.CaptureFixture[str]) 
     assert inspect(engine).get_table_names() == [VERSION_TABLE]
     assert run("migrate", "upgrade", "--url", target, "nowhere") == FAILED
     assert "nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("schema", [[], ["--schema", "cell"]], ids=["public", "own schema"])
+def test_it_tells_where_the_database_is(
+    empty: URL, capsys: pytest.CaptureFixture[str], schema: list[str]
+) -> None:
+    target = ["--url", empty.render_as_string(hide_password=False), *schema]
+
+    def told(*arguments: str) -> str:
+        assert run("migrate", *arguments, *target) == HEALTHY
+        return capsys.readouterr().out
+
+    newest = ScriptDirectory.from_config(alembic_config()).get_current_head()
+    assert told("current") == "base\n"
+    assert told("upgrade", "ft0001") == told("current") == "ft0001\n"
+    assert told("upgrade") == told("current") == f"{newest}\n"
+    assert told("downgrade", "flametrench_tenancy@base") == told("current") == "base\n"
+
+
+def test_it_does_not_wait_for_a_busy_table_longer_than_asked(
+    empty: URL, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = empty.render_as_string(hide_password=False)
+    assert run("migrate", "upgrade", "--url", target, "ft0001") == HEALTHY
+    with create_engine(empty, poolclass=NullPool).begin() as writer:
+        writer.execute(text("LOCK TABLE mem IN ROW EXCLUSIVE MODE"))
+
+        assert run("migrate", "upgrade", "--url", target, "--lock-timeout", "10ms") == FAILED
+
+    assert "lock timeout" in capsys.readouterr().err
 
 
 def test_it_prints_the_sql_without_a_database(

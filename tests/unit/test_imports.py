@@ -20,6 +20,7 @@ LAYERS = {
     "models": 3,
     "unit_of_work": 4,
     "_integrity": 4,
+    "users": 4,
     "repository": 5,
     "store": 6,
     "aio": 6,

@@ -23,6 +23,7 @@ from .autogenerate import VERSION_TABLE, include_name, render_item
 
 __all__ = [
     "HEAD",
+    "LOCK_TIMEOUT",
     "VERSION_TABLE",
     "SchemaMismatchError",
     "alembic_config",
@@ -37,6 +38,9 @@ __all__ = [
 
 HEAD: Final = "flametrench_tenancy@head"
 """The newest revision of the tenancy tables, whatever opt-in branches there are beside it."""
+
+LOCK_TIMEOUT: Final = "5s"
+"""How long a migration waits for a table that others use, unless told otherwise."""
 
 # Alembic's context is global to the process.
 _one_at_a_time: Final = threading.Lock()
@@ -55,12 +59,15 @@ def version_location() -> Path:
     return script_location() / "versions"
 
 
-def alembic_config(url: str | URL | None = None, *, schema: str | None = None) -> Config:
+def alembic_config(
+    url: str | URL | None = None, *, schema: str | None = None, lock_timeout: str = LOCK_TIMEOUT
+) -> Config:
     """Return a configuration to use with Alembic's own commands.
 
     Args:
         url: the database; ``DATABASE_URL`` from the environment if it is not given.
         schema: the schema to put the tables in, created where it does not exist.
+        lock_timeout: how long to wait for a table that others use, as PostgreSQL writes it.
     """
     config = Config()
     config.set_main_option("script_location", _escaped(str(script_location())))
@@ -69,11 +76,16 @@ def alembic_config(url: str | URL | None = None, *, schema: str | None = None) -
         rendered = make_url(url).render_as_string(hide_password=False)
         config.set_main_option("sqlalchemy.url", _escaped(rendered))
     config.attributes["schema"] = schema
+    config.attributes["lock_timeout"] = lock_timeout
     return config
 
 
 def upgrade(
-    target: str | URL | Connection, revision: str = HEAD, *, schema: str | None = None
+    target: str | URL | Connection,
+    revision: str = HEAD,
+    *,
+    schema: str | None = None,
+    lock_timeout: str = LOCK_TIMEOUT,
 ) -> None:
     """Bring a database up to date; from async code, ``await connection.run_sync(upgrade)``.
 
@@ -82,25 +94,33 @@ def upgrade(
             become part of it; else they are committed.
         revision: how far to go, in Alembic's notation.
         schema: the schema to put the tables in, created where it does not exist.
+        lock_timeout: how long to wait for a table that others use, as PostgreSQL writes it.
 
     Raises:
         SchemaMismatchError: there are tables of these names that differ from ours; nothing is
             changed, and the error lists the differences.
     """
     with _one_at_a_time:
-        command.upgrade(_config_for(target, schema), revision)
+        command.upgrade(_config_for(target, schema, lock_timeout), revision)
 
 
-def downgrade(target: str | URL | Connection, revision: str, *, schema: str | None = None) -> None:
+def downgrade(
+    target: str | URL | Connection,
+    revision: str,
+    *,
+    schema: str | None = None,
+    lock_timeout: str = LOCK_TIMEOUT,
+) -> None:
     """Take migrations back; what they created is dropped, what they adopted stays.
 
     Args:
         target: as for `upgrade`.
         revision: how far to go, such as ``flametrench_tenancy@base``.
         schema: the schema that the tables are in.
+        lock_timeout: as for `upgrade`.
     """
     with _one_at_a_time:
-        command.downgrade(_config_for(target, schema), revision)
+        command.downgrade(_config_for(target, schema, lock_timeout), revision)
 
 
 def database_url(given: str | URL | None) -> URL:
@@ -121,12 +141,12 @@ def database_url(given: str | URL | None) -> URL:
     return url
 
 
-def _config_for(target: str | URL | Connection, schema: str | None) -> Config:
+def _config_for(target: str | URL | Connection, schema: str | None, lock_timeout: str) -> Config:
     if isinstance(target, Connection):
-        config = alembic_config(schema=schema)
+        config = alembic_config(schema=schema, lock_timeout=lock_timeout)
         config.attributes["connection"] = target
         return config
-    return alembic_config(target, schema=schema)
+    return alembic_config(target, schema=schema, lock_timeout=lock_timeout)
 
 
 def _escaped(value: str) -> str:

@@ -1,0 +1,191 @@
+"""Users in a table of the application's own: their `usr` rows come along."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import ForeignKey, Uuid, insert, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
+from sqlalchemy.pool import NullPool
+
+from flametrench_tenancy_sqlalchemy import (
+    InvalidIdError,
+    Role,
+    TenancyRepository,
+    User,
+    new_id,
+)
+from flametrench_tenancy_sqlalchemy.ids import encode
+from flametrench_tenancy_sqlalchemy.testing.factories import make_org, make_user
+from flametrench_tenancy_sqlalchemy.users import registers_user
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+
+class AppBase(DeclarativeBase):
+    """The application's own base."""
+
+
+@registers_user("usr_id")
+class Account(AppBase):
+    """A user with a number, and with a relationship that nobody has to use."""
+
+    __tablename__ = "account"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    email: Mapped[str] = mapped_column(unique=True)
+    usr_id: Mapped[str] = mapped_column(ForeignKey(User.id), unique=True)
+    usr: Mapped[User] = relationship(lambda: User)
+
+
+@registers_user("id")
+class Person(AppBase):
+    """A user with a UUID, which is the id of his `usr` row as well."""
+
+    __tablename__ = "person"
+
+    id: Mapped[UUID] = mapped_column(Uuid, ForeignKey(User.id), primary_key=True, default=uuid4)
+    kind: Mapped[str] = mapped_column(default="person")
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "person"}  # noqa: RUF012 - as SQLAlchemy wants it
+
+
+class Robot(Person):
+    """A user of another kind."""
+
+    __mapper_args__ = {"polymorphic_identity": "robot"}  # noqa: RUF012 - as above
+
+
+@pytest.fixture(scope="module")
+def users_tables(engine: Engine) -> Iterator[None]:
+    """The application's own tables, for the time of this module."""
+    AppBase.metadata.create_all(engine)
+    yield
+    AppBase.metadata.drop_all(engine)
+
+
+@pytest.fixture
+def db(users_tables: None, session: Session) -> Session:
+    """A Session on a database with our tables and the application's."""
+    return session
+
+
+def user_ids(session: Session) -> set[str]:
+    return set(session.scalars(select(User.id)))
+
+
+def test_a_user_with_a_number_gets_an_id_that_operations_take(db: Session) -> None:
+    ann = Account(email="ann@example.com")
+    db.add(ann)
+    db.flush()
+
+    founded = TenancyRepository(db).create_org(ann.usr_id)
+
+    assert founded.owner_membership.usr_id == ann.usr_id
+    assert ann.usr.id == ann.usr_id
+
+
+def test_a_user_with_a_uuid_has_the_same_one_in_both_tables(db: Session) -> None:
+    ann, bob = Person(), Person(id=uuid4())
+    db.add_all([ann, bob])
+    db.flush()
+
+    assert user_ids(db) == {encode("usr", ann.id), encode("usr", bob.id)}
+
+
+def test_every_row_of_a_batch_gets_its_own(db: Session) -> None:
+    db.add_all([Account(email=f"{number}@example.com") for number in range(50)])
+    db.flush()
+
+    assert user_ids(db) == set(db.scalars(select(Account.usr_id)))
+    assert len(user_ids(db)) == 50
+
+
+def test_subclasses_are_users_too(db: Session) -> None:
+    robot = Robot()
+    db.add(robot)
+    db.flush()
+
+    assert user_ids(db) == {encode("usr", robot.id)}
+
+
+@pytest.mark.parametrize("by_relationship", [False, True], ids=["id", "relationship"])
+def test_a_user_who_is_there_already_stays_as_he_is(db: Session, by_relationship: bool) -> None:
+    known = make_user(db, display_name="Ann")
+    account = Account(email="ann@example.com")
+    if by_relationship:
+        account.usr = known
+    else:
+        account.usr_id = known.id
+    db.add(account)
+    db.flush()
+    db.expire_all()
+
+    assert (account.usr, account.usr.display_name) == (known, "Ann")
+    assert user_ids(db) == {known.id}
+
+
+def test_one_who_comes_with_his_account_is_written_first(db: Session) -> None:
+    account = Account(email="ann@example.com", usr=User(id=new_id("usr"), display_name="Ann"))
+    db.add(account)
+    db.flush()
+    db.expire_all()
+
+    assert account.usr.display_name == "Ann"
+
+
+def test_one_whom_an_invitation_made_gets_his_account(db: Session) -> None:
+    tenancy, inviter = TenancyRepository(db), make_user(db)
+    org, later = make_org(db, owner=inviter), datetime.now(UTC) + timedelta(days=1)
+    offer = tenancy.create_invitation(org.id, "new@example.com", Role.MEMBER, inviter.id, later)
+
+    usr_id = tenancy.accept_invitation(offer.id).membership.usr_id
+    db.add(Account(email=offer.identifier, usr_id=usr_id))
+    db.flush()
+
+    assert user_ids(db) == {inviter.id, usr_id}
+
+
+def test_both_rows_are_undone_together(db: Session) -> None:
+    with db.begin_nested() as savepoint:
+        db.add(Account(email="ann@example.com"))
+        db.flush()
+        assert user_ids(db)
+        savepoint.rollback()
+
+    assert user_ids(db) == set()
+
+
+def test_an_id_of_another_type_is_refused_before_anything_is_written(db: Session) -> None:
+    db.add(Account(email="ann@example.com", usr_id=new_id("org")))
+
+    with pytest.raises(InvalidIdError, match="usr_id"):
+        db.flush()
+
+
+def test_what_goes_around_the_unit_of_work_is_stopped_by_the_foreign_key(db: Session) -> None:
+    with pytest.raises(IntegrityError, match="foreign key"):
+        db.execute(insert(Account), [{"email": "a@example.com", "usr_id": new_id("usr")}])
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+async def test_asynchronous_sessions_write_them_too(
+    users_tables: None, clean_engine: Engine, driver: str, anyio_backend: str
+) -> None:
+    url = clean_engine.url.set(drivername=f"postgresql+{driver}")
+    async with AsyncSession(create_async_engine(url, poolclass=NullPool)) as session:
+        ann, bob = Account(email="ann@example.com"), Person()
+        session.add_all([ann, bob])
+        await session.flush()
+        written = set(await session.scalars(select(User.id)))
+
+    assert written == {ann.usr_id, encode("usr", bob.id)}
