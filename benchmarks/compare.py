@@ -54,6 +54,12 @@ class Comparison:
         samples = self._samples[Turn(operation, mode, _COUNTED), side]
         return median(sample.waits for sample in samples if sample.waits is not None)
 
+    def busy(self, operation: str, mode: Mode, side: str) -> float:
+        """Return how many milliseconds a side's operation keeps the client's processor at work."""
+        place = self.distances[0].name
+        samples = self._samples[Turn(operation, mode, place), side]
+        return median(sample.busy for sample in samples) * 1000
+
     def ratio(self, operation: str, mode: Mode, distance: str) -> float:
         """Return our median time as a share of the peer's."""
         ours, peer = (self.spread(operation, mode, distance, side).middle for side in SIDES)
@@ -73,6 +79,7 @@ class Comparison:
                 "distance": turn.distance,
                 "side": side,
                 "microseconds": [round(sample.seconds * 1e6, 1) for sample in samples],
+                "busy_microseconds": [round(sample.busy * 1e6, 1) for sample in samples],
                 "waits": [sample.waits for sample in samples if sample.waits is not None],
             }
             for (turn, side), samples in self._samples.items()
@@ -158,14 +165,16 @@ def report(comparison: Comparison) -> str:
             [
                 operation,
                 *(f"{comparison.waits(operation, mode, side):g}" for side in SIDES),
+                *(f"{comparison.busy(operation, mode, side):.2f}" for side in SIDES),
                 *(f"{comparison.ratio(operation, mode, name):.2f}" for name in names),
             ]
             for operation in comparison.operations
         ]
         means = [f"**{comparison.mean_ratio(mode, name):.2f}**" for name in names]
-        rows.append(["**geometric mean**", "", "", *means])
+        rows.append(["**geometric mean**", *[""] * 4, *means])
         parts.append(f"## {mode.capitalize()}: waits, and our time as a share of the peer's\n")
-        parts.append(table(["", "our waits", "peer's", *names], rows) + "\n")
+        head = ["", "our waits", "peer's", "our CPU ms", "peer's", *names]
+        parts.append(table(head, rows) + "\n")
     for mode, name in product(MODES, names):
         parts.append(f"## {mode.capitalize()}, {name}: milliseconds, median (quartiles)\n")
         rows = [
@@ -213,7 +222,7 @@ def run(
 ) -> Comparison:
     """Compare the sides on fresh databases, and save what came of it."""
     with grounds(server) as ground:
-        urls = {side: ground.migrated(side, side) for side in SIDES}
+        urls = {side: ground.migrated(side) for side in SIDES}
         about = environment(urls["ours"], ground.server.source)
         distances = distances_at(urls["ours"], round_trips)
         added = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,12 +20,20 @@ class Grounds:
     def __init__(self, server: Server) -> None:
         self.server = server
         self._databases = Databases(server)
+        self._names: list[str] = []
 
-    def migrated(self, name: str, side: str) -> URL:
+    def migrated(self, side: str) -> URL:
         """Create a database at the revision that a side runs on."""
+        name = f"benchmark_{secrets.token_hex(4)}"
         url = self._databases.create(name)
+        self._names.append(name)
         upgrade(url, SIDES[side].revision)
         return url
+
+    def drop(self) -> None:
+        """Drop the databases that were handed out."""
+        for name in self._names:
+            self._databases.drop(name)
 
 
 @contextmanager
@@ -34,7 +43,8 @@ def grounds(server: Server | None = None) -> Iterator[Grounds]:
         with running_server() as found, grounds(found) as ready:
             yield ready
         return
+    ground = Grounds(server)
     try:
-        yield Grounds(server)
+        yield ground
     finally:
-        Databases(server).drop_all()
+        ground.drop()

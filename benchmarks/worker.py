@@ -44,6 +44,8 @@ class Sample:
     """What a turn took."""
 
     seconds: float
+    busy: float
+    """How long the client's own processor was at work, of these seconds."""
     waits: int | None
     """The turns that the relay counted, if there was one."""
 
@@ -130,8 +132,8 @@ class _Hands:
         proxy = self._proxies.get(turn.distance)
         with side.nested() if turn.mode == "nested" else side.standalone() as store:
             before = proxy.turns if proxy else 0
-            began = time.perf_counter()
+            busy, began = time.process_time(), time.perf_counter()
             call(store)
-            seconds = time.perf_counter() - began
+            seconds, busy = time.perf_counter() - began, time.process_time() - busy
             waits = proxy.turns - before if proxy else None
-        return Sample(seconds, waits)
+        return Sample(seconds, busy, waits)
