@@ -6,11 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from benchmarks import compare
+from benchmarks import compare, growth
 from benchmarks.report import FOLDER
 
 _BENCHMARKS: Final = {
     "operations": compare,
+    "growth": growth,
 }
 
 

@@ -107,15 +107,16 @@ def compare(
             Turn(*turn) for turn in product(operations, MODES, [place.name for place in distances])
         ]
         waits = [Turn(*turn) for turn in product(operations, MODES, [_COUNTED])]
-        _play(workers, timed + waits, WARM_UP // len(MODES))
+        play(workers, timed + waits, WARM_UP // len(MODES))
         return Comparison(
             operations,
             distances,
-            _play(workers, timed, rounds) | _play(workers, waits, _COUNTS),
+            play(workers, timed, rounds) | play(workers, waits, _COUNTS),
         )
 
 
-def _play(workers: dict[str, Worker], turns: list[Turn], rounds: int) -> Samples:
+def play(workers: dict[str, Worker], turns: list[Turn], rounds: int) -> Samples:
+    """Have every worker take every turn in each round, one worker after the other."""
     samples: Samples = defaultdict(list)
     for number in range(rounds):
         if sys.stderr.isatty():
@@ -223,7 +224,7 @@ def run(
     """Compare the sides on fresh databases, and save what came of it."""
     with grounds(server) as ground:
         urls = {side: ground.migrated(side) for side in SIDES}
-        about = environment(urls["ours"], ground.server.source)
+        about = environment(ground.server.url, ground.server.source)
         distances = distances_at(urls["ours"], round_trips)
         added = {
             place.name: round(added_by_relay(urls["ours"], place.delay) * 1000, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from typing import Any, Final, TypeAlias
 
 import psycopg
 
+from benchmarks.seeding import Population
 from benchmarks.sides import Store
 from flametrench_tenancy_sqlalchemy import Membership, PreTuple, Role, Status, new_id
 
@@ -25,12 +27,20 @@ class Stage:
     Args:
         connection: an autocommit connection to the side's database.
         store: the side's store, over another direct connection.
+        population: who is there already, if the database is not empty.
     """
 
-    def __init__(self, connection: psycopg.Connection[Any], store: Store) -> None:
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        store: Store,
+        population: Population | None = None,
+    ) -> None:
         self.store = store
         self._connection = connection
+        self._population = population
         self._users: list[str] = []
+        self._dice = random.Random(0)  # the same choices for both sides
 
     def user(self) -> str:
         """Return a user whom nobody has used yet."""
@@ -42,15 +52,29 @@ class Stage:
         return self._users.pop()
 
     def org(self) -> Org:
-        """Return a new organization."""
+        """Return an organization with its owner, who stays: any of those seeded, or a new one."""
+        if self._population is None:
+            return self.new_org()
+        number = self._dice.randrange(self._population.orgs)
+        return Org(
+            self,
+            self._population.org(number),
+            self._population.owner(number),
+            self._population.owner_membership(number),
+        )
+
+    def new_org(self) -> Org:
+        """Return an organization to do anything with."""
         owner = self.user()
         created = self.store.create_org(owner, name="Acme", slug=f"acme-{owner[4:]}")
         return Org(self, created.org.id, owner, created.owner_membership.id)
 
     @cached_property
     def club(self) -> Org:
-        """The organization that is read: twenty members, twenty invitations."""
+        """The organization that is read: a seeded one, or one with twenty of each."""
         org = self.org()
+        if self._population is not None:
+            return org
         for _ in range(19):
             org.member()
         for _ in range(20):
@@ -109,26 +133,26 @@ def _create_org(stage: Stage) -> Call:
 
 @_operation
 def _update_org(stage: Stage) -> Call:
-    org = stage.org()
+    org = stage.new_org()
     return lambda store: store.update_org(org.id, name="Acme & Sons")
 
 
 @_operation
 def _suspend_org(stage: Stage) -> Call:
-    org = stage.org()
+    org = stage.new_org()
     return lambda store: store.suspend_org(org.id)
 
 
 @_operation
 def _reinstate_org(stage: Stage) -> Call:
-    org = stage.org()
+    org = stage.new_org()
     stage.store.suspend_org(org.id)
     return lambda store: store.reinstate_org(org.id)
 
 
 @_operation
 def _revoke_org(stage: Stage) -> Call:
-    org = stage.org()
+    org = stage.new_org()
     for _ in range(3):
         org.member()
     return lambda store: store.revoke_org(org.id)
@@ -173,7 +197,7 @@ def _self_leave(stage: Stage) -> Call:
 
 @_operation
 def _self_leave_of_last_owner(stage: Stage) -> Call:
-    org = stage.org()
+    org = stage.new_org()
     heir = org.member()
     return lambda store: store.self_leave(org.owner_mem_id, transfer_to=heir.usr_id)
 
@@ -188,8 +212,8 @@ def _admin_remove(stage: Stage) -> Call:
 @_operation
 def _transfer_ownership(stage: Stage) -> Call:
     org = stage.org()
-    member = org.member()
-    return lambda store: store.transfer_ownership(org.id, org.owner_mem_id, member.id)
+    owner, member = org.member(Role.OWNER), org.member()
+    return lambda store: store.transfer_ownership(org.id, owner.id, member.id)
 
 
 @_operation

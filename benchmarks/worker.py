@@ -15,6 +15,7 @@ from sqlalchemy import URL
 
 from benchmarks.operations import OPERATIONS, Stage
 from benchmarks.proxy import DelayProxy, delay_proxy
+from benchmarks.seeding import Population
 from benchmarks.sides import SIDES, Side, libpq_url
 
 Mode: TypeAlias = Literal["standalone", "nested"]
@@ -71,11 +72,22 @@ class Worker:
 
 
 @contextmanager
-def worker(side: str, url: URL, distances: list[Distance]) -> Iterator[Worker]:
-    """Run a process that calls one side's operations on a migrated database."""
+def worker(
+    side: str, url: URL, distances: list[Distance], population: Population | None = None
+) -> Iterator[Worker]:
+    """Run a process that calls one side's operations.
+
+    Args:
+        side: the name of the side.
+        url: a migrated database.
+        distances: how far away the server is to be.
+        population: who is there already, if the database is not empty.
+    """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, side, url, distances), daemon=True)
+    process = context.Process(
+        target=_work, args=(theirs, side, url, distances, population), daemon=True
+    )
     process.start()
     theirs.close()  # so that each end sees the other one go
     with ours:
@@ -83,9 +95,15 @@ def worker(side: str, url: URL, distances: list[Distance]) -> Iterator[Worker]:
     process.join()
 
 
-def _work(connection: Connection, side: str, url: URL, distances: list[Distance]) -> None:
+def _work(
+    connection: Connection,
+    side: str,
+    url: URL,
+    distances: list[Distance],
+    population: Population | None,
+) -> None:
     with ExitStack() as resources:
-        hands = _Hands(side, url, distances, resources)
+        hands = _Hands(side, url, distances, population, resources)
         while True:
             try:
                 turn = connection.recv()
@@ -103,11 +121,16 @@ class _Hands:
     """What the process works with: a stage for fixtures, and the side at each distance."""
 
     def __init__(
-        self, side: str, url: URL, distances: list[Distance], resources: ExitStack
+        self,
+        side: str,
+        url: URL,
+        distances: list[Distance],
+        population: Population | None,
+        resources: ExitStack,
     ) -> None:
         at_home = self._side(side, url, resources)
         plain = resources.enter_context(psycopg.connect(libpq_url(url), autocommit=True))
-        self._stage = Stage(plain, resources.enter_context(at_home.standalone()))
+        self._stage = Stage(plain, resources.enter_context(at_home.standalone()), population)
         self._proxies: dict[str, DelayProxy] = {}
         self._sides: dict[str, Side] = {}
         for distance in distances:
