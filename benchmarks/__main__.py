@@ -6,12 +6,15 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from benchmarks import compare, growth
+from benchmarks import compare, concurrency, growth, pages, reads
 from benchmarks.report import FOLDER
 
 _BENCHMARKS: Final = {
     "operations": compare,
     "growth": growth,
+    "concurrency": concurrency,
+    "reads": reads,
+    "pages": pages,
 }
 
 

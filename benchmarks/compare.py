@@ -20,10 +20,11 @@ from benchmarks.databases import grounds
 from benchmarks.environment import described, environment
 from benchmarks.operations import OPERATIONS
 from benchmarks.picture import Panel, picture
+from benchmarks.processes import hand
 from benchmarks.proxy import delay_proxy
 from benchmarks.report import FOLDER, Spread, milliseconds, save, table
 from benchmarks.sides import SIDES, libpq_url
-from benchmarks.worker import MODES, Distance, Mode, Sample, Turn, Worker, worker
+from benchmarks.turns import HERE, MODES, Distance, Mode, Player, Sample, Turn, address, open_side
 from flametrench_tenancy_sqlalchemy.testing.servers import Server
 
 _COUNTED: Final = "counted"
@@ -99,31 +100,31 @@ def compare(
     """
     counted = Distance(_COUNTED, 0.0)
     with ExitStack() as resources:
-        workers = {
-            side: resources.enter_context(worker(side, url, [*distances, counted]))
+        players = {
+            side: resources.enter_context(hand(open_side, side, url, [*distances, counted]))
             for side, url in urls.items()
         }
         timed = [
             Turn(*turn) for turn in product(operations, MODES, [place.name for place in distances])
         ]
         waits = [Turn(*turn) for turn in product(operations, MODES, [_COUNTED])]
-        play(workers, timed + waits, WARM_UP // len(MODES))
+        play(players, timed + waits, WARM_UP // len(MODES))
         return Comparison(
             operations,
             distances,
-            play(workers, timed, rounds) | play(workers, waits, _COUNTS),
+            play(players, timed, rounds) | play(players, waits, _COUNTS),
         )
 
 
-def play(workers: dict[str, Worker], turns: list[Turn], rounds: int) -> Samples:
-    """Have every worker take every turn in each round, one worker after the other."""
+def play(players: dict[str, Player], turns: list[Turn], rounds: int) -> Samples:
+    """Have every side take every turn in each round, one after the other."""
     samples: Samples = defaultdict(list)
     for number in range(rounds):
         if sys.stderr.isatty():
             print(f"\r{len(turns)} turns, round {number + 1} of {rounds} ", end="", file=sys.stderr)
         for turn in turns:
-            for side, hands in workers.items():
-                samples[turn, side].append(hands.take(turn))
+            for side, player in players.items():
+                samples[turn, side].append(player.do(turn))
     if sys.stderr.isatty():
         print(file=sys.stderr)
     return samples
@@ -131,7 +132,7 @@ def play(workers: dict[str, Worker], turns: list[Turn], rounds: int) -> Samples:
 
 def added_by_relay(url: URL, delay: float, *, times: int = 300) -> float:
     """Return what a relay really adds to a round trip, in seconds: its median."""
-    with delay_proxy(url.host or "127.0.0.1", url.port or 5432, delay) as proxy:
+    with delay_proxy(*address(url), delay) as proxy:
         there = url.set(host=proxy.host, port=proxy.port)
         with (
             psycopg.connect(libpq_url(url), autocommit=True) as near,
@@ -150,9 +151,7 @@ def distances_at(url: URL, round_trips: list[float]) -> list[Distance]:
     """Return distances by the milliseconds that they add, less what the relay costs by itself."""
     own = added_by_relay(url, 0.0)
     return [
-        Distance(f"+{added:g} ms", max(0.0, added / 1000 - own))
-        if added
-        else Distance("loopback", None)
+        Distance(f"+{added:g} ms", max(0.0, added / 1000 - own)) if added else HERE
         for added in round_trips
     ]
 

@@ -14,13 +14,12 @@ from benchmarks.compare import WARM_UP, Samples, play
 from benchmarks.databases import grounds
 from benchmarks.environment import described, environment
 from benchmarks.operations import OPERATIONS
+from benchmarks.processes import hand
 from benchmarks.report import FOLDER, milliseconds, save, table
 from benchmarks.seeding import Population, seed
 from benchmarks.sides import SIDES, libpq_url
-from benchmarks.worker import Distance, Turn, worker
+from benchmarks.turns import HERE, Turn, open_side
 from flametrench_tenancy_sqlalchemy.testing.servers import Server
-
-_HERE = Distance("loopback", None)
 
 
 def run(
@@ -47,7 +46,7 @@ def run(
     with ExitStack() as resources:
         ground = resources.enter_context(grounds(server))
         about = environment(ground.server.url, ground.server.source)
-        workers = {}
+        players = {}
         for population in populations:
             for side in sides:
                 url = ground.migrated(side)
@@ -56,12 +55,12 @@ def run(
                     seed(connection, population)
                 took = time.perf_counter() - began
                 print(f"{_label(side, population)}: seeded in {took:.0f} s", flush=True)
-                workers[_label(side, population)] = resources.enter_context(
-                    worker(side, url, [_HERE], population)
+                players[_label(side, population)] = resources.enter_context(
+                    hand(open_side, side, url, [HERE], population)
                 )
-        turns = [Turn(operation, "standalone", _HERE.name) for operation in operations]
-        play(workers, turns, WARM_UP)
-        samples = play(workers, turns, rounds)
+        turns = [Turn(operation, "standalone", HERE.name) for operation in operations]
+        play(players, turns, WARM_UP)
+        samples = play(players, turns, rounds)
     tables = "\n\n".join(_table(samples, side, populations, operations) for side in sides)
     per_org = f"{populations[0].per_org:,} members" if populations[0].orgs > 1 else "all of them"
     text = (
@@ -82,7 +81,7 @@ def _table(
 ) -> str:
     rows = []
     for operation in operations:
-        turn = Turn(operation, "standalone", _HERE.name)
+        turn = Turn(operation, "standalone", HERE.name)
         spreads = [
             milliseconds(sample.seconds for sample in samples[turn, _label(side, population)])
             for population in populations

@@ -18,6 +18,9 @@ from flametrench_tenancy_sqlalchemy import Membership, PreTuple, Role, Status, n
 Call: TypeAlias = Callable[[Store], object]
 Prepare: TypeAlias = Callable[["Stage"], Call]
 
+IDENTIFIER: Final = "someone@example.com"
+"""Whoever is invited."""
+
 _USERS_AT_ONCE: Final = 500
 
 
@@ -45,11 +48,16 @@ class Stage:
     def user(self) -> str:
         """Return a user whom nobody has used yet."""
         if not self._users:
-            self._users = [new_id("usr") for _ in range(_USERS_AT_ONCE)]
-            self._connection.execute(
-                "INSERT INTO usr (id) SELECT unnest(%s::uuid[])", [[u[4:] for u in self._users]]
-            )
+            self.reserve(_USERS_AT_ONCE)
         return self._users.pop()
+
+    def reserve(self, count: int) -> None:
+        """Have users ready."""
+        new = [new_id("usr") for _ in range(count - len(self._users))]
+        self._connection.execute(
+            "INSERT INTO usr (id) SELECT unnest(%s::uuid[])", [[usr_id[4:] for usr_id in new]]
+        )
+        self._users += new
 
     def org(self) -> Org:
         """Return an organization with its owner, who stays: any of those seeded, or a new one."""
@@ -101,11 +109,8 @@ class Org:
         return self.stage.store.create_invitation(*offer, pre_tuples=_grants(grants)).id
 
 
-_IDENTIFIER: Final = "someone@example.com"
-
-
 def _offer(org: Org, grants: int) -> tuple[str, str, Role, str, datetime]:
-    return org.id, _IDENTIFIER, Role.MEMBER, org.owner, datetime.now(UTC) + timedelta(days=7)
+    return org.id, IDENTIFIER, Role.MEMBER, org.owner, datetime.now(UTC) + timedelta(days=7)
 
 
 def _grants(count: int) -> list[PreTuple]:
@@ -225,7 +230,7 @@ def _create_invitation(stage: Stage) -> Call:
 def _acceptance(stage: Stage, grants: int) -> Call:
     inv_id, user = stage.org().invitation(grants=grants), stage.user()
     return lambda store: store.accept_invitation(
-        inv_id, as_usr_id=user, accepting_identifier=_IDENTIFIER
+        inv_id, as_usr_id=user, accepting_identifier=IDENTIFIER
     )
 
 

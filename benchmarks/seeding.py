@@ -123,3 +123,13 @@ def seed(connection: psycopg.Connection[Any], population: Population) -> None:
             )
         )
     connection.execute("VACUUM (ANALYZE) usr, org, mem, tup, inv")
+
+
+def seed_orgs(connection: psycopg.Connection[Any], count: int) -> None:
+    """Add organizations without anybody in them; the last one's slug is ``other-<count>``."""
+    connection.execute(
+        "INSERT INTO org (id, name, slug) SELECT gen_random_uuid(), "
+        "'Organization ' || md5('other' || i), 'other-' || i FROM generate_series(1, %s) AS i",
+        [count],
+    )
+    connection.execute("VACUUM (ANALYZE) org")
