@@ -10,7 +10,8 @@ from typing import Any
 
 import psycopg
 
-from benchmarks.compare import WARM_UP, Samples, play
+from benchmarks.compare import WARM_UP, play
+from benchmarks.comparison import Samples
 from benchmarks.databases import grounds
 from benchmarks.environment import described, environment
 from benchmarks.operations import OPERATIONS

@@ -10,7 +10,7 @@ from typing import Final
 _ROW: Final = 20
 _NAMES: Final = 190
 _PANEL: Final = 300
-_GAP: Final = 30
+_GAP: Final = 44
 _TOP: Final = 76
 _COLOURS: Final = ("#1b9e77", "#7570b3", "#d95f02", "#e7298a", "#666666")
 
