@@ -6,6 +6,10 @@ WORKERS ?= auto
 PYTEST_ARGS ?=
 # How long a soak takes.
 MINUTES ?= 10
+# Which benchmark, how, and on which server; the embedded one, if none is named.
+BENCH ?= operations
+BENCH_ARGS ?=
+DATABASE_URL ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,7 +27,7 @@ ON_SERVERS := tests/drivers tests/servers tests/migration tests/integration/test
 ON_DOCKER := tests/drivers tests/integration/test_acceptance.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test drivers sqlalchemy20 postgres15 docker soak lint types format clean
+.PHONY: help demo test drivers sqlalchemy20 postgres15 docker soak bench lint types format clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +55,10 @@ docker: $(INSTALLED) ## The same in a container on a Docker engine; installs Deb
 
 soak: $(INSTALLED) ## Run random operations, alone and against each other, for MINUTES=10.
 	SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/model -s $(PYTEST_ARGS)
+
+bench: $(INSTALLED) ## Measure ourselves beside the peer; BENCH= names a benchmark, DATABASE_URL= a server.
+	$(if $(DATABASE_URL),TENANCY_TEST_DATABASE_URL='$(DATABASE_URL)') \
+		$(BIN)/python -m benchmarks $(BENCH) $(BENCH_ARGS)
 
 lint: $(INSTALLED) ## Check style.
 	$(BIN)/python -m ruff check .

@@ -1,6 +1,6 @@
 """What the schema's own rules cost each operation: with and without revision ft0002.
 
-    python benchmarks/triggers.py [ROUNDS]
+    python -m benchmarks.triggers [ROUNDS]
 
 It runs where the tests do (`TENANCY_TEST_DATABASE_URL`, Docker, or the embedded server), in two
 databases of its own, round about, so that the machine's moods meet both.
