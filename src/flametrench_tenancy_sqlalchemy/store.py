@@ -114,7 +114,7 @@ class TenancyStore:
     """The operations of tenancy, each in a transaction of its own.
 
     What an operation returns is detached and stays readable. A serialization failure or deadlock
-    is tried again, a few times with growing, jittered waits; the last one is raised as it is.
+    is tried again, at once and then after growing, jittered waits; the last one is raised as it is.
 
     Args:
         session_factory: returns a new Session for each call; a ``sessionmaker`` does.
@@ -129,7 +129,7 @@ class TenancyStore:
     ) -> None:
         self._session_factory = session_factory
         self._clock = clock
-        self._retry = stamina.RetryingCaller(attempts=attempts, **WAITS).on(is_transient)
+        self._attempts = attempts
 
     create_org = _standalone(TenancyRepository.create_org)
     get_org = _standalone(TenancyRepository.get_org)
@@ -171,7 +171,14 @@ class TenancyStore:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        return self._retry(self._once, operation, *args, **kwargs)
+        try:
+            return self._once(operation, *args, **kwargs)
+        except DBAPIError as exc:
+            if self._attempts < 2 or not is_transient(exc):
+                raise
+        # Only now: preparing for retries takes longer than many an operation.
+        again = stamina.RetryingCaller(attempts=self._attempts - 1, **WAITS).on(is_transient)
+        return again(self._once, operation, *args, **kwargs)
 
     def _once(
         self,
