@@ -55,6 +55,7 @@ CHANGING: Final[dict[type[Base], tuple[str, ...]]] = {
 # The columns of `TupleKey`, and those that tell apart many tuples of one statement.
 KEY: Final = ("subject_id", "relation", "object_type", "object_id")
 EACH: Final = ("id", *KEY)
+TUPLE: Final = (*EACH, "subject_type", "created_at", "created_by")
 
 
 class Kind(Enum):
@@ -72,6 +73,7 @@ class Part(NamedTuple):
 
     kind: Kind
     model: type[Base]
+    columns: tuple[str, ...]
 
 
 class Writes:
@@ -136,7 +138,7 @@ class Writes:
         if self._grants:
             rows = ((id_, *key) for id_, key in self._grants.items())
             each = dict(zip(EACH, map(list, zip(*rows, strict=True)), strict=True))
-            parts.append((Part(Kind.GRANT_MANY, Tuple), self._common | each))
+            parts.append((Part(Kind.GRANT_MANY, Tuple, TUPLE), self._common | each))
         statement = _together(tuple(part for part, _ in parts))
         result = connection.execute(statement, _values(parts))
         return result.scalars().all() if self._grants else ()
@@ -150,7 +152,7 @@ class Writes:
         ]
         if not rows:
             return ()
-        statement = _together((Part(Kind.GRANT, Tuple),)).returning(_table(Tuple).c.id)
+        statement = _together((Part(Kind.GRANT, Tuple, TUPLE),)).returning(_table(Tuple).c.id)
         return connection.execute(statement, rows).scalars().all()
 
     def _withdrawn_from(self, session: AnySession) -> Iterator[Tuple]:
@@ -170,19 +172,22 @@ class Writes:
     def _take_apart(self) -> Iterator[tuple[Part, Values]]:
         for entity in self._entities:
             model = type(entity)
-            new = is_new(entity)
-            names = _table(model).c.keys() if new else ("id", *CHANGING[model])
-            values = {name: getattr(entity, name) for name in names}
-            yield Part(Kind.ADD if new else Kind.CHANGE, model), values
+            if is_new(entity):
+                every = {c.name: getattr(entity, c.name) for c in _table(model).c}
+                values = {name: value for name, value in every.items() if value is not None}
+                yield Part(Kind.ADD, model, tuple(values)), values
+            else:
+                values = {name: getattr(entity, name) for name in ("id", *CHANGING[model])}
+                yield Part(Kind.CHANGE, model, tuple(values)), values
             if isinstance(entity, Membership):
                 yield from self._tuple_of(entity)
 
     def _tuple_of(self, membership: Membership) -> Iterator[tuple[Part, Values]]:
         key = dict(zip(KEY, TupleKey.of(membership.usr_id, membership.grant), strict=True))
         if membership.status is Status.ACTIVE:
-            yield Part(Kind.GRANT, Tuple), self._common | key | {"id": new_id("tup")}
+            yield Part(Kind.GRANT, Tuple, TUPLE), self._common | key | {"id": new_id("tup")}
         elif Status.ACTIVE in get_history(membership, "status").deleted:
-            yield Part(Kind.WITHDRAW, Tuple), key
+            yield Part(Kind.WITHDRAW, Tuple, KEY), key
 
 
 @cache
@@ -209,12 +214,12 @@ def _together_behind(parts: tuple[Part, ...]) -> Select[Any]:
 
 def _statement(part: Part, number: int, *, after: Sequence[CTE]) -> Statement:
     table = _table(part.model)
-    given = {c.name: bindparam(f"{c.name}_{number}", type_=c.type) for c in table.c}
+    given = {name: bindparam(f"{name}_{number}", type_=table.c[name].type) for name in part.columns}
     insert_tuple = postgresql.insert(table)
     match part.kind:
         case Kind.CHANGE:
-            new = {name: given[name] for name in CHANGING[part.model]}
-            return update(table).where(table.c.id == given["id"]).values(new).returning(table.c.id)
+            own = table.c.id == given.pop("id")
+            return update(table).where(own).values(given).returning(table.c.id)
         case Kind.ADD if after:  # the parts run in no particular order, but for what they read
             ready = (exists(select(cte.c.id)) for cte in after)
             return insert(table).from_select(list(given), select(*given.values()).where(*ready))
