@@ -217,16 +217,7 @@ class Invitation(Base):
                 f"as_usr_id: there is no user {as_usr_id}", parameter="as_usr_id", usr_id=as_usr_id
             )
         self.organization.require_active()
-        for membership in memberships:
-            if membership.status is Status.ACTIVE:
-                raise membership.already_active()
-        for membership in memberships:
-            if membership.status is Status.SUSPENDED:
-                raise PreconditionError(
-                    f"membership {membership.id} is suspended; an invitation does not lift that",
-                    "mem_suspended",
-                    mem_id=membership.id,
-                )
+        self.require_newcomer(memberships)
         _ = self.grants  # another SDK may have written what ours refuses to offer
         self._end(InvitationStatus.ACCEPTED, by=user.id, at=at)
         self.invited_user_id = user.id
@@ -235,6 +226,19 @@ class Invitation(Base):
         )
         membership.user = user
         return membership
+
+    def require_newcomer(self, memberships: Iterable[Membership]) -> None:
+        """Refuse a user who is a member already, or suspended: an invitation does not lift that."""
+        present = {membership.status: membership for membership in memberships}
+        if Status.ACTIVE in present:
+            raise present[Status.ACTIVE].already_active()
+        if Status.SUSPENDED in present:
+            suspended = present[Status.SUSPENDED]
+            raise PreconditionError(
+                f"membership {suspended.id} is suspended; an invitation does not lift that",
+                "mem_suspended",
+                mem_id=suspended.id,
+            )
 
     def decline(self, *, by: str | None, at: datetime) -> None:
         """Refuse the invitation, on behalf of whoever ``by`` names."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from sqlalchemy import and_, bindparam, or_, select, update
+from sqlalchemy import and_, bindparam, literal_column, or_, select, update
 from sqlalchemy.orm import aliased, contains_eager
 
 from .._integrity import MEM_UNIQUE_ACTIVE
+from ..errors import TenancyError
 from ..ids import require
 from ..models import Invitation, Membership, Organization, User
+from ..models.tuple import TupleKey
 from ..values import (
     AcceptInvitationResult,
     InvitationStatus,
@@ -20,11 +23,9 @@ from ..values import (
     Role,
     Status,
 )
-from .base import FRESH, parsed_users, whole_number
+from .base import FRESH, not_found, parsed_users, whole_number
 from .tuples import TupleOperations
-
-if TYPE_CHECKING:
-    from ..errors import TenancyError
+from .writes import Writes
 
 
 class InvitationOperations(TupleOperations):
@@ -173,24 +174,36 @@ class InvitationOperations(TupleOperations):
         users = parsed_users(as_usr_id=as_usr_id)
         conflicts: dict[str, TenancyError] = {}
         with self._operation("accept_invitation", users=users, conflicts=conflicts) as now:
-            invitation = self._lock_invitation(inv_id)
-            user, memberships = self._invitee(as_usr_id, invitation.org_id, now)
-            membership = invitation.accept(
+            if as_usr_id is None:
+                invitation = self._lock_invitation(inv_id)
+                user: User | None = User.register(at=now)
+            else:
+                invitation, user = self._lock_invitation_with_user(inv_id, as_usr_id)
+            accept = functools.partial(
+                invitation.accept,
                 user,
                 as_usr_id=as_usr_id,
                 accepting_identifier=accepting_identifier,
-                memberships=memberships,
                 at=now,
             )
+            try:
+                membership = accept(memberships=())
+            except TenancyError:
+                # Whether he is there already comes before some of the other checks.
+                accept(memberships=self._present(invitation.org_id, as_usr_id))
+                raise
             conflicts[MEM_UNIQUE_ACTIVE] = membership.already_active()
-            tuples = self._write(
-                *([user] if user and as_usr_id is None else []),
-                membership,
-                invitation,
-                grants=[(membership.usr_id, grant) for grant in invitation.grants],
-                created_by=invitation.invited_by,
-                at=now,
-            )
+            grants = [TupleKey.of(membership.usr_id, grant) for grant in invitation.grants]
+            entities = (membership, invitation) if as_usr_id else (user, membership, invitation)
+            writes = Writes(*entities, grants=grants, created_by=invitation.invited_by, at=now)
+            if as_usr_id is None:
+                new = writes.execute(self.session)
+            else:
+                # The write finds an active membership in its way, and returns a suspended one.
+                there = {"there": invitation.org_id, "whose": as_usr_id}
+                new, present = writes.execute_asking(_PRESENT, there, self.session)
+                invitation.require_newcomer(filter(None, present))
+            tuples = self._with_kept(grants, new)
         return AcceptInvitationResult(invitation, membership, tuples)
 
     def decline_invitation(self, inv_id: str, *, as_usr_id: str | None = None) -> Invitation:
@@ -284,15 +297,19 @@ class InvitationOperations(TupleOperations):
         """Lock an invitation behind a shared lock on its organization, which comes with it."""
         return self._one(Invitation, _INVITATION_TO_CHANGE, "inv_id", inv_id)
 
-    def _invitee(
-        self, as_usr_id: str | None, org_id: str, now: datetime
-    ) -> tuple[User | None, list[Membership]]:
-        """Return who accepts, and the memberships he has in the organization, if any."""
-        if as_usr_id is None:
-            return User.register(at=now), []
-        rows = self.session.execute(_INVITEE, {"usr_id": as_usr_id, "org_id": org_id}).all()
-        memberships = [membership for _, membership in rows if membership is not None]
-        return (rows[0][0] if rows else None), memberships
+    def _lock_invitation_with_user(
+        self, inv_id: str, usr_id: str
+    ) -> tuple[Invitation, User | None]:
+        """Do the same, and read a user, if there is such a one."""
+        row = self.session.execute(_INVITATION_AND_USER, {"id": inv_id, "usr_id": usr_id}).first()
+        if row is None:
+            raise not_found(Invitation, inv_id, "inv_id")
+        return row[0], row[1]
+
+    def _present(self, org_id: str, usr_id: str | None) -> list[Membership]:
+        """Return the active and suspended memberships of a user in an organization."""
+        given = {"there": org_id, "whose": usr_id}
+        return [m for m in self.session.scalars(_PRESENT, given) if m is not None]
 
 
 # The organization is locked in a subquery, which the database finishes first.
@@ -312,16 +329,20 @@ _INVITATION_TO_CHANGE: Final = (
     .with_for_update(key_share=True, of=Invitation)
     .execution_options(**FRESH)
 )
-_INVITEE: Final = (
-    select(User, Membership)
+_INVITATION_AND_USER: Final = _INVITATION_TO_CHANGE.add_columns(User).outerjoin(
+    User, User.id == bindparam("usr_id")
+)
+# One row at least, to which other things can be added.
+_PRESENT: Final = (
+    select(Membership)
+    .select_from(select(literal_column("1").label("one")).subquery())
     .outerjoin(
         Membership,
         and_(
-            Membership.usr_id == User.id,
-            Membership.org_id == bindparam("org_id"),
+            Membership.usr_id == bindparam("whose"),
+            Membership.org_id == bindparam("there"),
             Membership.status != Status.REVOKED,
         ),
     )
-    .where(User.id == bindparam("usr_id"))
     .execution_options(**FRESH)
 )

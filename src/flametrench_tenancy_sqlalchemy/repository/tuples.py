@@ -97,11 +97,14 @@ class TupleOperations(Repository):
         """
         keys = [TupleKey.of(usr_id, grant) for usr_id, grant in grants]
         writes = Writes(*entities, grants=keys, created_by=created_by, at=at)
-        tuples = writes.execute(self.session)
-        kept = [key for key in keys if key not in tuples]
+        return self._with_kept(keys, writes.execute(self.session))
+
+    def _with_kept(self, keys: Sequence[TupleKey], new: dict[TupleKey, Tuple]) -> list[Tuple]:
+        """Return the tuples of keys, those that were there before included."""
+        kept = [key for key in keys if key not in new]
         if kept:
-            tuples |= {t.key: t for t in self._tuples(self._with_keys(kept))}
-        return [tuples[key] for key in keys]
+            new |= {t.key: t for t in self._tuples(self._with_keys(kept))}
+        return [new[key] for key in keys]
 
     def _enter(
         self,

@@ -29,6 +29,7 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
+    null,
     select,
     update,
 )
@@ -130,15 +131,45 @@ class Writes:
                 self._execute_one_by_one(connection)
             return org
         statement = _together_behind(tuple(part for part, _ in self._parts))
-        found = session.scalars(statement, _values(self._parts) | {"org_id": org_id})
+        found = session.scalars(statement, _values(self._parts) | {"joined": org_id})
         return found.one_or_none()
 
+    def execute_asking(
+        self, question: Select[Any], given: Values, session: AnySession
+    ) -> tuple[dict[TupleKey, Tuple], list[Any]]:
+        """Write everything, and ask something that the writes themselves do not change.
+
+        Args:
+            question: a query for one entity, with one row at least.
+            given: its parameters, which must not be called like columns.
+            session: whose transaction it is.
+
+        Returns:
+            The new tuples among the grants, and what the question found.
+        """
+        connection = session.connection(bind_arguments=BIND)
+        with session.no_autoflush:
+            if connection.dialect.name == "sqlite":
+                found = session.scalars(question, given).all()
+                new = self._execute_one_by_one(connection)
+            else:
+                parts = self._parts_with_grants()
+                statement = _together_asking(tuple(part for part, _ in parts), question)
+                rows = session.execute(statement, _values(parts) | given).all()
+                found = [row[0] for row in rows]
+                new = rows[0][1] or ()
+        as_flushed(session, self._entities)
+        return {self._grants[id_]: self._granted(id_) for id_ in new}, list(found)
+
+    def _parts_with_grants(self) -> list[tuple[Part, Values]]:
+        if not self._grants:
+            return self._parts
+        rows = ((id_, *key) for id_, key in self._grants.items())
+        each = dict(zip(EACH, map(list, zip(*rows, strict=True)), strict=True))
+        return [*self._parts, (Part(Kind.GRANT_MANY, Tuple, TUPLE), self._common | each)]
+
     def _execute_together(self, connection: Connection) -> Iterable[str]:
-        parts = list(self._parts)
-        if self._grants:
-            rows = ((id_, *key) for id_, key in self._grants.items())
-            each = dict(zip(EACH, map(list, zip(*rows, strict=True)), strict=True))
-            parts.append((Part(Kind.GRANT_MANY, Tuple, TUPLE), self._common | each))
+        parts = self._parts_with_grants()
         statement = _together(tuple(part for part, _ in parts))
         result = connection.execute(statement, _values(parts))
         return result.scalars().all() if self._grants else ()
@@ -192,29 +223,47 @@ class Writes:
 
 @cache
 def _together(parts: tuple[Part, ...]) -> Statement:
-    """Return the statement that does all parts; the names of a part's values end in its number."""
-    ctes: list[CTE] = []
-    changes: list[CTE] = []
-    for n, part in enumerate(parts[:-1]):
-        ctes.append(_statement(part, n, after=changes).cte(f"part_{n}"))
-        if part.kind is Kind.CHANGE:
-            changes.append(ctes[-1])
-    return _statement(parts[-1], len(ctes), after=changes).add_cte(*ctes)
+    """Return the statement that does all parts."""
+    *first, last = parts
+    ctes = _ctes(tuple(first))
+    return _statement(last, len(ctes), after=_changes(ctes, parts)).add_cte(*ctes)
 
 
 @cache
 def _together_behind(parts: tuple[Part, ...]) -> Select[Any]:
     """Return the same behind a shared lock on an organization, which it returns."""
     org = _table(Organization)
-    locked = select(org).where(org.c.id == bindparam("org_id")).with_for_update(read=True).cte()
-    ctes = [_statement(part, n, after=[locked]).cte(f"part_{n}") for n, part in enumerate(parts)]
-    statement = select(aliased(Organization, locked)).add_cte(*ctes)
-    return statement.execution_options(**FRESH)
+    locked = select(org).where(org.c.id == bindparam("joined")).with_for_update(read=True).cte()
+    question = select(aliased(Organization, locked)).execution_options(**FRESH)
+    return question.add_cte(*_ctes(parts, after=[locked]))
+
+
+@cache
+def _together_asking(parts: tuple[Part, ...], question: Select[Any]) -> Select[Any]:
+    """Return the same as part of a query, which also returns the ids of new grants."""
+    ctes = _ctes(parts)
+    new = null() if parts[-1].kind is not Kind.GRANT_MANY else func.array_agg(ctes[-1].c.id)
+    return question.add_columns(select(new).scalar_subquery()).add_cte(*ctes)
+
+
+def _ctes(parts: tuple[Part, ...], after: Sequence[CTE] = ()) -> list[CTE]:
+    """Return the parts, of which an added row comes after the changes before it."""
+    ctes: list[CTE] = []
+    for n, part in enumerate(parts):
+        statement = _statement(part, n, after=[*after, *_changes(ctes, parts)])
+        ctes.append(statement.cte(f"part_{n}"))
+    return ctes
+
+
+def _changes(ctes: list[CTE], parts: tuple[Part, ...]) -> list[CTE]:
+    return [cte for cte, part in zip(ctes, parts, strict=False) if part.kind is Kind.CHANGE]
 
 
 def _statement(part: Part, number: int, *, after: Sequence[CTE]) -> Statement:
     table = _table(part.model)
-    given = {name: bindparam(f"{name}_{number}", type_=table.c[name].type) for name in part.columns}
+    given = {
+        name: bindparam(f"p{number}_{name}", type_=table.c[name].type) for name in part.columns
+    }
     insert_tuple = postgresql.insert(table)
     match part.kind:
         case Kind.CHANGE:
@@ -233,7 +282,7 @@ def _statement(part: Part, number: int, *, after: Sequence[CTE]) -> Statement:
         case Kind.GRANT_MANY:
             # One array for each column: a list of rows would be more parameters than there may be.
             arrays = (
-                bindparam(f"{name}_{number}", type_=ARRAY(table.c[name].type)) for name in EACH
+                bindparam(f"p{number}_{name}", type_=ARRAY(table.c[name].type)) for name in EACH
             )
             columns = (column(name, table.c[name].type) for name in EACH)
             rows = func.unnest(*arrays).table_valued(*columns, name="given").render_derived()
@@ -253,7 +302,7 @@ def _values(parts: Iterable[tuple[Part, Values]]) -> Values:
 
 
 def _numbered(values: Values, number: int) -> Values:
-    return {f"{name}_{number}": value for name, value in values.items()}
+    return {f"p{number}_{name}": value for name, value in values.items()}
 
 
 def _table(model: type[Base]) -> Table:
