@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar, cast
 
-from sqlalchemy import ColumnElement, Select, bindparam, literal_column, or_, select, union_all
+from sqlalchemy import ColumnElement, Select, bindparam, literal_column, or_, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import aliased, contains_eager
 
@@ -244,18 +244,20 @@ _BEHIND_ORG: Final = (
 _MEMBERSHIP_TO_CHANGE: Final = _BEHIND_ORG.where(Membership.id == bindparam("id"))
 _its = aliased(Membership)
 _another = aliased(Membership)
+# A scalar subquery: the rows of any other would be asked for again after waiting for a lock.
 _MEMBERSHIP_AND_ANOTHER: Final = _BEHIND_ORG.where(
     Membership.id.in_(
-        union_all(
-            select(bindparam("id", type_=Membership.id.type)),
+        [
+            bindparam("id"),
             select(_another.id)
             .join(_its, _its.org_id == _another.org_id)
             .where(
                 _its.id == bindparam("id"),
                 _another.usr_id == bindparam("usr_id"),
                 _another.status == _word(Status.ACTIVE),
-            ),
-        )
+            )
+            .scalar_subquery(),
+        ]
     )
 )
 _MEMBERSHIPS_TO_CHANGE: Final = _BEHIND_ORG.where(
