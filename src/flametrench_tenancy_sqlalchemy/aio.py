@@ -85,6 +85,11 @@ class _Operations:
     revoke_invitation = _awaited(TenancyRepository.revoke_invitation)
     expire_invitations = _awaited(TenancyRepository.expire_invitations)
 
+    add_members = _awaited(TenancyRepository.add_members)
+    create_invitations = _awaited(TenancyRepository.create_invitations)
+    change_roles = _awaited(TenancyRepository.change_roles)
+    remove_members = _awaited(TenancyRepository.remove_members)
+
     list_tuples_for_subject = _awaited(TenancyRepository.list_tuples_for_subject)
     list_tuples_for_object = _awaited(TenancyRepository.list_tuples_for_object)
 

@@ -161,6 +161,11 @@ class TenancyStore:
     revoke_invitation = _standalone(TenancyRepository.revoke_invitation)
     expire_invitations = _standalone(TenancyRepository.expire_invitations)
 
+    add_members = _standalone(TenancyRepository.add_members)
+    create_invitations = _standalone(TenancyRepository.create_invitations)
+    change_roles = _standalone(TenancyRepository.change_roles)
+    remove_members = _standalone(TenancyRepository.remove_members)
+
     list_tuples_for_subject = _standalone(TenancyRepository.list_tuples_for_subject)
     list_tuples_for_object = _standalone(TenancyRepository.list_tuples_for_object)
 

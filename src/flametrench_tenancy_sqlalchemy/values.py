@@ -5,14 +5,16 @@ Pure: nothing here knows a table or a Session.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar, cast
 
-from .errors import PreconditionError
+from .errors import PreconditionError, TenancyError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from .models import Invitation, Membership, Organization, Tuple
 
 T = TypeVar("T")
@@ -117,6 +119,47 @@ class PreTuple:
     relation: str
     object_type: str
     object_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class InvitationRequest:
+    """One of the invitations that are created as a set.
+
+    Attributes:
+        identifier: how the invitee is known; see `TenancyRepository.create_invitation`.
+        role: the role he will get.
+        expires_at: the last moment to accept, a timezone-aware datetime in the future.
+        pre_tuples: what else he will be granted.
+    """
+
+    identifier: str
+    role: Role | str
+    expires_at: datetime
+    pre_tuples: Iterable[PreTuple | Mapping[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[T]):
+    """What became of one row of a set: it is done, or refused as it would have been alone.
+
+    Attributes:
+        value: what the operation on this row alone would have returned.
+        error: what it would have raised, in which case nothing was done for this row.
+    """
+
+    value: T | None = None
+    error: TenancyError | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the row is done."""
+        return self.error is None
+
+    def unwrap(self) -> T:
+        """Return the value, or raise the error: what the operation on this row alone would do."""
+        if self.error is not None:
+            raise self.error
+        return cast("T", self.value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,15 @@ from .departures import DepartureOperations
 from .invitations import InvitationOperations
 from .memberships import MembershipOperations
 from .organizations import OrganizationOperations
+from .sets import SetOperations
 
 
 class TenancyRepository(
-    OrganizationOperations, MembershipOperations, DepartureOperations, InvitationOperations
+    OrganizationOperations,
+    MembershipOperations,
+    DepartureOperations,
+    InvitationOperations,
+    SetOperations,
 ):
     """Organizations, memberships and invitations, inside the caller's transaction.
 

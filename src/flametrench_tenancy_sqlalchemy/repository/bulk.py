@@ -1,0 +1,279 @@
+"""Many rows at a time: locked, written and withdrawn by one statement each.
+
+On PostgreSQL the rows travel as one array for each column, so that neither the text of a statement
+nor the number of its parameters depends on how many there are. SQLite has no arrays and gets rows.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    TableValuedAlias,
+    Uuid,
+    any_,
+    cast,
+    column,
+    delete,
+    func,
+    literal,
+    select,
+    text,
+    true,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import InstrumentedAttribute, aliased, make_transient_to_detached
+from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.types import TypeEngine
+
+from ..ids import WireId, new_id
+from ..models import Base, Invitation, Membership, Organization, Tuple, User
+from ..models.tuple import TupleKey
+from ..values import Role, Status
+from .base import FRESH
+from .tuples import TupleOperations
+
+Row: TypeAlias = Mapping[str, Any]
+Owners: TypeAlias = dict[str, dict[str, Membership]]
+
+_MAY_CHANGE: Final = ("status", "updated_at", "removed_by")
+_KEY: Final = (Tuple.subject_uuid, Tuple.relation, Tuple.object_type, Tuple.object_uuid)
+ONE_ACTIVE: Final = {
+    "index_elements": [Membership.usr_id, Membership.org_id],
+    "index_where": text("status = 'active'"),
+}
+"""What an insert may collide with when somebody else has brought the same user in."""
+
+
+class BulkOperations(TupleOperations):
+    """Locks and writes for sets; the order of the locks is the one of single operations."""
+
+    @property
+    def _has_arrays(self) -> bool:
+        return self.session.get_bind(Membership).dialect.name != "sqlite"
+
+    def _lock_users(self, usr_ids: Iterable[str | None]) -> set[str]:
+        """Return who of these users exists; he cannot vanish before the transaction ends."""
+        users = {usr_id: usr_id for usr_id in usr_ids if usr_id is not None}
+        if not users:
+            return set()
+        self._admit(users)
+        statement = (
+            select(User.id)
+            .where(self._among(User.id, users))
+            .order_by(User.id)
+            .with_for_update(read=True, key_share=True)
+        )
+        return set(self.session.scalars(statement))
+
+    def _lock_set(self, mem_ids: Collection[str]) -> dict[str, Membership]:
+        """Lock memberships behind their organizations, which come loaded with them.
+
+        First the organizations, then the memberships, each in the order of their ids.
+        """
+        if not mem_ids:
+            return {}
+        chosen = self._among(Membership.id, mem_ids)
+        orgs = {
+            org.id: org
+            for org in self.session.scalars(
+                select(Organization)
+                .where(Organization.id.in_(select(Membership.org_id).where(chosen)))
+                .order_by(Organization.id)
+                .with_for_update(key_share=True, of=Organization)
+                .execution_options(**FRESH)
+            )
+        }
+        memberships = self.session.scalars(
+            select(Membership)
+            .where(chosen)
+            .order_by(Membership.id)
+            .with_for_update(key_share=True, of=Membership)
+            .execution_options(**FRESH)
+        )
+        # One that was committed between the two statements came too late.
+        locked = {m.id: m for m in memberships if m.org_id in orgs}
+        for membership in locked.values():
+            set_committed_value(membership, "organization", orgs[membership.org_id])
+        return locked
+
+    def _lock_owners(self, memberships: Collection[Membership]) -> Owners:
+        """Return the active owners among memberships, by organization and id, and a spare one.
+
+        The spare is another owner of the same organization, locked, for a last one to lean on.
+        """
+        owners: Owners = defaultdict(dict)
+        for membership in memberships:
+            if membership.is_active_owner:
+                owners[membership.org_id][membership.id] = membership
+        if not owners:
+            return owners
+        other = aliased(Membership)
+        spare = (
+            select(other.id)
+            .where(
+                other.org_id == Organization.id,
+                other.role == Role.OWNER,
+                other.status == Status.ACTIVE,
+                ~self._among(other.id, [id_ for of_one in owners.values() for id_ in of_one]),
+            )
+            .order_by(other.id)
+            .limit(1)
+            .correlate(Organization)
+            .scalar_subquery()
+        )
+        statement = (
+            select(Membership)
+            .join(Organization, true())
+            .where(self._among(Organization.id, owners), Membership.id == spare)
+            .order_by(Membership.org_id)
+            .with_for_update(key_share=True, of=Membership)
+            .execution_options(**FRESH)
+        )
+        for membership in self.session.scalars(statement):
+            owners[membership.org_id][membership.id] = membership
+        return owners
+
+    def _lock_administrators(self, usr_id: str, org_ids: Collection[str]) -> dict[str, Membership]:
+        """Lock the active memberships by which a user acts on others, by organization."""
+        if not org_ids:
+            return {}
+        statement = (
+            select(Membership)
+            .where(
+                Membership.usr_id == usr_id,
+                self._among(Membership.org_id, org_ids),
+                Membership.status == Status.ACTIVE,
+            )
+            .order_by(Membership.org_id)
+            .with_for_update(read=True, of=Membership)
+            .execution_options(**FRESH)
+        )
+        return {admin.org_id: admin for admin in self.session.scalars(statement)}
+
+    def _update_set(self, memberships: Sequence[Membership]) -> None:
+        """Write what has changed in memberships of the Session."""
+        if not memberships:
+            return
+        if not self._has_arrays:
+            self.session.flush()
+            return
+        columns = [Membership.id, *(getattr(Membership, name) for name in _MAY_CHANGE)]
+        given = _table(columns, [_row(m, columns) for m in memberships])
+        with self.session.no_autoflush:  # or the Session writes row by row
+            self.session.execute(
+                update(Membership)
+                .where(Membership.id == given.c.id)
+                .values({name: given.c[name] for name in _MAY_CHANGE})
+                .execution_options(synchronize_session=False)
+            )
+        # The next flush finds nothing to write, and notes what a rollback has to forget.
+        for membership in memberships:
+            for name in _MAY_CHANGE:
+                set_committed_value(membership, name, getattr(membership, name))
+
+    def _insert_set(
+        self, entities: Sequence[Membership] | Sequence[Invitation], **may_collide: Any
+    ) -> set[str]:
+        """Write new entities, and return the ids of those that did not collide."""
+        if not entities:
+            return set()
+        entity: type[Membership | Invitation] = type(entities[0])
+        columns = [getattr(entity, attribute.key) for attribute in entity.__mapper__.column_attrs]
+        rows = [_row(each, columns) for each in entities]
+        return self._insert_rows(entity, columns, rows, **may_collide)
+
+    def _grant_set(
+        self, memberships: Sequence[Membership], *, created_by: str | None, at: datetime
+    ) -> None:
+        """Write the tuples of active memberships, in the order in which others write them, too."""
+        common = {"subject_type": "usr", "created_at": at, "created_by": created_by}
+        rows = [
+            {"id": new_id("tup"), **key._asdict(), **common} for key in sorted(_keys(memberships))
+        ]
+        columns = [Tuple.id, *_KEY, *(getattr(Tuple, name) for name in common)]
+        if rows:
+            self._insert_rows(Tuple, columns, rows, index_elements=None)
+
+    def _withdraw_set(self, memberships: Sequence[Membership]) -> None:
+        """Delete the tuples of memberships that were active."""
+        if not memberships:
+            return
+        if not self._has_arrays:
+            for membership in memberships:
+                self._withdraw([membership])
+            return
+        given = _table(_KEY, [key._asdict() for key in _keys(memberships)])
+        self.session.execute(
+            delete(Tuple)
+            .where(Tuple.subject_type == "usr", *(c == given.c[c.key] for c in _KEY))
+            .execution_options(synchronize_session=False)
+        )
+
+    def _insert_rows(
+        self,
+        entity: type[Base],
+        columns: Sequence[InstrumentedAttribute[Any]],
+        rows: Sequence[Row],
+        **may_collide: Any,
+    ) -> set[str]:
+        (id_,) = (c for c in columns if c.key == "id")
+        if self._has_arrays:
+            statement: Any = postgresql.insert(entity).from_select(
+                columns, select(*_table(columns, rows).c)
+            )
+        else:
+            statement = sqlite.insert(entity)
+        if may_collide:
+            statement = statement.on_conflict_do_nothing(**may_collide)
+        parameters = None if self._has_arrays else rows
+        return set(self.session.scalars(statement.returning(id_), parameters))
+
+    def _among(
+        self, attribute: InstrumentedAttribute[str], ids: Iterable[str]
+    ) -> ColumnElement[bool]:
+        if not self._has_arrays:
+            return attribute.in_(ids)
+        return attribute == any_(_array(attribute.type, list(ids)))
+
+
+def detach(entities: Iterable[Base]) -> None:
+    """Make detached what a statement wrote: its row, nothing to load, in no Session."""
+    for entity in entities:
+        make_transient_to_detached(entity)
+
+
+def _row(entity: Base, columns: Iterable[InstrumentedAttribute[Any]]) -> Row:
+    return {c.key: getattr(entity, c.key) for c in columns}
+
+
+def _keys(memberships: Iterable[Membership]) -> list[TupleKey]:
+    return [TupleKey.of(m.usr_id, m.grant) for m in memberships]
+
+
+def _table(
+    columns: Sequence[InstrumentedAttribute[Any]], rows: Sequence[Row]
+) -> TableValuedAlias:
+    """Return rows as a table made of one array for each column."""
+    arrays = [_array(c.type, [row[c.key] for row in rows]) for c in columns]
+    return (
+        func.unnest(*arrays)
+        .table_valued(*(column(c.key, c.type) for c in columns), name="given")
+        .render_derived()
+    )
+
+
+def _array(type_: TypeEngine[Any], values: list[Any]) -> ColumnElement[Any]:
+    """Return the values of a column as an array, whose type drivers are not left to guess."""
+    element = type_
+    if isinstance(type_, WireId):  # checked when they came in, and not again
+        element, values = Uuid(), [v and UUID(v[-32:]) for v in values]
+    array = ARRAY(element, dimensions=1)
+    return cast(literal(values, array), array)

@@ -1,0 +1,333 @@
+"""Sets: many rows in one operation, each with the outcome that it would have had alone.
+
+A set ends as its rows would, one after the other in the order given. What differs is the price: a
+number of statements that does not depend on how many rows there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TypeVar
+
+from ..errors import PreconditionError, TenancyError
+from ..ids import require
+from ..models import Base, Invitation, Membership, Organization, User
+from ..values import InvitationRequest, Outcome, Role, Status
+from .base import not_found, parsed_users
+from .bulk import ONE_ACTIVE, BulkOperations, detach
+
+T = TypeVar("T")
+V = TypeVar("V")
+New = TypeVar("New", bound=Base)
+
+
+class SetOperations(BulkOperations):
+    """The operations on many memberships or invitations at a time."""
+
+    def add_members(
+        self,
+        org_id: str,
+        members: Sequence[tuple[str, Role | str]],
+        *,
+        invited_by: str | None = None,
+        all_or_nothing: bool = False,
+    ) -> list[Outcome[Membership]]:
+        """Make users members of an active organization, as `add_member` does with one.
+
+        Args:
+            org_id: the organization's wire id (``org_…``).
+            members: pairs of a user's wire id (``usr_…``) and the role he gets.
+            invited_by: the wire id (``usr_…``) of the user who brought them in.
+            all_or_nothing: raise the first error and write nothing, instead of returning it.
+
+        Returns:
+            The outcome of each pair, in their order. New memberships are detached.
+
+        Raises:
+            InvalidIdError: ``org_id`` or ``invited_by`` is malformed or of another type.
+            PreconditionError: ``row_format``; ``members`` is no collection, or something in it no
+                pair. ``role_format`` or ``org_not_active``, as an outcome.
+            NotFoundError: as an outcome; there is no such organization, user or inviter.
+            DuplicateMembershipError: as an outcome; the user is an active member already.
+
+        Specification: docs/tenancy.md#memberships.
+        """
+        require(org_id, "org", "org_id")
+        parsed_users(invited_by=invited_by)
+        pairs = [_attempt(_member, row) for row in _rows(members, "members")]
+        with self._operation("add_members") as now:
+            org = self._open_org(org_id, pairs)
+
+            def join(pair: tuple[str, Role]) -> Membership:
+                usr_id, role = pair
+                return Membership.join(org.unwrap(), usr_id, role, invited_by=invited_by, at=now)
+
+            joining = _then(pairs, join)
+            usr_ids = [membership.usr_id for membership in _done(joining)]
+            known = self._lock_users([invited_by, *usr_ids] if usr_ids else [])
+            taken: set[str] = set()
+
+            def admit(membership: Membership) -> Membership:
+                _require_known(known, usr_id=membership.usr_id, invited_by=invited_by)
+                if membership.usr_id in taken:
+                    raise membership.already_active()
+                taken.add(membership.usr_id)
+                return membership
+
+            admitted = _then(joining, admit)
+            # In one order, so that two sets with users in common do not wait for each other.
+            rows = sorted(_done(admitted), key=lambda m: m.usr_id)
+            written = self._insert_set(rows, **ONE_ACTIVE)
+
+            def enter(membership: Membership) -> Membership:
+                if membership.id not in written:
+                    raise membership.already_active()
+                return membership
+
+            outcomes = _then(admitted, enter)
+            _settle(outcomes, all_or_nothing)
+            entered = _done(outcomes)
+            self._grant_set(entered, created_by=invited_by, at=now)
+        detach(entered)
+        return outcomes
+
+    def create_invitations(
+        self,
+        org_id: str,
+        requests: Sequence[InvitationRequest],
+        invited_by: str,
+        *,
+        all_or_nothing: bool = False,
+    ) -> list[Outcome[Invitation]]:
+        """Offer many people a place in an active organization, as `create_invitation` does to one.
+
+        Args:
+            org_id: the organization's wire id (``org_…``).
+            requests: whom to invite, as what, until when.
+            invited_by: the inviting user's wire id (``usr_…``).
+            all_or_nothing: raise the first error and write nothing, instead of returning it.
+
+        Returns:
+            The outcome of each request, in their order. New invitations are detached.
+
+        Raises:
+            InvalidIdError: ``org_id`` or ``invited_by`` is malformed or of another type.
+            PreconditionError: ``row_format``; ``requests`` is no collection, or something in it no
+                `InvitationRequest`. ``role_format``, ``org_not_active``, ``identifier_format``,
+                ``naive_expiration``, ``past_expiration``, ``expiration_range``,
+                ``pre_tuple_format`` or ``pre_tuple_org_role``, as an outcome.
+            NotFoundError: as an outcome; there is no such organization or inviter.
+
+        Specification: docs/tenancy.md#invitations, ADR 0003.
+        """
+        require(org_id, "org", "org_id")
+        require(invited_by, "usr", "invited_by")
+        pairs = [_attempt(_request, row) for row in _rows(requests, "requests")]
+        with self._operation("create_invitations") as now:
+            org = self._open_org(org_id, pairs)
+
+            def offer(pair: tuple[InvitationRequest, Role]) -> Invitation:
+                request, role = pair
+                return Invitation.offer(
+                    org.unwrap(),
+                    request.identifier,
+                    role,
+                    invited_by=invited_by,
+                    expires_at=request.expires_at,
+                    pre_tuples=request.pre_tuples or (),
+                    at=now,
+                )
+
+            offers = _then(pairs, offer)
+            known = self._lock_users([invited_by] if _done(offers) else [])
+
+            def vouch(invitation: Invitation) -> Invitation:
+                _require_known(known, invited_by=invited_by)
+                return invitation
+
+            outcomes = _then(offers, vouch)
+            _settle(outcomes, all_or_nothing)
+            invitations = _done(outcomes)
+            self._insert_set(invitations)
+        detach(invitations)
+        return outcomes
+
+    def change_roles(
+        self, roles: Mapping[str, Role | str], *, all_or_nothing: bool = False
+    ) -> list[Outcome[Membership]]:
+        """Change the roles of many members, as `change_role` does one member's.
+
+        Whether a last owner may step down is decided in the order given: an owner who is made
+        before him counts.
+
+        Args:
+            roles: a membership's wire id (``mem_…``) -> the role from now on.
+            all_or_nothing: raise the first error and write nothing, instead of returning it.
+
+        Returns:
+            The outcome of each change, in their order: the membership that holds the role.
+            Successors are detached.
+
+        Raises:
+            PreconditionError: ``row_format``; ``roles`` is no mapping. ``role_format`` or
+                ``mem_not_active``, as an outcome.
+            InvalidIdError: as an outcome; the id is no ``mem_`` wire id.
+            NotFoundError: as an outcome; there is no such membership.
+            SoleOwnerError: as an outcome; it is the last active owner's.
+
+        Specification: docs/tenancy.md#role-change-revoke-and-re-add, ADR 0005.
+        """
+        if not isinstance(roles, Mapping):
+            raise _malformed("roles", roles, "a mapping of ids to roles")
+        pairs = [_attempt(_change, row) for row in roles.items()]
+        with self._operation("change_roles") as now:
+            locked = self._lock_set([mem_id for mem_id, _ in _done(pairs)])
+            owners = self._lock_owners(locked.values())
+
+            def change(pair: tuple[str, Role]) -> tuple[Membership, Membership]:
+                mem_id, role = pair
+                membership = standing = _found(locked, mem_id)
+                others = owners[membership.org_id]
+                others.pop(mem_id, None)
+                try:
+                    standing = membership.change_role(role, other_owners=others.values(), at=now)
+                finally:
+                    if standing.is_active_owner:
+                        others[standing.id] = standing
+                return membership, standing
+
+            changes = _then(pairs, change)
+            _settle(changes, all_or_nothing)
+            replaced = [old for old, new in _done(changes) if new is not old]
+            successors = [new for old, new in _done(changes) if new is not old]
+            self._update_set(replaced)
+            self._insert_set(successors)
+            self._withdraw_set(replaced)
+            self._grant_set(successors, created_by=None, at=now)
+        detach(successors)
+        return _then(changes, lambda change: change[1])
+
+    def remove_members(
+        self, mem_ids: Sequence[str], admin_usr_id: str, *, all_or_nothing: bool = False
+    ) -> list[Outcome[Membership]]:
+        """End the memberships of many users, as `admin_remove` does one user's.
+
+        Args:
+            mem_ids: the wire ids (``mem_…``) of the memberships to end.
+            admin_usr_id: the acting user's wire id (``usr_…``).
+            all_or_nothing: raise the first error and write nothing, instead of returning it.
+
+        Returns:
+            The outcome of each removal, in their order.
+
+        Raises:
+            InvalidIdError: ``admin_usr_id`` is malformed or of another type; or, as an outcome,
+                the membership's id is.
+            PreconditionError: ``row_format``; ``mem_ids`` is no collection. ``mem_not_active`` or
+                ``scope_mismatch``, as an outcome.
+            NotFoundError: as an outcome; there is no such membership.
+            ForbiddenError: as an outcome; the acting user is no active owner or admin there, or
+                no longer, having removed himself.
+            RoleHierarchyError: as an outcome; the membership is an owner's, or of a higher rank.
+
+        Specification: docs/tenancy.md#admin-remove.
+        """
+        require(admin_usr_id, "usr", "admin_usr_id")
+        ids = [_attempt(require, row, "mem", "mem_id") for row in _rows(mem_ids, "mem_ids")]
+        with self._operation("remove_members") as now:
+            locked = self._lock_set(_done(ids))
+            org_ids = {membership.org_id for membership in locked.values()}
+            admins = self._lock_administrators(admin_usr_id, org_ids)
+            active = {m.id for m in locked.values() if m.status is Status.ACTIVE}
+
+            def remove(mem_id: str) -> Membership:
+                membership = _found(locked, mem_id)
+                admin = admins.get(membership.org_id)
+                membership.remove(admin, admin_usr_id=admin_usr_id, at=now)
+                return membership
+
+            outcomes = _then(ids, remove)
+            _settle(outcomes, all_or_nothing)
+            removed = _done(outcomes)
+            self._update_set(removed)
+            # A tuple beside a suspended one is of another membership of his.
+            self._withdraw_set([m for m in removed if m.id in active])
+        return outcomes
+
+    def _open_org(self, org_id: str, rows: Sequence[Outcome[T]]) -> Outcome[Organization]:
+        """Lock an organization that may be joined, if anybody wants to; rows meet its error."""
+        if not any(row.ok for row in rows):
+            return Outcome()
+
+        def lock() -> Organization:
+            org = self._lock_org(org_id, joining=True)
+            org.require_active()
+            return org
+
+        return _attempt(lock)
+
+
+def _attempt(step: Callable[..., T], *args: object) -> Outcome[T]:
+    try:
+        return Outcome(step(*args))
+    except TenancyError as exc:
+        return Outcome(error=exc.with_traceback(None))  # which would keep this frame alive
+
+
+def _then(rows: Sequence[Outcome[T]], step: Callable[[T], V]) -> list[Outcome[V]]:
+    """Take the next step for the rows that have come this far."""
+    return [_attempt(step, row.value) if row.ok else Outcome(error=row.error) for row in rows]
+
+
+def _done(rows: Sequence[Outcome[T]]) -> list[T]:
+    return [row.unwrap() for row in rows if row.ok]
+
+
+def _settle(rows: Sequence[Outcome[T]], all_or_nothing: bool) -> None:
+    """Raise the first error, where one is enough to undo them all."""
+    if all_or_nothing:
+        for row in rows:
+            row.unwrap()
+
+
+def _rows(rows: Collection[T], parameter: str) -> Collection[T]:
+    # Not an iterator: the operation may be tried again.
+    if isinstance(rows, Collection) and not isinstance(rows, str | bytes):
+        return rows
+    raise _malformed(parameter, rows, "a list")
+
+
+def _member(row: object) -> tuple[str, Role]:
+    if not (isinstance(row, Sequence) and not isinstance(row, str | bytes) and len(row) == 2):
+        raise _malformed("members", row, "a user's id and his role")
+    usr_id, role = row
+    return require(usr_id, "usr", "usr_id"), Role.parse(role, "role")
+
+
+def _request(row: object) -> tuple[InvitationRequest, Role]:
+    if not isinstance(row, InvitationRequest):
+        raise _malformed("requests", row, "an InvitationRequest")
+    return row, Role.parse(row.role, "role")
+
+
+def _change(row: tuple[str, Role | str]) -> tuple[str, Role]:
+    mem_id, role = row
+    return require(mem_id, "mem", "mem_id"), Role.parse(role, "new_role")
+
+
+def _malformed(parameter: str, given: object, expected: str) -> PreconditionError:
+    return PreconditionError(
+        f"{parameter}: {given!r} is not {expected}", "row_format", parameter=parameter
+    )
+
+
+def _found(memberships: Mapping[str, Membership], mem_id: str) -> Membership:
+    if mem_id not in memberships:
+        raise not_found(Membership, mem_id, "mem_id")
+    return memberships[mem_id]
+
+
+def _require_known(known: set[str], **users: str | None) -> None:
+    for parameter, usr_id in users.items():
+        if usr_id is not None and usr_id not in known:
+            raise not_found(User, usr_id, parameter)
