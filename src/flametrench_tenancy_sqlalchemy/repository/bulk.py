@@ -7,7 +7,7 @@ nor the number of its parameters depends on how many there are. SQLite has no ar
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 from uuid import UUID
@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
-    TableValuedAlias,
+    Select,
     Uuid,
     any_,
     cast,
@@ -40,7 +40,8 @@ from ..values import Role, Status
 from .base import FRESH
 from .tuples import TupleOperations
 
-Row: TypeAlias = Mapping[str, Any]
+Attribute: TypeAlias = InstrumentedAttribute[Any]
+Columns: TypeAlias = dict[Attribute, list[Any]]
 Owners: TypeAlias = dict[str, dict[str, Membership]]
 
 _MAY_CHANGE: Final = ("status", "updated_at", "removed_by")
@@ -165,8 +166,8 @@ class BulkOperations(TupleOperations):
         if not self._has_arrays:
             self.session.flush()
             return
-        columns = [Membership.id, *(getattr(Membership, name) for name in _MAY_CHANGE)]
-        given = _table(columns, [_row(m, columns) for m in memberships])
+        changed = [getattr(Membership, name) for name in _MAY_CHANGE]
+        given = _table(_columns(memberships, [Membership.id, *changed])).subquery("given")
         with self.session.no_autoflush:  # or the Session writes row by row
             self.session.execute(
                 update(Membership)
@@ -186,21 +187,27 @@ class BulkOperations(TupleOperations):
         if not entities:
             return set()
         entity: type[Membership | Invitation] = type(entities[0])
-        columns = [getattr(entity, attribute.key) for attribute in entity.__mapper__.column_attrs]
-        rows = [_row(each, columns) for each in entities]
-        return self._insert_rows(entity, columns, rows, **may_collide)
+        attributes = [
+            getattr(entity, attribute.key) for attribute in entity.__mapper__.column_attrs
+        ]
+        return self._insert_rows(entity, _columns(entities, attributes), **may_collide)
 
     def _grant_set(
         self, memberships: Sequence[Membership], *, created_by: str | None, at: datetime
     ) -> None:
         """Write the tuples of active memberships, in the order in which others write them, too."""
-        common = {"subject_type": "usr", "created_at": at, "created_by": created_by}
-        rows = [
-            {"id": new_id("tup"), **key._asdict(), **common} for key in sorted(_keys(memberships))
-        ]
-        columns = [Tuple.id, *_KEY, *(getattr(Tuple, name) for name in common)]
-        if rows:
-            self._insert_rows(Tuple, columns, rows, index_elements=None)
+        if not memberships:
+            return
+        keys = sorted(_keys(memberships))
+        number = len(keys)
+        columns = {
+            Tuple.id: [new_id("tup") for _ in keys],
+            **dict(zip(_KEY, map(list, zip(*keys, strict=True)), strict=True)),
+            Tuple.subject_type: ["usr"] * number,
+            Tuple.created_at: [at] * number,
+            Tuple.created_by: [created_by] * number,
+        }
+        self._insert_rows(Tuple, columns, index_elements=None)
 
     def _withdraw_set(self, memberships: Sequence[Membership]) -> None:
         """Delete the tuples of memberships that were active."""
@@ -210,30 +217,26 @@ class BulkOperations(TupleOperations):
             for membership in memberships:
                 self._withdraw([membership])
             return
-        given = _table(_KEY, [key._asdict() for key in _keys(memberships)])
+        keys = map(list, zip(*_keys(memberships), strict=True))
+        given = _table(dict(zip(_KEY, keys, strict=True))).subquery("given")
         self.session.execute(
             delete(Tuple)
             .where(Tuple.subject_type == "usr", *(c == given.c[c.key] for c in _KEY))
             .execution_options(synchronize_session=False)
         )
 
-    def _insert_rows(
-        self,
-        entity: type[Base],
-        columns: Sequence[InstrumentedAttribute[Any]],
-        rows: Sequence[Row],
-        **may_collide: Any,
-    ) -> set[str]:
-        (id_,) = (c for c in columns if c.key == "id")
+    def _insert_rows(self, entity: type[Base], columns: Columns, **may_collide: Any) -> set[str]:
+        id_, *_ = columns
         if self._has_arrays:
-            statement: Any = postgresql.insert(entity).from_select(
-                columns, select(*_table(columns, rows).c)
-            )
+            statement: Any = postgresql.insert(entity).from_select(list(columns), _table(columns))
+            parameters = None
         else:
             statement = sqlite.insert(entity)
+            names = [attribute.key for attribute in columns]
+            rows = zip(*columns.values(), strict=True)
+            parameters = [dict(zip(names, row, strict=True)) for row in rows]
         if may_collide:
             statement = statement.on_conflict_do_nothing(**may_collide)
-        parameters = None if self._has_arrays else rows
         return set(self.session.scalars(statement.returning(id_), parameters))
 
     def _among(
@@ -250,23 +253,37 @@ def detach(entities: Iterable[Base]) -> None:
         make_transient_to_detached(entity)
 
 
-def _row(entity: Base, columns: Iterable[InstrumentedAttribute[Any]]) -> Row:
-    return {c.key: getattr(entity, c.key) for c in columns}
-
-
 def _keys(memberships: Iterable[Membership]) -> list[TupleKey]:
     return [TupleKey.of(m.usr_id, m.grant) for m in memberships]
 
 
-def _table(
-    columns: Sequence[InstrumentedAttribute[Any]], rows: Sequence[Row]
-) -> TableValuedAlias:
-    """Return rows as a table made of one array for each column."""
-    arrays = [_array(c.type, [row[c.key] for row in rows]) for c in columns]
-    return (
-        func.unnest(*arrays)
-        .table_valued(*(column(c.key, c.type) for c in columns), name="given")
+def _columns(entities: Iterable[Base], attributes: Iterable[Attribute]) -> Columns:
+    return {a: [getattr(entity, a.key) for entity in entities] for a in attributes}
+
+
+def _table(columns: Columns) -> Select[Any]:
+    """Return the query for rows that travel as an array for each column.
+
+    Where all rows have the same value, as they often do, it travels once.
+    """
+    first, *_ = columns
+    varying = {
+        attribute.key: attribute
+        for attribute, values in columns.items()
+        if attribute is first or values.count(values[0]) < len(values)
+    }
+    given = (
+        func.unnest(*(_array(a.type, columns[a]) for a in varying.values()))
+        .table_valued(*(column(a.key, a.type) for a in varying.values()), name="given")
         .render_derived()
+    )
+    return select(
+        *(
+            given.c[a.key]
+            if a.key in varying
+            else cast(literal(values[0], a.type), a.type).label(a.key)
+            for a, values in columns.items()
+        )
     )
 
 

@@ -1,0 +1,260 @@
+"""A set ends as its rows would, one after the other in the order given; and nothing else does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final, TypeAlias
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, select
+from sqlalchemy.orm import Session
+
+from flametrench_tenancy_sqlalchemy import (
+    Base,
+    InMemoryTenancyStore,
+    InvitationRequest,
+    Outcome,
+    PreTuple,
+    Role,
+    Status,
+    TenancyError,
+    TenancyRepository,
+    new_id,
+)
+from tests.support.stage import DAY, NOW, Stage
+
+Call: TypeAlias = Callable[[TenancyRepository], Any]
+
+ORGS: Final = ("acme", "bolt", "cozy", "dead")
+MEMBERS: Final = {
+    "ann@acme": (Role.OWNER, Status.ACTIVE),
+    "bob@acme": (Role.OWNER, Status.ACTIVE),
+    "cyd@acme": (Role.ADMIN, Status.ACTIVE),
+    "dan@acme": (Role.ADMIN, Status.ACTIVE),
+    "eve@acme": (Role.MEMBER, Status.ACTIVE),
+    "fay@acme": (Role.VIEWER, Status.ACTIVE),
+    "gus@acme": (Role.MEMBER, Status.SUSPENDED),
+    "hal@acme": (Role.GUEST, Status.REVOKED),
+    "bob@bolt": (Role.OWNER, Status.ACTIVE),
+    "cyd@bolt": (Role.ADMIN, Status.ACTIVE),
+    "eve@bolt": (Role.GUEST, Status.ACTIVE),
+    "cyd@cozy": (Role.OWNER, Status.ACTIVE),
+    "eve@cozy": (Role.MEMBER, Status.ACTIVE),
+}
+USERS: Final = ("ann", "bob", "cyd", "dan", "eve", "fay", "gus", "hal", "max", "liz")
+
+
+@dataclass
+class Cast:
+    """People and organizations by name: `acme`, `bolt`, a suspended and a revoked one."""
+
+    stage: Stage
+    ids: dict[str, Any] = field(default_factory=lambda: {"nobody": new_id("usr"), "junk": "usr_"})
+
+    def __post_init__(self) -> None:
+        self.ids |= {user: self.stage.user() for user in USERS}
+        self.ids |= {"nothing": new_id("mem"), "nowhere": new_id("org"), "a number": 7}
+        tenancy = self.stage.tenancy
+        for name, founder in zip(ORGS, ("ann", "bob", "cyd", "ann"), strict=True):
+            created = tenancy.create_org(self.ids[founder])
+            self.ids[name] = created.org.id
+            self.ids[f"{founder}@{name}"] = created.owner_membership.id
+        for name, (role, status) in MEMBERS.items():
+            user, org = name.split("@")
+            if name not in self.ids:
+                org_row = tenancy.get_org(self.ids[org])
+                member = self.stage.member(org_row, role, status, usr_id=self.ids[user])
+                self.ids[name] = member.id
+        # Suspended once, he has come back another way.
+        acme = tenancy.get_org(self.ids["acme"])
+        self.ids["gus again"] = self.stage.member(acme, Role.ADMIN, usr_id=self.ids["gus"]).id
+        tenancy.suspend_org(self.ids["cozy"])
+        tenancy.revoke_org(self.ids["dead"])
+        self.stage.session.flush()
+
+    def __getitem__(self, name: str) -> Any:
+        return self.ids[name]
+
+    def end(self, call: Call) -> tuple[list[Any], Any]:
+        """Make calls as if they were never made, and return what came of them."""
+        session = self.stage.session
+        savepoint = session.begin_nested()
+        result = call(self.stage.tenancy)
+        ended = [self._plain(outcome) for outcome in result]
+        tables = self._tables(session.connection())
+        savepoint.rollback()
+        return ended, tables
+
+    def _plain(self, outcome: Outcome[Any]) -> Any:
+        if outcome.error is not None:
+            error = outcome.error
+            return type(error), error.code, str(error), error.details
+        return self._known(type(outcome.value), vars(outcome.value))
+
+    def _known(self, entity: Any, values: Any) -> tuple[Any, ...]:
+        """Return what is in a row, with one word for all ids that are new."""
+        known = set(map(str, self.ids.values()))
+        return tuple(
+            "new" if _is_id(values[key]) and values[key] not in known else repr(values[key])
+            for key in entity.__mapper__.column_attrs.keys()
+        )
+
+    def _tables(self, connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
+        tables = {}
+        for mapper in Base.registry.mappers:
+            columns = {a.key: a.columns[0].label(a.key) for a in mapper.column_attrs}
+            rows = connection.execute(select(*columns.values())).mappings()
+            tables[mapper.class_.__name__] = sorted(self._known(mapper.class_, row) for row in rows)
+        return tables
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and value[:4] in ("mem_", "inv_", "tup_")
+
+
+def attempt(call: Callable[[], Any]) -> Outcome[Any]:
+    """Return how a single operation ends."""
+    try:
+        return Outcome(call())
+    except TenancyError as exc:
+        return Outcome(error=exc)
+
+
+@pytest.fixture(params=["postgresql", "memory"])
+def any_stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """A stage on a Session of either kind."""
+    if request.param == "postgresql":
+        yield request.getfixturevalue("stage")
+        return
+    with InMemoryTenancyStore()._session_factory() as session:
+        yield Stage(session)
+
+
+@pytest.fixture
+def cast(any_stage: Stage) -> Cast:
+    """The cast, in one transaction."""
+    return Cast(any_stage)
+
+
+# The cast stays as it is, whatever an example does.
+as_often = settings(
+    max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+)
+
+ROLES = st.sampled_from([*Role, "owner", "guest", "boss", None])
+PEOPLE = st.sampled_from([*USERS, "nobody", "junk", "a number"])
+MEMBERSHIPS = st.sampled_from([*MEMBERS, "gus again", "ann@dead", "nothing", "junk", "a number"])
+OF_ORGS = st.sampled_from(["acme", "acme", "acme", *ORGS, "nowhere"])
+
+
+def agree(cast: Cast, one_by_one: Sequence[Callable[[TenancyRepository], Any]], set_: Any) -> None:
+    """Expect a set to end as its rows do, and to raise their first error if that is asked for."""
+    alone = cast.end(lambda t: [attempt(lambda row=row: row(t)) for row in one_by_one])  # type: ignore[misc]  # mypy infers no lambda with a default
+    together = cast.end(lambda t: set_(t, False))
+    assert together == alone
+
+    first = next((ended for ended in alone[0] if isinstance(ended[0], type)), None)
+    nothing = cast.end(lambda _: [])
+    strict = cast.end(lambda t: _strictly(lambda: set_(t, True)))
+    assert strict == (alone if first is None else ([first], nothing[1]))
+
+
+def _strictly(call: Callable[[], list[Outcome[Any]]]) -> list[Outcome[Any]]:
+    try:
+        return call()
+    except TenancyError as exc:
+        return [Outcome(error=exc)]
+
+
+@as_often
+@given(
+    org=OF_ORGS,
+    rows=st.lists(st.tuples(PEOPLE, ROLES), max_size=8),
+    inviter=st.sampled_from([None, "ann", "max", "nobody"]),
+)
+def test_members_are_added_as_one_by_one(
+    cast: Cast, org: str, rows: list[tuple[str, Any]], inviter: str | None
+) -> None:
+    org_id, invited_by = cast[org], inviter and cast[inviter]
+    agree(
+        cast,
+        [
+            lambda t, row=row: t.add_member(org_id, cast[row[0]], row[1], invited_by=invited_by)
+            for row in rows
+        ],
+        lambda t, strict: t.add_members(
+            org_id,
+            [(cast[user], role) for user, role in rows],
+            invited_by=invited_by,
+            all_or_nothing=strict,
+        ),
+    )
+
+
+@as_often
+@given(rows=st.dictionaries(MEMBERSHIPS, ROLES, max_size=10))
+def test_roles_are_changed_as_one_by_one(cast: Cast, rows: dict[str, Any]) -> None:
+    agree(
+        cast,
+        [lambda t, row=row: t.change_role(cast[row[0]], row[1]) for row in rows.items()],
+        lambda t, strict: t.change_roles(
+            {cast[name]: role for name, role in rows.items()}, all_or_nothing=strict
+        ),
+    )
+
+
+@as_often
+@given(rows=st.lists(MEMBERSHIPS, max_size=10), admin=st.sampled_from([*USERS, "nobody"]))
+def test_members_are_removed_as_one_by_one(cast: Cast, rows: list[str], admin: str) -> None:
+    agree(
+        cast,
+        [lambda t, row=row: t.admin_remove(cast[row], cast[admin]) for row in rows],
+        lambda t, strict: t.remove_members(
+            [cast[row] for row in rows], cast[admin], all_or_nothing=strict
+        ),
+    )
+
+
+PROMISES = st.sampled_from(
+    [
+        (),
+        [PreTuple("editor", "proj", "0190f2a8-1b3c-7abc-8123-456789abcdef")],
+        [PreTuple("editor", "proj", "0190f2a81b3c7abc8123456789abcdef")] * 2,
+        [PreTuple("owner", "org", "0190f2a81b3c7abc8123456789abcdef")],
+        [PreTuple("editor", "proj", "junk")],
+        7,
+    ]
+)
+REQUESTS = st.builds(
+    InvitationRequest,
+    st.sampled_from(["a@example.com", "b@example.com", "", "nul\x00", None]),
+    ROLES,
+    st.sampled_from([NOW + DAY, NOW + 2 * DAY, NOW, NOW - timedelta(1), None]),
+    PROMISES,
+)
+
+
+@as_often
+@given(
+    org=OF_ORGS,
+    rows=st.lists(REQUESTS, max_size=6),
+    inviter=st.sampled_from(["ann", "max", "nobody"]),
+)
+def test_invitations_are_created_as_one_by_one(
+    cast: Cast, org: str, rows: list[InvitationRequest], inviter: str
+) -> None:
+    org_id, invited_by = cast[org], cast[inviter]
+    agree(
+        cast,
+        [
+            lambda t, r=r: t.create_invitation(
+                org_id, r.identifier, r.role, invited_by, r.expires_at, pre_tuples=r.pre_tuples
+            )
+            for r in rows
+        ],
+        lambda t, strict: t.create_invitations(org_id, rows, invited_by, all_or_nothing=strict),
+    )
