@@ -12,8 +12,10 @@ from flametrench_tenancy_sqlalchemy import (
     CreateOrgResult,
     InMemoryTenancyStore,
     Invitation,
+    InvitationRequest,
     Membership,
     Organization,
+    Outcome,
     Page,
     PreTuple,
     Role,
@@ -97,6 +99,18 @@ async def what_type_checkers_see_of_memberships(
     assert_type(await tenancy.self_leave("mem_", transfer_to="usr_"), Membership)
     assert_type(await tenancy.admin_remove("mem_", "usr_"), Membership)
     assert_type(await tenancy.transfer_ownership("org_", "mem_", "mem_"), TransferOwnershipResult)
+
+
+async def what_type_checkers_see_of_sets(
+    tenancy: AsyncTenancyRepository | AsyncTenancyStore, request: InvitationRequest
+) -> None:
+    added = await tenancy.add_members("org_", [("usr_", Role.OWNER), ("usr_", "admin")])
+    assert_type(added, list[Outcome[Membership]])
+    assert_type(added[0].unwrap(), Membership)
+    invited = await tenancy.create_invitations("org_", [request], "usr_", all_or_nothing=True)
+    assert_type(invited, list[Outcome[Invitation]])
+    assert_type(await tenancy.change_roles({"mem_": "owner"}), list[Outcome[Membership]])
+    assert_type(await tenancy.remove_members(["mem_"], "usr_"), list[Outcome[Membership]])
 
 
 async def what_type_checkers_see_of_invitations_and_tuples(

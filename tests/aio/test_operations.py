@@ -35,7 +35,7 @@ pytestmark = pytest.mark.anyio
 
 READS: Final = [n for n in CALLS if n.startswith(("get_", "find_", "list_", "require_"))]
 # What may be done a second time.
-AGAIN: Final = {"update_org", "create_invitation", "expire_invitations"}
+AGAIN: Final = {"update_org", "create_invitation", "create_invitations", "expire_invitations"}
 
 
 def staged(engine: Engine, operation: str) -> dict[str, Any]:

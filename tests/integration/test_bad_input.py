@@ -51,6 +51,7 @@ IDS = [
 ]
 OPTIONAL = {
     ("add_member", "invited_by"),
+    ("add_members", "invited_by"),
     ("self_leave", "transfer_to"),
     ("accept_invitation", "as_usr_id"),
     ("decline_invitation", "as_usr_id"),
@@ -149,6 +150,7 @@ FORBIDDEN = {
     ("require_role", "usr_id"),
     ("admin_remove", "admin_usr_id"),
     ("revoke_invitation", "admin_usr_id"),
+    ("remove_members", "admin_usr_id"),
 }
 
 
@@ -181,6 +183,8 @@ ID = "0190f2a8-1b3c-7abc-8123-456789abcdef"
 OBJECT_IDS: list[Any] = ["", "7", None, 7, ID + "\n", f"doc_{UUID(ID).hex}", UUID(ID)]
 GRANT = {"relation": "editor", "object_type": "proj", "object_id": ID}
 LISTS = list(CURSORS)
+SETS = [name for name in CALLS if "all_or_nothing" in parameters(name)]
+NO_COLLECTIONS: list[Any] = [None, 7, "mem_" + UUID(ID).hex, b"bytes", iter(())]
 
 # operation, parameter, bad values, the error's reason
 TABLE: list[tuple[str, str, list[Any], str]] = [
@@ -196,6 +200,10 @@ TABLE: list[tuple[str, str, list[Any], str]] = [
     ("create_invitation", "expires_at", NAIVE, "naive_expiration"),
     ("create_invitation", "expires_at", PAST, "past_expiration"),
     ("create_invitation", "expires_at", BEYOND, "expiration_range"),
+    ("add_members", "members", [*NO_COLLECTIONS, [7], ["ab"], [()], [("usr_",)]], "row_format"),
+    ("create_invitations", "requests", [*NO_COLLECTIONS, [7], [None], ["ab"]], "row_format"),
+    ("change_roles", "roles", [*NO_COLLECTIONS, [("mem_", "owner")]], "row_format"),
+    ("remove_members", "mem_ids", NO_COLLECTIONS, "row_format"),
     *((name, "status", STATUSES, "status_format") for name in LISTS),
     *((name, "limit", NOT_NUMBERS, "limit_format") for name in [*LISTS, "expire_invitations"]),
     ("list_tuples_for_subject", "subject_type", TYPES, "type_format"),
@@ -237,6 +245,7 @@ ELSEWHERE = {
     ("list_tuples_for_object", "object_id"),
     ("create_invitation", "pre_tuples"),
     ("accept_invitation", "accepting_identifier"),
+    *((name, "all_or_nothing") for name in SETS),
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from flametrench_tenancy_sqlalchemy import (
     InvalidIdError,
+    InvitationRequest,
     NotFoundError,
     PreconditionError,
     PreTuple,
@@ -76,6 +77,23 @@ class Scene:
             "decline_invitation": {"inv_id": invitation.id},
             "revoke_invitation": {"inv_id": invitation.id, "admin_usr_id": owner.usr_id},
             "expire_invitations": {},
+            "add_members": {
+                "org_id": org_id,
+                "members": [(backend.new_user(), Role.MEMBER)],
+                "all_or_nothing": True,
+            },
+            "create_invitations": {
+                "org_id": org_id,
+                "requests": [InvitationRequest("other@example.com", Role.MEMBER, AHEAD)],
+                "invited_by": owner.usr_id,
+                "all_or_nothing": True,
+            },
+            "change_roles": {"roles": {member.id: Role.ADMIN}, "all_or_nothing": True},
+            "remove_members": {
+                "mem_ids": [member.id],
+                "admin_usr_id": owner.usr_id,
+                "all_or_nothing": True,
+            },
             "list_tuples_for_subject": {"subject_type": "usr", "subject_id": owner.usr_id},
             "list_tuples_for_object": {"object_type": "org", "object_id": org_id},
         }
@@ -130,6 +148,11 @@ _IDS: Final[list[tuple[str, str, str, bool]]] = [
     ("require_role", "usr_id", "usr", False),
     ("create_invitation", "org_id", "org", True),
     ("create_invitation", "invited_by", "usr", True),
+    ("add_members", "org_id", "org", True),
+    ("add_members", "invited_by", "usr", True),
+    ("create_invitations", "org_id", "org", True),
+    ("create_invitations", "invited_by", "usr", True),
+    ("remove_members", "admin_usr_id", "usr", False),
     ("get_invitation", "inv_id", "inv", True),
     ("list_invitations", "org_id", "org", True),
     ("list_invitations", "cursor", "inv", False),
@@ -146,7 +169,9 @@ REGISTERING: Final = {
     ("create_org", "creator"),
     ("add_member", "usr_id"),
     ("add_member", "invited_by"),
+    ("add_members", "invited_by"),
     ("create_invitation", "invited_by"),
+    ("create_invitations", "invited_by"),
     ("accept_invitation", "as_usr_id"),
     ("decline_invitation", "as_usr_id"),
 }
@@ -225,6 +250,14 @@ def bad_values() -> Iterator[BadInput]:
         yield BadInput(operation, "status", status, PreconditionError, "status_format")
     for operation, limit in product((*lists, "expire_invitations"), ("10", None, 1.5)):
         yield BadInput(operation, "limit", limit, PreconditionError, "limit_format")
+    for operation, parameter in (
+        ("add_members", "members"),
+        ("create_invitations", "requests"),
+        ("change_roles", "roles"),
+        ("remove_members", "mem_ids"),
+    ):
+        for rows in (None, 7, "text", iter(())):
+            yield BadInput(operation, parameter, rows, PreconditionError, "row_format")
     for type_ in ("", "u", "toolong", "USR", "usr\n", "\x00", None, 7):
         yield BadInput(
             "list_tuples_for_subject", "subject_type", type_, PreconditionError, "type_format"

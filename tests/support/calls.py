@@ -6,7 +6,7 @@ from collections.abc import Callable
 from inspect import signature
 from typing import Any, Final, TypeAlias
 
-from flametrench_tenancy_sqlalchemy import Role, TenancyRepository
+from flametrench_tenancy_sqlalchemy import InvitationRequest, Role, Status, TenancyRepository
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
 from tests.support.stage import DAY, IDENTIFIER, NOW, Stage
 
@@ -90,6 +90,39 @@ def _invitation_and_admin(stage: Stage) -> Arguments:
     return {"inv_id": invitation.id, "admin_usr_id": invitation.invited_by}
 
 
+def _new_members(stage: Stage) -> Arguments:
+    return {
+        "org_id": stage.org().id,
+        "members": [(stage.user(), Role.MEMBER), (stage.user(), Role.OWNER)],
+        "invited_by": stage.user(),
+        "all_or_nothing": True,
+    }
+
+
+def _offers(stage: Stage) -> Arguments:
+    return {
+        "org_id": stage.org().id,
+        "requests": [InvitationRequest(IDENTIFIER, Role.MEMBER, NOW + DAY)],
+        "invited_by": stage.user(),
+        "all_or_nothing": True,
+    }
+
+
+def _other_roles(stage: Stage) -> Arguments:
+    org = stage.org()
+    roles = {stage.member(org).id: Role.OWNER, stage.owner(org).id: Role.GUEST}
+    return {"roles": roles, "all_or_nothing": True}
+
+
+def _members_and_admin(stage: Stage) -> Arguments:
+    org = stage.org()
+    return {
+        "mem_ids": [stage.member(org).id, stage.member(org, status=Status.SUSPENDED).id],
+        "admin_usr_id": stage.owner(org).usr_id,
+        "all_or_nothing": True,
+    }
+
+
 CALLS: Final[dict[str, Callable[[Stage], Arguments]]] = {
     "create_org": lambda stage: {"creator": stage.user(), "name": "Acme", "slug": "acme"},
     "get_org": _organization,
@@ -120,6 +153,10 @@ CALLS: Final[dict[str, Callable[[Stage], Arguments]]] = {
     "decline_invitation": _invitation_and_user,
     "revoke_invitation": _invitation_and_admin,
     "expire_invitations": lambda stage: {},
+    "add_members": _new_members,
+    "create_invitations": _offers,
+    "change_roles": _other_roles,
+    "remove_members": _members_and_admin,
     "list_tuples_for_subject": lambda stage: {
         "subject_type": "usr",
         "subject_id": stage.user(),
@@ -134,11 +171,9 @@ CALLS: Final[dict[str, Callable[[Stage], Arguments]]] = {
 
 def call(tenancy: TenancyRepository, operation: str, arguments: Arguments) -> Any:
     """Call an operation with its arguments by name; the roles to require have none."""
-    named = {name: value for name, value in arguments.items() if name != "roles"}
-    roles = [arguments["roles"]] if "roles" in arguments else []
-    if roles:
-        return tenancy.require_role(named["org_id"], named["usr_id"], *roles)
-    return getattr(tenancy, operation)(**named)
+    if operation == "require_role":
+        return tenancy.require_role(*arguments.values())
+    return getattr(tenancy, operation)(**arguments)
 
 
 def parameters(operation: str) -> list[str]:

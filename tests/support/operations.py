@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import (
     Invitation,
+    InvitationRequest,
     Organization,
     PreTuple,
     Role,
@@ -213,6 +214,46 @@ def _expire_invitations(session: Session) -> Call:
     make_invitation(session, make_org(session), ago=timedelta(days=2))
     make_invitation(session, make_org(session), ago=timedelta(days=3))
     return lambda tenancy: tenancy.expire_invitations()
+
+
+@_operation("add_members")
+def _add_members(session: Session) -> Call:
+    org = make_org(session)
+    org_id, invited_by = org.id, owner_of(session, org)
+    members = [(make_user(session).id, role) for role in Role]
+    return lambda tenancy: tenancy.add_members(
+        org_id, members, invited_by=invited_by, all_or_nothing=True
+    )
+
+
+@_operation("create_invitations")
+def _create_invitations(session: Session) -> Call:
+    org = make_org(session)
+    org_id, inviter, expiry = org.id, owner_of(session, org), datetime.now(UTC) + timedelta(days=1)
+    grants = [PreTuple("editor", "proj", str(new_uuid()))]
+    requests = [
+        InvitationRequest("newbie@example.com", Role.GUEST, expiry, grants),
+        InvitationRequest("other@example.com", Role.MEMBER, expiry),
+    ]
+    return lambda tenancy: tenancy.create_invitations(
+        org_id, requests, inviter, all_or_nothing=True
+    )
+
+
+@_operation("change_roles")
+def _change_roles(session: Session) -> Call:
+    orgs = make_org(session), make_org(session)
+    members = [make_member(session, org, role=role).id for org in orgs for role in Role]
+    roles = dict.fromkeys(members, Role.EDITOR)
+    return lambda tenancy: tenancy.change_roles(roles, all_or_nothing=True)
+
+
+@_operation("remove_members")
+def _remove_members(session: Session) -> Call:
+    org = make_org(session)
+    admin, members = owner_of(session, org), [make_member(session, org).id for _ in range(3)]
+    TenancyRepository(session).suspend_membership(members[1])
+    return lambda tenancy: tenancy.remove_members(members, admin, all_or_nothing=True)
 
 
 every_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=str)

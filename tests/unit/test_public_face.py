@@ -32,6 +32,8 @@ PUBLIC = {
     "Status",
     "InvitationStatus",
     "PreTuple",
+    "InvitationRequest",
+    "Outcome",
     "Page",
     "UNSET",
     "CreateOrgResult",

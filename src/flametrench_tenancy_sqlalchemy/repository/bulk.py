@@ -222,7 +222,7 @@ class BulkOperations(TupleOperations):
         self.session.execute(
             delete(Tuple)
             .where(Tuple.subject_type == "usr", *(c == given.c[c.key] for c in _KEY))
-            .execution_options(synchronize_session=False)
+            .execution_options(synchronize_session="fetch")  # some may be in the Session
         )
 
     def _insert_rows(self, entity: type[Base], columns: Columns, **may_collide: Any) -> set[str]:

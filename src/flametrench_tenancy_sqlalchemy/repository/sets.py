@@ -65,17 +65,14 @@ class SetOperations(BulkOperations):
             joining = _then(pairs, join)
             usr_ids = [membership.usr_id for membership in _done(joining)]
             known = self._lock_users([invited_by, *usr_ids] if usr_ids else [])
-            taken: set[str] = set()
 
             def admit(membership: Membership) -> Membership:
                 _require_known(known, usr_id=membership.usr_id, invited_by=invited_by)
-                if membership.usr_id in taken:
-                    raise membership.already_active()
-                taken.add(membership.usr_id)
                 return membership
 
             admitted = _then(joining, admit)
-            # In one order, so that two sets with users in common do not wait for each other.
+            # In one order, so that two sets with users in common do not wait for each other; of
+            # one user's rows the first comes first.
             rows = sorted(_done(admitted), key=lambda m: m.usr_id)
             written = self._insert_set(rows, **ONE_ACTIVE)
 
