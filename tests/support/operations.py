@@ -220,7 +220,7 @@ def _expire_invitations(session: Session) -> Call:
 def _add_members(session: Session) -> Call:
     org = make_org(session)
     org_id, invited_by = org.id, owner_of(session, org)
-    members = [(make_user(session).id, role) for role in Role]
+    members = [(make_user(session).id, role) for role in (Role.OWNER, Role.VIEWER)]
     return lambda tenancy: tenancy.add_members(
         org_id, members, invited_by=invited_by, all_or_nothing=True
     )
@@ -242,9 +242,11 @@ def _create_invitations(session: Session) -> Call:
 
 @_operation("change_roles")
 def _change_roles(session: Session) -> Call:
-    orgs = make_org(session), make_org(session)
-    members = [make_member(session, org, role=role).id for org in orgs for role in Role]
-    roles = dict.fromkeys(members, Role.EDITOR)
+    org = make_org(session)
+    roles = {
+        make_member(session, org, role=Role.OWNER).id: Role.GUEST,
+        make_member(session, make_org(session)).id: Role.ADMIN,
+    }
     return lambda tenancy: tenancy.change_roles(roles, all_or_nothing=True)
 
 
