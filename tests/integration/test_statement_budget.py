@@ -148,6 +148,14 @@ BUDGETS = [
     Budget("decline_invitation", 2),
     Budget("revoke_invitation", 3),
     Budget("expire_invitations", 1),
+    # Organization locked, users locked; memberships, tuples.
+    Budget("add_members", 4),
+    # Organization locked, inviter locked; invitations.
+    Budget("create_invitations", 3),
+    # Organizations, memberships, other owners locked; old rows, new rows, old tuples, new tuples.
+    Budget("change_roles", 7),
+    # Organizations, memberships, administrators locked; rows, tuples.
+    Budget("remove_members", 5),
     *(Budget(name, 1) for name in ("get_org", "get_org_by_slug", "get_membership")),
     *(Budget(name, 1) for name in ("find_membership", "require_role", "get_invitation")),
     *(Budget(name, 1) for name in ("list_tuples_for_subject", "list_tuples_for_object")),

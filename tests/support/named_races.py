@@ -135,6 +135,26 @@ RACES: Final = [
     Race("one slug updated twice", "update_org", "update_org bolt", SLUG_TAKEN, SLUG_TAKEN),
     Race("one member added twice", "add_member max", "add_member max", DUPLICATE, DUPLICATE),
     Race(
+        "two sets of members in opposite order",
+        *("add_members sam, liz, max or none", "add_members max, liz, sam"),
+        *(DUPLICATE, DONE),
+    ),
+    Race(
+        "a set of members joins a dying organization",
+        *("add_members sam, liz, max or none", "revoke_org"),
+        *(ORG_NOT_ACTIVE, DONE),
+    ),
+    Race(
+        "a set of members is removed while one is promoted",
+        *("remove_members sam, eve by ann or none", "change_role eve"),
+        *(NOT_ACTIVE, NOT_ACTIVE),
+    ),
+    Race(
+        "sets of roles cross",
+        *("change_roles bob, cyd or none", "change_roles ann, eve, bob"),
+        *(NOT_ACTIVE, DONE),
+    ),
+    Race(
         "one user added and invited",
         *("add_member max", "accept_invitation by max"),
         *(DUPLICATE, DUPLICATE),

@@ -32,7 +32,11 @@ _BEYOND_IT: Final = {
     "admin_remove sam by bob",
 }
 
-PEER_STEPS: Final = [step for step in STEPS if step.name not in _BEYOND_IT]
+_SETS: Final = {"add_members", "create_invitations", "change_roles", "remove_members"}
+
+PEER_STEPS: Final = [
+    step for step in STEPS if step.name not in _BEYOND_IT and step.operation not in _SETS
+]
 
 
 @contextmanager

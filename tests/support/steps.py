@@ -11,7 +11,13 @@ from unittest.mock import MagicMock
 
 from sqlalchemy.orm import Session
 
-from flametrench_tenancy_sqlalchemy import PreTuple, Role, TenancyRepository, TenancyStore
+from flametrench_tenancy_sqlalchemy import (
+    InvitationRequest,
+    PreTuple,
+    Role,
+    TenancyRepository,
+    TenancyStore,
+)
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
 from tests.support.races import Act
 from tests.support.scenes import Scene
@@ -160,6 +166,57 @@ STEPS: Final = [
         lambda t, s: t.decline_invitation(s["first@acme"], as_usr_id=s["max"]),
     ),
     Step("revoke_invitation by cyd", lambda t, s: t.revoke_invitation(s["first@acme"], s["cyd"])),
+    Step(
+        "add_members max, liz, sam",
+        lambda t, s: t.add_members(
+            s["acme"], [(s[name], Role.MEMBER) for name in ("max", "liz", "sam")]
+        ),
+    ),
+    Step(
+        "add_members sam, liz, max or none",
+        lambda t, s: t.add_members(
+            s["acme"],
+            [(s[name], Role.GUEST) for name in ("sam", "liz", "max")],
+            invited_by=s["ann"],
+            all_or_nothing=True,
+        ),
+    ),
+    Step(
+        "change_roles ann, eve, bob",
+        lambda t, s: t.change_roles(
+            {s["ann@acme"]: Role.MEMBER, s["eve@acme"]: Role.ADMIN, s["bob@acme"]: Role.GUEST}
+        ),
+    ),
+    Step(
+        "change_roles bob, cyd or none",
+        lambda t, s: t.change_roles(
+            {s["ann@bolt"]: Role.OWNER, s["bob@acme"]: Role.ADMIN, s["cyd@acme"]: Role.OWNER},
+            all_or_nothing=True,
+        ),
+    ),
+    Step(
+        "remove_members eve, dan, sam by cyd",
+        lambda t, s: t.remove_members(
+            [s[f"{name}@acme"] for name in ("eve", "dan", "sam")], s["cyd"]
+        ),
+    ),
+    Step(
+        "remove_members sam, eve by ann or none",
+        lambda t, s: t.remove_members(
+            [s["eve@bolt"], s["sam@acme"], s["eve@acme"]], s["ann"], all_or_nothing=True
+        ),
+    ),
+    Step(
+        "create_invitations",
+        lambda t, s: t.create_invitations(
+            s["acme"],
+            [
+                InvitationRequest(f"{name}@example.com", Role.GUEST, s.expires_at)
+                for name in ("new", "newer")
+            ],
+            s["ann"],
+        ),
+    ),
     Step(
         "expire_invitations",
         lambda t, s: t.expire_invitations(limit=1_000_000),
