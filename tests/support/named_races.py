@@ -152,7 +152,7 @@ RACES: Final = [
     Race(
         "sets of roles cross",
         *("change_roles bob, cyd or none", "change_roles ann, eve, bob"),
-        *(NOT_ACTIVE, DONE),
+        *(SOLE_OWNER, DONE),
     ),
     Race(
         "one user added and invited",
