@@ -288,7 +288,10 @@ def _table(columns: Columns) -> Select[Any]:
 
 
 def _array(type_: TypeEngine[Any], values: list[Any]) -> ColumnElement[Any]:
-    """Return the values of a column as an array, whose type drivers are not left to guess."""
+    """Return the values of a column as an array, whose type drivers are not left to guess.
+
+    A real array and not its text: the planner counts it, and does not join row by row.
+    """
     element = type_
     if isinstance(type_, WireId):  # checked when they came in, and not again
         element, values = Uuid(), [v and UUID(v[-32:]) for v in values]
