@@ -74,8 +74,10 @@ def play_ours(engine: Engine, rows: int, times: Times) -> None:
     invited = times.take(
         "create_invitations", side, lambda: store.create_invitations(org_id, requests, owner)
     )
-    for outcome in (*removed, *invited):
+    for outcome in removed:
         outcome.unwrap()
+    for invitation in invited:
+        invitation.unwrap()
 
 
 def play_peer(engine: Engine, rows: int, times: Times, side: str) -> None:

@@ -155,7 +155,9 @@ as_often = settings(
 
 ROLES = st.sampled_from([*Role, "owner", "owner", "guest", "member", "boss", None])
 PEOPLE = st.sampled_from([*USERS, "nobody", "junk", "a number"])
-MEMBERSHIPS = st.sampled_from([*MEMBERS, "iva@acme", "gus again", "ann@dead", "nothing", "junk", "a number"])
+MEMBERSHIPS = st.sampled_from(
+    [*MEMBERS, "iva@acme", "gus again", "ann@dead", "nothing", "junk", "a number"]
+)
 OF_ORGS = st.sampled_from(["acme", "acme", "acme", *ORGS, "nowhere"])
 
 

@@ -107,6 +107,19 @@ def test_nobody_registers_by_an_operation_that_is_refused(store: InMemoryTenancy
         store.list_memberships(newcomer)
 
 
+def test_sets_register_users_whose_rows_are_done_and_no_others(store: InMemoryTenancyStore) -> None:
+    org = store.create_org(new_id("usr")).org
+    joined, late, inviter = (new_id("usr") for _ in range(3))
+    (added,) = store.add_members(org.id, [(joined, Role.GUEST)], invited_by=inviter)
+    assert store.list_memberships(joined).data[0].id == added.unwrap().id
+    assert store.list_memberships(inviter).data == []
+    store.suspend_org(org.id)
+    (refused_,) = store.add_members(org.id, [(late, Role.GUEST)])
+    assert not refused_.ok
+    with refused(NotFoundError):
+        store.list_memberships(late)
+
+
 def test_what_it_returns_stays_as_it_was_and_stays_readable(store: InMemoryTenancyStore) -> None:
     created = store.create_org(new_id("usr"), name="Acme")
     store.update_org(created.org.id, name="New")

@@ -14,6 +14,8 @@ import pytest
 from flametrench_tenancy_sqlalchemy import (
     UNSET,
     InvitationStatus,
+    NotFoundError,
+    Outcome,
     Page,
     PreconditionError,
     PreTuple,
@@ -124,3 +126,18 @@ def test_values_do_not_change(value: object, name: str) -> None:
 
 def test_pre_tuples_are_equal_by_what_they_say() -> None:
     assert len({PreTuple("a", "b", "c"), PreTuple("a", "b", "c"), PreTuple("a", "b", "d")}) == 2
+
+
+def test_an_outcome_is_a_value_that_can_be_unwrapped() -> None:
+    outcome = Outcome("done")
+    assert outcome.ok
+    assert outcome.unwrap() == "done"
+
+
+def test_an_outcome_is_an_error_that_unwrapping_raises() -> None:
+    error = NotFoundError("there is none")
+    outcome: Outcome[str] = Outcome(error=error)
+    assert not outcome.ok
+    with pytest.raises(NotFoundError) as caught:
+        outcome.unwrap()
+    assert caught.value is error

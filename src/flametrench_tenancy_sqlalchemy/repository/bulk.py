@@ -29,13 +29,14 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import InstrumentedAttribute, aliased, make_transient_to_detached
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.types import TypeEngine
 
 from ..ids import WireId, new_id
 from ..models import Base, Invitation, Membership, Organization, Tuple, User
 from ..models.tuple import TupleKey
+from ..unit_of_work import as_flushed
 from ..values import Role, Status
 from .base import FRESH
 from .tuples import TupleOperations
@@ -175,22 +176,24 @@ class BulkOperations(TupleOperations):
                 .values({name: given.c[name] for name in _MAY_CHANGE})
                 .execution_options(synchronize_session=False)
             )
-        # The next flush finds nothing to write, and notes what a rollback has to forget.
-        for membership in memberships:
-            for name in _MAY_CHANGE:
-                set_committed_value(membership, name, getattr(membership, name))
+        as_flushed(self.session, memberships)
 
     def _insert_set(
         self, entities: Sequence[Membership] | Sequence[Invitation], **may_collide: Any
     ) -> set[str]:
-        """Write new entities, and return the ids of those that did not collide."""
+        """Write new entities, and return the ids of those that did not collide.
+
+        Those are the Session's own from then on.
+        """
         if not entities:
             return set()
         entity: type[Membership | Invitation] = type(entities[0])
         attributes = [
             getattr(entity, attribute.key) for attribute in entity.__mapper__.column_attrs
         ]
-        return self._insert_rows(entity, _columns(entities, attributes), **may_collide)
+        written = self._insert_rows(entity, _columns(entities, attributes), **may_collide)
+        as_flushed(self.session, [each for each in entities if each.id in written])
+        return written
 
     def _grant_set(
         self, memberships: Sequence[Membership], *, created_by: str | None, at: datetime
@@ -213,15 +216,17 @@ class BulkOperations(TupleOperations):
         """Delete the tuples of memberships that were active."""
         if not memberships:
             return
+        mine = Tuple.subject_type == "usr"
         if not self._has_arrays:
-            for membership in memberships:
-                self._withdraw([membership])
+            for key in _keys(memberships):
+                same = (c == value for c, value in zip(_KEY, key, strict=True))
+                self.session.execute(delete(Tuple).where(mine, *same))
             return
         keys = map(list, zip(*_keys(memberships), strict=True))
         given = _table(dict(zip(_KEY, keys, strict=True))).subquery("given")
         self.session.execute(
             delete(Tuple)
-            .where(Tuple.subject_type == "usr", *(c == given.c[c.key] for c in _KEY))
+            .where(mine, *(c == given.c[c.key] for c in _KEY))
             .execution_options(synchronize_session="fetch")  # some may be in the Session
         )
 
@@ -245,12 +250,6 @@ class BulkOperations(TupleOperations):
         if not self._has_arrays:
             return attribute.in_(ids)
         return attribute == any_(_array(attribute.type, list(ids)))
-
-
-def detach(entities: Iterable[Base]) -> None:
-    """Make detached what a statement wrote: its row, nothing to load, in no Session."""
-    for entity in entities:
-        make_transient_to_detached(entity)
 
 
 def _keys(memberships: Iterable[Membership]) -> list[TupleKey]:

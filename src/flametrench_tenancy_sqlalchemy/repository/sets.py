@@ -6,19 +6,18 @@ number of statements that does not depend on how many rows there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
-from ..errors import PreconditionError, TenancyError
+from ..errors import PreconditionError
 from ..ids import require
-from ..models import Base, Invitation, Membership, Organization, User
+from ..models import Invitation, Membership, Organization, User
 from ..values import InvitationRequest, Outcome, Role, Status
 from .base import not_found, parsed_users
-from .bulk import ONE_ACTIVE, BulkOperations, detach
+from .bulk import ONE_ACTIVE, BulkOperations
+from .outcomes import attempt, done, settle, then
 
 T = TypeVar("T")
-V = TypeVar("V")
-New = TypeVar("New", bound=Base)
 
 
 class SetOperations(BulkOperations):
@@ -41,7 +40,7 @@ class SetOperations(BulkOperations):
             all_or_nothing: raise the first error and write nothing, instead of returning it.
 
         Returns:
-            The outcome of each pair, in their order. New memberships are detached.
+            The outcome of each pair, in their order.
 
         Raises:
             InvalidIdError: ``org_id`` or ``invited_by`` is malformed or of another type.
@@ -54,7 +53,7 @@ class SetOperations(BulkOperations):
         """
         require(org_id, "org", "org_id")
         parsed_users(invited_by=invited_by)
-        pairs = [_attempt(_member, row) for row in _rows(members, "members")]
+        pairs = [attempt(_member, row) for row in _rows(members, "members")]
         with self._operation("add_members") as now:
             org = self._open_org(org_id, pairs)
 
@@ -62,18 +61,18 @@ class SetOperations(BulkOperations):
                 usr_id, role = pair
                 return Membership.join(org.unwrap(), usr_id, role, invited_by=invited_by, at=now)
 
-            joining = _then(pairs, join)
-            usr_ids = [membership.usr_id for membership in _done(joining)]
+            joining = then(pairs, join)
+            usr_ids = [membership.usr_id for membership in done(joining)]
             known = self._lock_users([invited_by, *usr_ids] if usr_ids else [])
 
             def admit(membership: Membership) -> Membership:
                 _require_known(known, usr_id=membership.usr_id, invited_by=invited_by)
                 return membership
 
-            admitted = _then(joining, admit)
+            admitted = then(joining, admit)
             # In one order, so that two sets with users in common do not wait for each other; of
             # one user's rows the first comes first.
-            rows = sorted(_done(admitted), key=lambda m: m.usr_id)
+            rows = sorted(done(admitted), key=lambda m: m.usr_id)
             written = self._insert_set(rows, **ONE_ACTIVE)
 
             def enter(membership: Membership) -> Membership:
@@ -81,11 +80,9 @@ class SetOperations(BulkOperations):
                     raise membership.already_active()
                 return membership
 
-            outcomes = _then(admitted, enter)
-            _settle(outcomes, all_or_nothing)
-            entered = _done(outcomes)
-            self._grant_set(entered, created_by=invited_by, at=now)
-        detach(entered)
+            outcomes = then(admitted, enter)
+            settle(outcomes, all_or_nothing)
+            self._grant_set(done(outcomes), created_by=invited_by, at=now)
         return outcomes
 
     def create_invitations(
@@ -105,7 +102,7 @@ class SetOperations(BulkOperations):
             all_or_nothing: raise the first error and write nothing, instead of returning it.
 
         Returns:
-            The outcome of each request, in their order. New invitations are detached.
+            The outcome of each request, in their order.
 
         Raises:
             InvalidIdError: ``org_id`` or ``invited_by`` is malformed or of another type.
@@ -119,7 +116,7 @@ class SetOperations(BulkOperations):
         """
         require(org_id, "org", "org_id")
         require(invited_by, "usr", "invited_by")
-        pairs = [_attempt(_request, row) for row in _rows(requests, "requests")]
+        pairs = [attempt(_request, row) for row in _rows(requests, "requests")]
         with self._operation("create_invitations") as now:
             org = self._open_org(org_id, pairs)
 
@@ -135,18 +132,16 @@ class SetOperations(BulkOperations):
                     at=now,
                 )
 
-            offers = _then(pairs, offer)
-            known = self._lock_users([invited_by] if _done(offers) else [])
+            offers = then(pairs, offer)
+            known = self._lock_users([invited_by] if done(offers) else [])
 
             def vouch(invitation: Invitation) -> Invitation:
                 _require_known(known, invited_by=invited_by)
                 return invitation
 
-            outcomes = _then(offers, vouch)
-            _settle(outcomes, all_or_nothing)
-            invitations = _done(outcomes)
-            self._insert_set(invitations)
-        detach(invitations)
+            outcomes = then(offers, vouch)
+            settle(outcomes, all_or_nothing)
+            self._insert_set(done(outcomes))
         return outcomes
 
     def change_roles(
@@ -163,7 +158,6 @@ class SetOperations(BulkOperations):
 
         Returns:
             The outcome of each change, in their order: the membership that holds the role.
-            Successors are detached.
 
         Raises:
             PreconditionError: ``row_format``; ``roles`` is no mapping. ``role_format`` or
@@ -176,9 +170,9 @@ class SetOperations(BulkOperations):
         """
         if not isinstance(roles, Mapping):
             raise _malformed("roles", roles, "a mapping of ids to roles")
-        pairs = [_attempt(_change, row) for row in roles.items()]
+        pairs = [attempt(_change, row) for row in roles.items()]
         with self._operation("change_roles") as now:
-            locked = self._lock_set([mem_id for mem_id, _ in _done(pairs)])
+            locked = self._lock_set([mem_id for mem_id, _ in done(pairs)])
             owners = self._lock_owners(locked.values())
 
             def change(pair: tuple[str, Role]) -> tuple[Membership, Membership]:
@@ -193,16 +187,15 @@ class SetOperations(BulkOperations):
                         others[standing.id] = standing
                 return membership, standing
 
-            changes = _then(pairs, change)
-            _settle(changes, all_or_nothing)
-            replaced = [old for old, new in _done(changes) if new is not old]
-            successors = [new for old, new in _done(changes) if new is not old]
+            changes = then(pairs, change)
+            settle(changes, all_or_nothing)
+            replaced = [old for old, new in done(changes) if new is not old]
+            successors = [new for old, new in done(changes) if new is not old]
             self._update_set(replaced)
             self._insert_set(successors)
             self._withdraw_set(replaced)
             self._grant_set(successors, created_by=None, at=now)
-        detach(successors)
-        return _then(changes, lambda change: change[1])
+        return then(changes, lambda change: change[1])
 
     def remove_members(
         self, mem_ids: Sequence[str], admin_usr_id: str, *, all_or_nothing: bool = False
@@ -230,9 +223,9 @@ class SetOperations(BulkOperations):
         Specification: docs/tenancy.md#admin-remove.
         """
         require(admin_usr_id, "usr", "admin_usr_id")
-        ids = [_attempt(require, row, "mem", "mem_id") for row in _rows(mem_ids, "mem_ids")]
+        ids = [attempt(require, row, "mem", "mem_id") for row in _rows(mem_ids, "mem_ids")]
         with self._operation("remove_members") as now:
-            locked = self._lock_set(_done(ids))
+            locked = self._lock_set(done(ids))
             org_ids = {membership.org_id for membership in locked.values()}
             admins = self._lock_administrators(admin_usr_id, org_ids)
             active = {m.id for m in locked.values() if m.status is Status.ACTIVE}
@@ -243,9 +236,9 @@ class SetOperations(BulkOperations):
                 membership.remove(admin, admin_usr_id=admin_usr_id, at=now)
                 return membership
 
-            outcomes = _then(ids, remove)
-            _settle(outcomes, all_or_nothing)
-            removed = _done(outcomes)
+            outcomes = then(ids, remove)
+            settle(outcomes, all_or_nothing)
+            removed = done(outcomes)
             self._update_set(removed)
             # A tuple beside a suspended one is of another membership of his.
             self._withdraw_set([m for m in removed if m.id in active])
@@ -261,30 +254,7 @@ class SetOperations(BulkOperations):
             org.require_active()
             return org
 
-        return _attempt(lock)
-
-
-def _attempt(step: Callable[..., T], *args: object) -> Outcome[T]:
-    try:
-        return Outcome(step(*args))
-    except TenancyError as exc:
-        return Outcome(error=exc.with_traceback(None))  # which would keep this frame alive
-
-
-def _then(rows: Sequence[Outcome[T]], step: Callable[[T], V]) -> list[Outcome[V]]:
-    """Take the next step for the rows that have come this far."""
-    return [_attempt(step, row.value) if row.ok else Outcome(error=row.error) for row in rows]
-
-
-def _done(rows: Sequence[Outcome[T]]) -> list[T]:
-    return [row.unwrap() for row in rows if row.ok]
-
-
-def _settle(rows: Sequence[Outcome[T]], all_or_nothing: bool) -> None:
-    """Raise the first error, where one is enough to undo them all."""
-    if all_or_nothing:
-        for row in rows:
-            row.unwrap()
+        return attempt(lock)
 
 
 def _rows(rows: Collection[T], parameter: str) -> Collection[T]:
