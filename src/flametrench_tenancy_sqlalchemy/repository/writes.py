@@ -27,7 +27,6 @@ from sqlalchemy import (
     delete,
     exists,
     func,
-    insert,
     inspect,
     null,
     select,
@@ -226,7 +225,7 @@ def _together(parts: tuple[Part, ...]) -> Statement:
     """Return the statement that does all parts."""
     *first, last = parts
     ctes = _ctes(tuple(first))
-    return _statement(last, len(ctes), after=_changes(ctes, parts)).add_cte(*ctes)
+    return _statement(last, len(ctes), after=_awaited(last, ctes, parts)).add_cte(*ctes)
 
 
 @cache
@@ -247,16 +246,30 @@ def _together_asking(parts: tuple[Part, ...], question: Select[Any]) -> Select[A
 
 
 def _ctes(parts: tuple[Part, ...], after: Sequence[CTE] = ()) -> list[CTE]:
-    """Return the parts, of which an added row comes after the changes before it."""
+    """Return the parts, each after those before it that it has to wait for."""
     ctes: list[CTE] = []
     for n, part in enumerate(parts):
-        statement = _statement(part, n, after=[*after, *_changes(ctes, parts)])
+        statement = _statement(part, n, after=[*after, *_awaited(part, ctes, parts)])
+        if _enters(part):
+            statement = statement.returning(_table(Membership).c.id)
         ctes.append(statement.cte(f"part_{n}"))
     return ctes
 
 
-def _changes(ctes: list[CTE], parts: tuple[Part, ...]) -> list[CTE]:
-    return [cte for cte, part in zip(ctes, parts, strict=False) if part.kind is Kind.CHANGE]
+def _awaited(part: Part, ctes: list[CTE], parts: tuple[Part, ...]) -> list[CTE]:
+    """Return what a part has to wait for.
+
+    An added row comes after changes, and a tuple after its membership: as sets and other clients
+    write them, or two who bring the same user in would wait for each other.
+    """
+    earlier = zip(ctes, parts, strict=False)
+    if part.kind is Kind.GRANT:
+        return [cte for cte, one in earlier if _enters(one)]
+    return [cte for cte, one in earlier if one.kind is Kind.CHANGE]
+
+
+def _enters(part: Part) -> bool:
+    return part.kind is Kind.ADD and part.model is Membership
 
 
 def _statement(part: Part, number: int, *, after: Sequence[CTE]) -> Statement:
@@ -264,21 +277,22 @@ def _statement(part: Part, number: int, *, after: Sequence[CTE]) -> Statement:
     given = {
         name: bindparam(f"p{number}_{name}", type_=table.c[name].type) for name in part.columns
     }
-    insert_tuple = postgresql.insert(table)
+    new = postgresql.insert(table)
+    added = new.values(given)
+    if after:  # the parts run in no particular order, but for what they read
+        ready = (exists(select(cte.c.id)) for cte in after)
+        added = new.from_select(list(given), select(*given.values()).where(*ready))
     match part.kind:
         case Kind.CHANGE:
             own = table.c.id == given.pop("id")
             return update(table).where(own).values(given).returning(table.c.id)
-        case Kind.ADD if after:  # the parts run in no particular order, but for what they read
-            ready = (exists(select(cte.c.id)) for cte in after)
-            return insert(table).from_select(list(given), select(*given.values()).where(*ready))
         case Kind.ADD:
-            return insert(table).values(given)
+            return added
         case Kind.WITHDRAW:
             usr = table.c.subject_type == "usr"
             return delete(table).where(usr, *(table.c[name] == given[name] for name in KEY))
         case Kind.GRANT:
-            return insert_tuple.values(given).on_conflict_do_nothing()
+            return added.on_conflict_do_nothing()
         case Kind.GRANT_MANY:
             # One array for each column: a list of rows would be more parameters than there may be.
             arrays = (
@@ -288,9 +302,7 @@ def _statement(part: Part, number: int, *, after: Sequence[CTE]) -> Statement:
             rows = func.unnest(*arrays).table_valued(*columns, name="given").render_derived()
             source = select(*(rows.c[name] if name in EACH else given[name] for name in given))
             return (
-                insert_tuple.from_select(list(given), source)
-                .on_conflict_do_nothing()
-                .returning(table.c.id)
+                new.from_select(list(given), source).on_conflict_do_nothing().returning(table.c.id)
             )
 
 
