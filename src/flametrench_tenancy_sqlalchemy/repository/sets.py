@@ -70,8 +70,7 @@ class SetOperations(BulkOperations):
                 return membership
 
             admitted = then(joining, admit)
-            # In one order, so that two sets with users in common do not wait for each other; of
-            # one user's rows the first comes first.
+            # In one order, lest two sets deadlock; of one user's rows the first comes first.
             rows = sorted(done(admitted), key=lambda m: m.usr_id)
             written = self._insert_set(rows, **ONE_ACTIVE)
 
@@ -232,8 +231,8 @@ class SetOperations(BulkOperations):
 
             def remove(mem_id: str) -> Membership:
                 membership = _found(locked, mem_id)
-                admin = admins.get(membership.org_id)
-                membership.remove(admin, admin_usr_id=admin_usr_id, at=now)
+                acting = admins.get(membership.org_id)
+                membership.remove(acting, admin_usr_id=admin_usr_id, at=now)
                 return membership
 
             outcomes = then(ids, remove)
