@@ -31,7 +31,7 @@ _HEX_PATTERN: Final = re.compile(r"[0-9a-f]{32}")
 _UUID_PATTERN: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _generation = threading.Lock()
 # The ids of an operation come and go many times while it runs.
-REMEMBERED: Final = 4096
+REMEMBERED: Final = 16_384
 
 
 def new_id(type_: str) -> str:
