@@ -5,7 +5,7 @@ Pure: nothing here knows a table or a Session.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar, cast
@@ -135,7 +135,7 @@ class InvitationRequest:
     identifier: str
     role: Role | str
     expires_at: datetime
-    pre_tuples: Iterable[PreTuple | Mapping[str, str]] = ()
+    pre_tuples: Collection[PreTuple | Mapping[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)

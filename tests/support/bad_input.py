@@ -294,7 +294,7 @@ def bad_pre_tuples() -> Iterator[BadInput]:
         yield BadInput(
             "create_invitation", "pre_tuples", [good, grant], PreconditionError, "pre_tuple_format"
         )
-    for grants in (7, object):
+    for grants in (7, object, iter([good])):
         yield BadInput(
             "create_invitation", "pre_tuples", grants, PreconditionError, "pre_tuple_format"
         )

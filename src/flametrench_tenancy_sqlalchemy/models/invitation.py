@@ -120,7 +120,7 @@ class Invitation(Base):
         *,
         invited_by: str,
         expires_at: datetime,
-        pre_tuples: Iterable[PreTuple | Mapping[str, str]] = (),
+        pre_tuples: Collection[PreTuple | Mapping[str, str]] = (),
         at: datetime,
     ) -> Self:
         """Return a pending invitation into an active organization."""
@@ -146,7 +146,7 @@ class Invitation(Base):
         *,
         invited_by: str,
         expires_at: datetime,
-        pre_tuples: Iterable[PreTuple | Mapping[str, str]],
+        pre_tuples: Collection[PreTuple | Mapping[str, str]],
         at: datetime,
     ) -> Self:
         """Return what becomes a pending invitation when it may `enter` the organization."""
@@ -307,7 +307,7 @@ def well_formed(grant: PreTuple | Mapping[str, str]) -> PreTuple:
 
 
 def _well_formed_all(grants: object) -> list[PreTuple]:
-    if not isinstance(grants, Iterable):
+    if not isinstance(grants, Collection):  # an iterator would be empty when it is tried again
         raise _malformed(grants)
     return [well_formed(grant) for grant in grants]
 

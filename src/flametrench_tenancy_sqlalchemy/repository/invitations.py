@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -39,7 +39,7 @@ class InvitationOperations(TupleOperations):
         invited_by: str,
         expires_at: datetime,
         *,
-        pre_tuples: Iterable[PreTuple | Mapping[str, str]] | None = None,
+        pre_tuples: Collection[PreTuple | Mapping[str, str]] | None = None,
     ) -> Invitation:
         """Offer somebody a place in an active organization.
 
