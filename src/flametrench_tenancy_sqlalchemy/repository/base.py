@@ -17,6 +17,7 @@ from ..ids import require
 from ..models import Base, Invitation, Membership, Organization, User
 from ..unit_of_work import AnySession, savepoint
 from ..values import Page, Role, Status, Term
+from .pages import Stretch, Window
 
 Entity = TypeVar("Entity", Organization, Membership, Invitation)
 
@@ -180,18 +181,24 @@ class Repository:
         self,
         statement: Select[Any],
         entity: type[Entity],
-        *,
+        *stretches: Stretch,
         cursor: str | None,
         limit: int,
     ) -> Page[Entity]:
-        """Return the rows of a statement after ``cursor``, ascending by id, at most 200."""
-        limit = max(1, min(whole_number(limit), MAX_LIMIT))
-        if cursor is not None:
-            # A table is named after its type of id.
-            statement = statement.where(entity.id > require(cursor, entity.__tablename__, "cursor"))
-        statement = statement.order_by(entity.id).limit(limit + 1).execution_options(**FRESH)
-        rows = list(self.session.scalars(statement))
-        return Page(rows[:limit], rows[limit - 1].id if len(rows) > limit else None)
+        """Return the rows of a query after ``cursor``, ascending by id, at most 200.
+
+        Args:
+            statement: the query for the entity.
+            entity: what is listed.
+            stretches: where its rows lie in an index; all of them in that of the ids by default.
+            cursor: the id to go on after.
+            limit: how many.
+        """
+        window = Window(entity, cursor, max(1, min(whole_number(limit), MAX_LIMIT)))
+        statement = window.over(statement, list(stretches) or [Stretch()])
+        rows = list(self.session.scalars(statement.execution_options(**FRESH)))
+        more = len(rows) > window.limit
+        return Page(rows[: window.limit], rows[window.limit - 1].id if more else None)
 
     def _get(self, entity: type[Entity], parameter: str, id_: str) -> Entity:
         """Return what an argument names."""

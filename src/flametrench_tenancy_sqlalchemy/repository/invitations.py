@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import and_, bindparam, literal_column, or_, select, update
+from sqlalchemy import and_, bindparam, literal_column, select, update
 from sqlalchemy.orm import aliased, contains_eager
 
 from .._integrity import MEM_UNIQUE_ACTIVE
@@ -24,6 +24,7 @@ from ..values import (
     Status,
 )
 from .base import FRESH, not_found, parsed_users, whole_number
+from .pages import invitations_in
 from .tuples import TupleOperations
 from .writes import Writes
 
@@ -120,17 +121,9 @@ class InvitationOperations(TupleOperations):
         Specification: docs/tenancy.md#invitations.
         """
         require(org_id, "org", "org_id")
-        statement = select(Invitation).where(Invitation.org_id == org_id)
-        if status is not None:
-            wanted = InvitationStatus.parse(status, "status")
-            overdue = Invitation.overdue_at(self._now())
-            in_status = Invitation.status == wanted
-            if wanted is InvitationStatus.PENDING:
-                in_status = and_(in_status, ~overdue)
-            elif wanted is InvitationStatus.EXPIRED:
-                in_status = or_(in_status, overdue)
-            statement = statement.where(in_status)
-        page = self._page(statement, Invitation, cursor=cursor, limit=limit)
+        wanted = None if status is None else InvitationStatus.parse(status, "status")
+        stretches = invitations_in(org_id, wanted, self._now())
+        page = self._page(select(Invitation), Invitation, *stretches, cursor=cursor, limit=limit)
         if not page.data:
             self._require_known(Organization, "org_id", org_id)
         return page

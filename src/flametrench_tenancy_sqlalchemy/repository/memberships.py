@@ -13,6 +13,7 @@ from ..ids import require
 from ..models import Membership, Organization, User
 from ..values import Page, Role, Status
 from .base import ACTIVE_MEMBERSHIP, parsed_users
+from .pages import memberships_in
 from .tuples import TupleOperations
 
 
@@ -139,10 +140,8 @@ class MembershipOperations(TupleOperations):
         Specification: docs/tenancy.md#memberships.
         """
         require(org_id, "org", "org_id")
-        statement = select(Membership).where(Membership.org_id == org_id)
-        if status is not None:
-            statement = statement.where(Membership.status == Status.parse(status, "status"))
-        page = self._page(statement, Membership, cursor=cursor, limit=limit)
+        members = memberships_in({Membership.org_id: org_id}, status)
+        page = self._page(select(Membership), Membership, members, cursor=cursor, limit=limit)
         if not page.data:
             self._require_known(Organization, "org_id", org_id)
         return page
@@ -175,11 +174,9 @@ class MembershipOperations(TupleOperations):
             select(Membership)
             .join(Membership.organization)
             .options(contains_eager(Membership.organization))
-            .where(Membership.usr_id == usr_id)
         )
-        if status is not None:
-            statement = statement.where(Membership.status == Status.parse(status, "status"))
-        page = self._page(statement, Membership, cursor=cursor, limit=limit)
+        memberships = memberships_in({Membership.usr_id: usr_id}, status)
+        page = self._page(statement, Membership, memberships, cursor=cursor, limit=limit)
         if not page.data:
             self._require_known(User, "usr_id", usr_id)
         return page

@@ -1,0 +1,98 @@
+"""Pages of lists, read from an index in its own order, whatever the planner believes.
+
+``WHERE org_id = :org AND id > :cursor ORDER BY id`` leaves it a choice: to walk the primary key,
+passing over the rows of others, or to sort all of an organization. Where its statistics mislead it,
+or a prepared plan knows nothing of the values, it chooses wrong, and a page costs a whole table.
+Rows compared with rows, in the order of an index that ends with the id, leave no choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, Uuid, literal, select, tuple_, union_all
+from sqlalchemy.orm import InstrumentedAttribute, aliased
+
+from ..ids import decode
+from ..models import Invitation, Membership, Organization
+from ..values import InvitationStatus, Status
+
+Entity: TypeAlias = type[Organization] | type[Membership] | type[Invitation]
+
+_BEFORE_ALL: Final = UUID(int=0)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Rows that lie side by side in an index, ascending by id."""
+
+    prefix: Mapping[InstrumentedAttribute[Any], Any] = field(default_factory=dict)
+    """The index's columns before the id, in its order, with the values wanted."""
+    where: ColumnElement[bool] | None = None
+    """A further condition."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which rows of a list are wanted: so many after a cursor, and one that tells of more."""
+
+    entity: Entity
+    cursor: str | None
+    limit: int
+
+    def over(self, statement: Select[Any], stretches: list[Stretch]) -> Select[Any]:
+        """Narrow a query for the entity to the window over one stretch, or several merged."""
+        if len(stretches) == 1:
+            return self._within(statement, stretches[0])
+        parts = [self._within(statement, stretch).subquery() for stretch in stretches]
+        merged = aliased(self.entity, union_all(*map(select, parts)).subquery())
+        return select(merged).order_by(merged.id).limit(self.limit + 1)
+
+    def _within(self, statement: Select[Any], stretch: Stretch) -> Select[Any]:
+        id_ = self.entity.id
+        # A table is named after its type of id.
+        type_ = self.entity.__tablename__
+        uuid = _BEFORE_ALL if self.cursor is None else decode(self.cursor, type_, "cursor")
+        after = literal(uuid, Uuid())
+        statement = statement.where(id_ > after)
+        if stretch.prefix:
+            values = [literal(value, column.type) for column, value in stretch.prefix.items()]
+            statement = statement.where(
+                # Not just "greater than": the planner takes that for few rows or none, where the
+                # first column has its greatest value.
+                tuple_(*stretch.prefix, id_) >= tuple_(*values, after),
+                tuple_(*stretch.prefix) <= tuple_(*values),
+            )
+        if stretch.where is not None:
+            statement = statement.where(stretch.where)
+        return statement.order_by(*stretch.prefix, id_).limit(self.limit + 1)
+
+
+def memberships_in(
+    of: Mapping[InstrumentedAttribute[Any], str], status: Status | str | None
+) -> Stretch:
+    """Return where the memberships of an organization or user lie, or those in one status."""
+    if status is None:
+        return Stretch(of)
+    return Stretch({Membership.status: Status.parse(status, "status"), **of})
+
+
+def invitations_in(org_id: str, status: InvitationStatus | None, now: datetime) -> list[Stretch]:
+    """Return where an organization's invitations lie, or those in one status at a time."""
+
+    def stored_as(stored: InvitationStatus, where: ColumnElement[bool] | None = None) -> Stretch:
+        return Stretch({Invitation.status: stored, Invitation.org_id: org_id}, where)
+
+    match status:
+        case None:
+            return [Stretch({Invitation.org_id: org_id})]
+        case InvitationStatus.PENDING:
+            return [stored_as(status, Invitation.expires_at >= now)]
+        case InvitationStatus.EXPIRED:
+            overdue = Invitation.expires_at < now
+            return [stored_as(status), stored_as(InvitationStatus.PENDING, overdue)]
+    return [stored_as(status)]
