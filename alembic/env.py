@@ -27,11 +27,8 @@ arguments = context.get_x_argument(as_dictionary=True)
 schema: str | None = arguments.get("schema") or config.attributes.get("schema")
 lock_timeout = arguments.get("lock_timeout") or config.attributes.get("lock_timeout", LOCK_TIMEOUT)
 
-# Of two deployers the second waits for the first. The lock ends with the transaction, and it is
-# taken before there is a lock timeout.
-deployment_lock = select(
-    func.pg_advisory_xact_lock(func.hashtextextended("flametrench_tenancy migrations", 0))
-)
+# Of two deployers the second waits for the first.
+lock_key = func.hashtextextended("flametrench_tenancy migrations", 0)
 
 
 def settings() -> dict[str, str]:
@@ -77,15 +74,46 @@ def local_settings(connection: Connection) -> Iterator[None]:
         connection.execute(select(func.set_config(name, value, True)))
 
 
+@contextmanager
+def deployment_lock(connection: Connection) -> Iterator[None]:
+    """Hold the deployment lock, which outlives a transaction that a migration has to end."""
+    # Waiting in the lock's queue would hold a snapshot, and an index that is built concurrently
+    # waits for all of those.
+    while not connection.scalar(select(func.pg_try_advisory_lock(lock_key))):
+        connection.scalar(select(func.pg_sleep(0.1)))
+        connection.rollback()
+    connection.rollback()
+    try:
+        yield
+    finally:
+        connection.rollback()
+        if not connection.invalidated:
+            connection.scalar(select(func.pg_advisory_unlock(lock_key)))
+            connection.rollback()
+
+
+@contextmanager
+def transaction(connection: Connection) -> Iterator[None]:
+    """Begin a transaction that Alembic may end; a savepoint of the caller's, if he has one."""
+    if connection.in_transaction():
+        with connection.begin_nested():
+            connection.execute(select(func.pg_advisory_xact_lock(lock_key)))
+            configure(connection=connection)
+            yield
+    else:
+        with deployment_lock(connection):
+            configure(connection=connection)
+            with context.begin_transaction():
+                yield
+
+
 def migrate(connection: Connection) -> None:
-    """Run the migrations in one transaction; in a savepoint of the caller's, if he has one."""
-    begin = connection.begin_nested if connection.in_transaction() else connection.begin
-    with begin():
-        connection.execute(deployment_lock)
+    """Run the migrations, in the caller's transaction if he has one."""
+    with transaction(connection):
+        # The lock has been taken before there is a lock timeout.
         if schema is not None and not inspect(connection).has_schema(schema):
             connection.execute(CreateSchema(schema))
         with local_settings(connection):
-            configure(connection=connection)
             context.run_migrations()
 
 
@@ -94,7 +122,7 @@ def run_offline() -> None:
     # Named parameters, because with others SQLAlchemy doubles every percent sign.
     configure(dialect_name="postgresql", dialect_opts={"paramstyle": "named"}, literal_binds=True)
     with context.begin_transaction():
-        context.execute(deployment_lock)
+        context.execute(select(func.pg_advisory_xact_lock(lock_key)))
         if schema is not None:
             context.execute(CreateSchema(schema, if_not_exists=True))
         for name, value in settings().items():

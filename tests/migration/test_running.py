@@ -159,7 +159,10 @@ def test_a_translated_schema_is_the_one(empty: Engine) -> None:
 
 
 def is_waiting_for_the_other(connection: Connection) -> bool:
-    query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    query = """
+        SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event = 'PgSleep'
+        """
     return bool(connection.scalar(text(query)))
 
 

@@ -82,6 +82,8 @@ class Invitation(Base):
         CheckConstraint("expires_at > created_at", name="inv_check1"),
         Index("inv_org_idx", "org_id"),
         partial_index("inv_pending_idx", "identifier", where=text("status = 'pending'")),
+        Index("inv_org_page_idx", "org_id", "id"),
+        Index("inv_org_status_page_idx", "status", "org_id", "id", "expires_at"),
     )
 
     id: Mapped[str] = mapped_column(WireId("inv"), primary_key=True)

@@ -52,6 +52,10 @@ class Membership(Timestamps, Base):
         partial_index(
             "mem_owner_idx", "org_id", "id", where=text("role = 'owner' AND status = 'active'")
         ),
+        Index("mem_org_page_idx", "org_id", "id"),
+        Index("mem_org_status_page_idx", "status", "org_id", "id"),
+        Index("mem_usr_page_idx", "usr_id", "id"),
+        Index("mem_usr_status_page_idx", "status", "usr_id", "id"),
     )
 
     id: Mapped[str] = mapped_column(WireId("mem"), primary_key=True)

@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from typing import Final, Self
 
-from sqlalchemy import CheckConstraint, Text, text
+from sqlalchemy import CheckConstraint, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ..errors import AlreadyTerminalError, PreconditionError
@@ -32,6 +32,7 @@ class Organization(Timestamps, Base):
             dialect="postgresql"
         ),
         partial_index("org_slug_unique", "slug", where=text("slug IS NOT NULL"), unique=True),
+        Index("org_status_page_idx", "status", "id"),
     )
 
     id: Mapped[str] = mapped_column(WireId("org"), primary_key=True)

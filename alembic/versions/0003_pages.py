@@ -1,0 +1,46 @@
+"""Every list reads its page from an index in its own order, however long it is.
+
+Where the tables have rows, the indexes are built concurrently, and the transaction so far is
+committed before. An interrupted run is simply run again. The shared schema's own indexes stay.
+
+The status comes first where a list is narrowed to one: then no other index fits the condition, and
+nothing can mislead the planner.
+"""
+
+from __future__ import annotations
+
+from flametrench_tenancy_sqlalchemy.migrations.catalog import Part
+from flametrench_tenancy_sqlalchemy.migrations.indexes import create_indexes, drop_indexes
+from flametrench_tenancy_sqlalchemy.migrations.search_path import one_schema
+
+revision = "ft0003"
+down_revision = "ft0002"
+branch_labels = None
+depends_on = None
+
+INDEXES = {
+    # list_orgs in one status; without a status it has the primary key.
+    Part("index", "org", "org_status_page_idx"): "btree (status, id)",
+    # list_members
+    Part("index", "mem", "mem_org_page_idx"): "btree (org_id, id)",
+    # list_members in one status, and count_members
+    Part("index", "mem", "mem_org_status_page_idx"): "btree (status, org_id, id)",
+    # list_memberships
+    Part("index", "mem", "mem_usr_page_idx"): "btree (usr_id, id)",
+    # list_memberships in one status
+    Part("index", "mem", "mem_usr_status_page_idx"): "btree (status, usr_id, id)",
+    # list_invitations
+    Part("index", "inv", "inv_org_page_idx"): "btree (org_id, id)",
+    # list_invitations in one status; whether a pending one is overdue is told from the index
+    Part("index", "inv", "inv_org_status_page_idx"): "btree (status, org_id, id, expires_at)",
+}
+
+
+def upgrade() -> None:
+    with one_schema() as schema:
+        create_indexes(INDEXES, schema)
+
+
+def downgrade() -> None:
+    with one_schema():
+        drop_indexes(INDEXES)
