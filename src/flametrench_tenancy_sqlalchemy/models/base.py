@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 
-from sqlalchemy import CheckConstraint, DateTime, Dialect, Index, MetaData, Text, func
+from sqlalchemy import CheckConstraint, DateTime, Dialect, Index, MetaData, Text, func, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.orm.attributes import flag_modified
 from sqlalchemy.types import TypeDecorator
@@ -99,3 +99,8 @@ def matches(pattern: str, table: str, column: str) -> CheckConstraint:
 def partial_index(name: str, *columns: str, where: Any, unique: bool = False) -> Index:
     """Return an index over the rows that ``where`` selects."""
     return Index(name, *columns, unique=unique, postgresql_where=where, sqlite_where=where)
+
+
+def page_index(name: str, *columns: str) -> Index:
+    """Return an index that pages of a list are read from, where lists may become long."""
+    return Index(name, *map(text, columns)).ddl_if(dialect="postgresql")

@@ -33,7 +33,7 @@ from ..errors import (
 )
 from ..ids import WireId, decode_object, encode_object, new_id, require_object_type
 from ..values import InvitationStatus, PreTuple, Role, Status
-from .base import Base, TermType, UtcDateTime, one_of, partial_index
+from .base import Base, TermType, UtcDateTime, one_of, page_index, partial_index
 from .membership import Membership, require_administrator
 from .organization import Organization, is_storable
 from .tuple import require_relation
@@ -82,8 +82,8 @@ class Invitation(Base):
         CheckConstraint("expires_at > created_at", name="inv_check1"),
         Index("inv_org_idx", "org_id"),
         partial_index("inv_pending_idx", "identifier", where=text("status = 'pending'")),
-        Index("inv_org_page_idx", "org_id", "id"),
-        Index("inv_org_status_page_idx", "status", "org_id", "id", "expires_at"),
+        page_index("inv_org_page_idx", "org_id NULLS FIRST", "id"),
+        page_index("inv_org_status_page_idx", "status", "org_id", "id", "expires_at"),
     )
 
     id: Mapped[str] = mapped_column(WireId("inv"), primary_key=True)

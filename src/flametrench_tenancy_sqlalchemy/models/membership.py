@@ -23,7 +23,7 @@ from ..errors import (
 )
 from ..ids import WireId, new_id
 from ..values import PreTuple, Role, Status
-from .base import Base, TermType, Timestamps, one_of, partial_index
+from .base import Base, TermType, Timestamps, one_of, page_index, partial_index
 from .organization import Organization
 from .user import User
 
@@ -52,10 +52,10 @@ class Membership(Timestamps, Base):
         partial_index(
             "mem_owner_idx", "org_id", "id", where=text("role = 'owner' AND status = 'active'")
         ),
-        Index("mem_org_page_idx", "org_id", "id"),
-        Index("mem_org_status_page_idx", "status", "org_id", "id"),
-        Index("mem_usr_page_idx", "usr_id", "id"),
-        Index("mem_usr_status_page_idx", "status", "usr_id", "id"),
+        page_index("mem_org_page_idx", "org_id NULLS FIRST", "id"),
+        page_index("mem_org_status_page_idx", "status", "org_id", "id"),
+        page_index("mem_usr_page_idx", "usr_id NULLS FIRST", "id"),
+        page_index("mem_usr_status_page_idx", "status NULLS FIRST", "usr_id", "id"),
     )
 
     id: Mapped[str] = mapped_column(WireId("mem"), primary_key=True)

@@ -6,13 +6,13 @@ import re
 from datetime import datetime
 from typing import Final, Self
 
-from sqlalchemy import CheckConstraint, Index, Text, text
+from sqlalchemy import CheckConstraint, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ..errors import AlreadyTerminalError, PreconditionError
 from ..ids import WireId, new_id
 from ..values import UNSET, Status, Unset
-from .base import Base, TermType, Timestamps, one_of, partial_index
+from .base import Base, TermType, Timestamps, one_of, page_index, partial_index
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
@@ -32,7 +32,7 @@ class Organization(Timestamps, Base):
             dialect="postgresql"
         ),
         partial_index("org_slug_unique", "slug", where=text("slug IS NOT NULL"), unique=True),
-        Index("org_status_page_idx", "status", "id"),
+        page_index("org_status_page_idx", "status", "id"),
     )
 
     id: Mapped[str] = mapped_column(WireId("org"), primary_key=True)

@@ -3,7 +3,7 @@
 ``WHERE org_id = :org AND id > :cursor ORDER BY id`` leaves it a choice: to walk the primary key,
 passing over the rows of others, or to sort all of an organization. Where its statistics mislead it,
 or a prepared plan knows nothing of the values, it chooses wrong, and a page costs a whole table.
-Rows compared with rows, in the order of an index that ends with the id, leave no choice.
+Rows compared with rows, in an order that only one index has, leave no choice.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class Stretch:
     """The index's columns before the id, in its order, with the values wanted."""
     where: ColumnElement[bool] | None = None
     """A further condition."""
+    nulls_first: bool = False
+    """Whether its first column is ordered so: no other index that begins with it is."""
 
 
 @dataclass(frozen=True)
@@ -58,18 +60,21 @@ class Window:
         type_ = self.entity.__tablename__
         uuid = _BEFORE_ALL if self.cursor is None else decode(self.cursor, type_, "cursor")
         after = literal(uuid, Uuid())
-        statement = statement.where(id_ > after)
-        if stretch.prefix:
-            values = [literal(value, column.type) for column, value in stretch.prefix.items()]
-            statement = statement.where(
-                # Not just "greater than": the planner takes that for few rows or none, where the
-                # first column has its greatest value.
-                tuple_(*stretch.prefix, id_) >= tuple_(*values, after),
-                tuple_(*stretch.prefix) <= tuple_(*values),
-            )
+        if not stretch.prefix:
+            return statement.where(id_ > after).order_by(id_).limit(self.limit + 1)
+        columns = list(stretch.prefix)
+        values = [literal(value, column.type) for column, value in stretch.prefix.items()]
+        statement = statement.where(
+            # "Greater" would look like few rows, or none, where the first value is the greatest.
+            tuple_(*columns, id_) >= tuple_(*values, after),
+            tuple_(*columns) <= tuple_(*values),
+            id_ != after,
+        )
         if stretch.where is not None:
             statement = statement.where(stretch.where)
-        return statement.order_by(*stretch.prefix, id_).limit(self.limit + 1)
+        first, *others = columns
+        order = first.nulls_first() if stretch.nulls_first else first
+        return statement.order_by(order, *others, id_).limit(self.limit + 1)
 
 
 def memberships_in(
@@ -77,8 +82,9 @@ def memberships_in(
 ) -> Stretch:
     """Return where the memberships of an organization or user lie, or those in one status."""
     if status is None:
-        return Stretch(of)
-    return Stretch({Membership.status: Status.parse(status, "status"), **of})
+        return Stretch(of, nulls_first=True)
+    in_status = {Membership.status: Status.parse(status, "status"), **of}
+    return Stretch(in_status, nulls_first=Membership.usr_id in of)
 
 
 def invitations_in(org_id: str, status: InvitationStatus | None, now: datetime) -> list[Stretch]:
@@ -89,7 +95,7 @@ def invitations_in(org_id: str, status: InvitationStatus | None, now: datetime) 
 
     match status:
         case None:
-            return [Stretch({Invitation.org_id: org_id})]
+            return [Stretch({Invitation.org_id: org_id}, nulls_first=True)]
         case InvitationStatus.PENDING:
             return [stored_as(status, Invitation.expires_at >= now)]
         case InvitationStatus.EXPIRED:

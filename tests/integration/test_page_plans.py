@@ -1,0 +1,168 @@
+"""A page costs a page: what PostgreSQL reads for one, in lists that tempt it to read more.
+
+The newest organization has half of all members, nearly all invitations, and statuses that hardly
+occur in it; one user is a member everywhere. Beside them are small ones, whose rows come last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session
+
+from flametrench_tenancy_sqlalchemy import InvitationStatus, Status, TenancyRepository
+from flametrench_tenancy_sqlalchemy.testing.databases import Databases
+from tests.support.plans import Plan, plan_of
+
+if TYPE_CHECKING:
+    from flametrench_tenancy_sqlalchemy.testing.servers import Server
+
+LIMIT: Final = 20
+SIZE: Final = 10_000
+
+# Ids in the order of their numbers. Every hundredth member, organization or invitation is not as
+# the others, and of those nearly all are alike.
+SEED: Final = """
+    SET LOCAL session_replication_role = replica;
+    CREATE FUNCTION pg_temp.id(number int) RETURNS uuid LANGUAGE sql AS
+        $$ SELECT CAST(lpad(to_hex(number), 12, '0') || '70008000000000000000' AS uuid) $$;
+    CREATE FUNCTION pg_temp.status(number int) RETURNS text LANGUAGE sql AS
+        $$ SELECT CASE WHEN number % 100 > 0 THEN 'active'
+            WHEN number % 5000 > 0 THEN 'revoked' ELSE 'suspended' END $$;
+
+    INSERT INTO usr (id) SELECT pg_temp.id(n) FROM generate_series(1, 10) n;
+    INSERT INTO org (id, status, name)
+        SELECT pg_temp.id(n), pg_temp.status(n), 'Organization ' || n
+        FROM generate_series(1, :size) n;
+    INSERT INTO mem (id, usr_id, org_id, role, status)
+        SELECT pg_temp.id(n), pg_temp.id(10 + n), pg_temp.id(:size), 'member', pg_temp.status(n)
+        FROM generate_series(1, :size) n
+        UNION ALL
+        SELECT pg_temp.id(:size + n), pg_temp.id(9), pg_temp.id(n), 'member', pg_temp.status(n)
+        FROM generate_series(1, :size) n
+        UNION ALL
+        SELECT pg_temp.id(3 * :size + n), pg_temp.id(n), pg_temp.id(7), 'member', 'active'
+        FROM generate_series(1, 3) n
+        UNION ALL
+        SELECT pg_temp.id(4 * :size + n), pg_temp.id(8), pg_temp.id(n), 'member', 'active'
+        FROM generate_series(1, 3) n;
+    INSERT INTO inv
+            (id, org_id, identifier, role, invited_by, status, created_at, expires_at, terminal_at)
+        SELECT pg_temp.id(n), pg_temp.id(CASE WHEN n > :size THEN 7 ELSE :size END), 'somebody',
+            'guest', pg_temp.id(1), status, '2020-01-01',
+            CASE WHEN n % 100 = 50 THEN timestamptz '2021-01-01' ELSE '2100-01-01' END,
+            CASE WHEN status <> 'pending' THEN timestamptz '2020-02-02' END
+        FROM generate_series(1, :size + 3) n, LATERAL (SELECT CASE
+            WHEN n % 100 > 0 THEN 'pending' WHEN n % 5000 > 0 THEN 'accepted'
+            WHEN n % 10000 > 0 THEN 'declined' ELSE 'expired' END) AS s (status);
+    """
+
+
+def id_(type_: str, number: int) -> str:
+    return f"{type_}_{number:012x}70008000000000000000"
+
+
+BIG_ORG: Final = id_("org", SIZE)
+SMALL_ORG: Final = id_("org", 7)
+BUSY_USER: Final = id_("usr", 9)
+QUIET_USER: Final = id_("usr", 8)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A list, and the index that each of its pages is read from, be it long."""
+
+    operation: str
+    of: dict[str, str]
+    index: str
+    status: str | None = None
+    is_long: bool = True
+    also: set[str] = field(default_factory=set)
+    merged: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.operation}({self.status}) of {self.of}"
+
+    def plan(self, session: Session, cursor: str | None, *, generic: bool) -> Plan:
+        def call(tenancy: TenancyRepository) -> object:
+            options: dict[str, Any] = {"status": self.status, "cursor": cursor, "limit": LIMIT}
+            return getattr(tenancy, self.operation)(**self.of, **options)
+
+        return plan_of(session, call, generic=generic)
+
+
+LISTINGS: Final = [
+    Listing("list_orgs", {}, "org_pkey"),
+    *(Listing("list_orgs", {}, "org_status_page_idx", status) for status in Status),
+    *(
+        Listing("list_members", {"org_id": org_id}, index, status, org_id == BIG_ORG)
+        for org_id in (BIG_ORG, SMALL_ORG)
+        for index, status in [
+            ("mem_org_page_idx", None),
+            *(("mem_org_status_page_idx", status) for status in Status),
+        ]
+    ),
+    *(
+        # The organizations that come with them are found by their ids.
+        Listing(
+            *("list_memberships", {"usr_id": usr_id}, index, status, usr_id == BUSY_USER),
+            also={"org_pkey"},
+        )
+        for usr_id in (BUSY_USER, QUIET_USER)
+        for index, status in [
+            ("mem_usr_page_idx", None),
+            *(("mem_usr_status_page_idx", status) for status in Status),
+        ]
+    ),
+    *(
+        Listing(
+            *("list_invitations", {"org_id": org_id}, index, status, org_id == BIG_ORG),
+            merged=merged,
+        )
+        for org_id in (BIG_ORG, SMALL_ORG)
+        for index, status, merged in [
+            ("inv_org_page_idx", None, 1),
+            *(("inv_org_status_page_idx", s, 1) for s in InvitationStatus if s != "expired"),
+            # Those stored as expired, and those that are overdue.
+            ("inv_org_status_page_idx", "expired", 2),
+        ]
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def session(tenancy_server: Server, tenancy_template: str) -> Iterator[Session]:
+    """A Session on a database that is large enough for the planner to have a choice."""
+    databases = Databases(tenancy_server)
+    name = f"pages_{datetime.now(UTC):%H%M%S%f}"
+    url = databases.create(name, template=tenancy_template)
+    engine = create_engine(url.set(drivername="postgresql+psycopg"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql(SEED.replace(":size", str(SIZE)).replace("%", "%%"))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE"))
+    with Session(engine) as session:
+        yield session
+    engine.dispose()
+    databases.drop(name)
+
+
+@pytest.mark.parametrize("generic", [False, True], ids=["custom plan", "generic plan"])
+@pytest.mark.parametrize("at", [None, SIZE // 2, 2 * SIZE - 100], ids=str)
+@pytest.mark.parametrize("listing", LISTINGS, ids=str)
+def test_a_page_is_read_from_its_index_and_nothing_else_is(
+    session: Session, listing: Listing, at: int | None, generic: bool
+) -> None:
+    type_ = {"list_orgs": "org", "list_invitations": "inv"}.get(listing.operation, "mem")
+    plan = listing.plan(session, None if at is None else id_(type_, at), generic=generic)
+    # One row tells of more, and one is the cursor's own.
+    assert plan.rows_read <= (LIMIT + 2) * (listing.merged + len(listing.also))
+    assert plan.blocks_read < 150
+    if listing.is_long:
+        assert plan.indexes == {listing.index} | listing.also
+        assert ("Sort" in plan.kinds) == (listing.merged > 1)
