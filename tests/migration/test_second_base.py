@@ -14,7 +14,7 @@ from sqlalchemy import Engine, inspect
 from flametrench_tenancy_sqlalchemy import migrations
 from flametrench_tenancy_sqlalchemy.migrations import upgrade, version_location
 
-from .reference import TABLES
+from .reference import ROWS, TABLES, run
 from .state import tenancy_schema
 
 SOURCE = Path(migrations.__file__).parents[2]
@@ -150,3 +150,21 @@ def test_the_move_from_a_version_table_of_our_own_changes_nothing(
     project.alembic("upgrade", "heads")
     project.alembic("check")
     assert tenancy_schema(empty) == before
+
+
+@pytest.mark.parametrize("per_migration", [False, True])
+def test_tables_in_use_are_indexed_whatever_transactions_the_environment_runs(
+    project: Project, empty: Engine, per_migration: bool
+) -> None:
+    env = project.folder / "migrations" / "env.py"
+    option = f"        transaction_per_migration={per_migration},\n"
+    env.write_text(env.read_text().replace("        connection=", f"{option}        connection="))
+    project.alembic("upgrade", "ft0002")
+    with empty.begin() as connection:
+        for table in TABLES:
+            run(connection, ROWS[table])
+    project.alembic("upgrade", "heads")
+    upgraded = tenancy_schema(empty)
+    project.alembic("downgrade", "base")
+    project.alembic("upgrade", "heads")
+    assert tenancy_schema(empty) == upgraded
