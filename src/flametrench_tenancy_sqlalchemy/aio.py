@@ -69,6 +69,7 @@ class _Operations:
     find_membership = _awaited(TenancyRepository.find_membership)
     require_role = _awaited(TenancyRepository.require_role)
     list_members = _awaited(TenancyRepository.list_members)
+    count_members = _awaited(TenancyRepository.count_members)
     list_memberships = _awaited(TenancyRepository.list_memberships)
     change_role = _awaited(TenancyRepository.change_role)
     suspend_membership = _awaited(TenancyRepository.suspend_membership)

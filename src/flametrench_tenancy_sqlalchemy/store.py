@@ -145,6 +145,7 @@ class TenancyStore:
     find_membership = _standalone(TenancyRepository.find_membership)
     require_role = _standalone(TenancyRepository.require_role)
     list_members = _standalone(TenancyRepository.list_members)
+    count_members = _standalone(TenancyRepository.count_members)
     list_memberships = _standalone(TenancyRepository.list_memberships)
     change_role = _standalone(TenancyRepository.change_role)
     suspend_membership = _standalone(TenancyRepository.suspend_membership)

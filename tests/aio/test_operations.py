@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-READS: Final = [n for n in CALLS if n.startswith(("get_", "find_", "list_", "require_"))]
+READS: Final = [n for n in CALLS if n.startswith(("get_", "find_", "list_", "count_", "require_"))]
 # What may be done a second time.
 AGAIN: Final = {"update_org", "create_invitation", "create_invitations", "expire_invitations"}
 

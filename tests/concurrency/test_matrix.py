@@ -26,7 +26,7 @@ from tests.support.steps import STEPS, Step
 REPEATS: Final = int(os.environ.get("TENANCY_RACE_REPEATS", "0"))
 """How often each two race in every way there is; else in one at each level, and at once."""
 
-READS: Final = ("get_", "list_", "find_", "require_")
+READS: Final = ("get_", "list_", "count_", "find_", "require_")
 NEVER_CAME: Final = "never came"
 
 Verdicts: TypeAlias = tuple[str, str]

@@ -204,7 +204,7 @@ TABLE: list[tuple[str, str, list[Any], str]] = [
     ("create_invitations", "requests", [*NO_COLLECTIONS, [7], [None], ["ab"]], "row_format"),
     ("change_roles", "roles", [*NO_COLLECTIONS, [("mem_", "owner")]], "row_format"),
     ("remove_members", "mem_ids", NO_COLLECTIONS, "row_format"),
-    *((name, "status", STATUSES, "status_format") for name in LISTS),
+    *((name, "status", STATUSES, "status_format") for name in [*LISTS, "count_members"]),
     *((name, "limit", NOT_NUMBERS, "limit_format") for name in [*LISTS, "expire_invitations"]),
     ("list_tuples_for_subject", "subject_type", TYPES, "type_format"),
     ("list_tuples_for_object", "object_type", TYPES, "type_format"),

@@ -176,3 +176,23 @@ def test_find_membership_finds_none_where_none_is_active(
     for usr_id in (former.usr_id, elsewhere.usr_id, new_id("usr")):
         assert tenancy.find_membership(org.id, usr_id) is None
     assert tenancy.find_membership(new_id("org"), elsewhere.usr_id) is None
+
+
+def test_members_are_counted_in_one_status_or_all(stage: Stage, tenancy: TenancyRepository) -> None:
+    org = stage.org()
+    for status in (Status.ACTIVE, Status.SUSPENDED, Status.SUSPENDED):
+        stage.member(org, status=status)
+    stage.member(stage.org())
+    assert tenancy.count_members(org.id) == 4
+    assert tenancy.count_members(org.id, status=Status.ACTIVE) == 2
+    assert tenancy.count_members(org.id, status="suspended") == 2
+    assert tenancy.count_members(org.id, status=Status.REVOKED) == 0
+
+
+def test_the_members_of_no_organization_are_not_counted(
+    stage: Stage, tenancy: TenancyRepository
+) -> None:
+    unknown = new_id("org")
+    for status in (None, Status.ACTIVE):
+        with stage.refuses(NotFoundError, parameter="org_id", id=unknown):
+            tenancy.count_members(unknown, status=status)

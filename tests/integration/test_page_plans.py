@@ -166,3 +166,16 @@ def test_a_page_is_read_from_its_index_and_nothing_else_is(
     if listing.is_long:
         assert plan.indexes == {listing.index} | listing.also
         assert ("Sort" in plan.kinds) == (listing.merged > 1)
+
+
+@pytest.mark.parametrize("generic", [False, True], ids=["custom plan", "generic plan"])
+@pytest.mark.parametrize("status", [None, *Status])
+def test_members_are_counted_in_an_index_alone(
+    session: Session, status: Status | None, generic: bool
+) -> None:
+    def call(tenancy: TenancyRepository) -> object:
+        return tenancy.count_members(BIG_ORG, status=status)
+
+    plan = plan_of(session, call, generic=generic)
+    assert "Index Only Scan" in plan.kinds
+    assert plan.blocks_read < 100

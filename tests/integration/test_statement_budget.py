@@ -84,6 +84,10 @@ def _nothing_about(type_: str, parameter: str) -> Scene:
     return scene
 
 
+def _nobody(stage: Stage) -> Arguments:
+    return {"org_id": stage.org().id, "status": "suspended"}
+
+
 @dataclass(frozen=True)
 class Budget:
     """The number of statements that an operation sends in one of its courses."""
@@ -161,11 +165,13 @@ BUDGETS = [
     *(Budget(name, 1) for name in ("list_tuples_for_subject", "list_tuples_for_object")),
     Budget("list_orgs", 1),
     Budget("list_members", 1),
+    Budget("count_members", 1),
     Budget("list_memberships", 1, "of a member", _pages_of_something),
     Budget("list_invitations", 1, "of some", _invitations),
     # One more where there is nothing to show: an empty list is told from an unknown parent.
     Budget("list_memberships", 2, "of nothing", _nothing_about("usr", "usr_id")),
     Budget("list_invitations", 2, "of nothing", _nothing_about("org", "org_id")),
+    Budget("count_members", 2, "of nothing", _nobody),
 ]
 
 
@@ -231,6 +237,7 @@ CROWDED = {
     "transfer_ownership": 2,
     "create_invitation": 1,
     "list_members": 1,
+    "count_members": 1,
     "require_role": 1,
 }
 

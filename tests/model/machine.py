@@ -295,6 +295,10 @@ class TenancyMachine(RuleBasedStateMachine):
         operation = "list_members" if by is Org else "list_memberships"
         self.step(operation, self.pick(by, number), **self.paged(Mem, given))
 
+    @rule(org=picks, status=st.none() | arg.statuses)
+    def count_members(self, org: int, status: str | None) -> None:
+        self.step("count_members", self.pick(Org, org), status=status)
+
     @rule(org=picks, given=inv_filters)
     def list_invitations(self, org: int, given: dict[str, Any]) -> None:
         self.step("list_invitations", self.pick(Org, org), **self.paged(Inv, given))

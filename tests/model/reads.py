@@ -74,6 +74,12 @@ class Reads(State):
         require(bool(page["data"]) or org_id in self.tables.of(Org), "NotFoundError", "org_id")
         return page
 
+    def count_members(self, org_id: str, *, status: str | None = None) -> int:
+        require_id(org_id, "org", "org_id")
+        self._status(status)
+        require(org_id in self.tables.of(Org), "NotFoundError", "org_id")
+        return len([mem for mem in self.all(Mem, org_id=org_id) if status in (None, mem.status)])
+
     def list_memberships(self, usr_id: str, **paging: Any) -> Result:
         require_id(usr_id, "usr", "usr_id")
         self._status(paging.get("status"))

@@ -49,6 +49,7 @@ class Scene:
             "get_membership": {"mem_id": member.id},
             "find_membership": {"org_id": org_id, "usr_id": member.usr_id},
             "list_members": {"org_id": org_id},
+            "count_members": {"org_id": org_id},
             "list_memberships": {"usr_id": member.usr_id},
             "change_role": {"mem_id": member.id, "new_role": Role.ADMIN},
             "suspend_membership": {"mem_id": member.id},
@@ -132,6 +133,7 @@ _IDS: Final[list[tuple[str, str, str, bool]]] = [
     ("find_membership", "usr_id", "usr", False),
     ("list_members", "org_id", "org", True),
     ("list_members", "cursor", "mem", False),
+    ("count_members", "org_id", "org", True),
     ("list_memberships", "usr_id", "usr", True),
     ("list_memberships", "cursor", "mem", False),
     ("change_role", "mem_id", "mem", True),
@@ -246,7 +248,9 @@ def bad_values() -> Iterator[BadInput]:
     ):
         yield BadInput("create_invitation", "expires_at", expiry, PreconditionError, reason)
     lists = ("list_orgs", "list_members", "list_memberships", "list_invitations")
-    for operation, status in product(lists, ("", "asleep", "ACTIVE", 7, "\x00")):
+    for operation, status in product(
+        (*lists, "count_members"), ("", "asleep", "ACTIVE", 7, "\x00")
+    ):
         yield BadInput(operation, "status", status, PreconditionError, "status_format")
     for operation, limit in product((*lists, "expire_invitations"), ("10", None, 1.5)):
         yield BadInput(operation, "limit", limit, PreconditionError, "limit_format")

@@ -137,6 +137,7 @@ CALLS: Final[dict[str, Callable[[Stage], Arguments]]] = {
     "find_membership": lambda stage: {"org_id": stage.org().id, "usr_id": stage.user()},
     "require_role": _role_on_organization,
     "list_members": _organization,
+    "count_members": _organization,
     "list_memberships": lambda stage: {"usr_id": stage.user()},
     "change_role": lambda stage: _member(stage) | {"new_role": Role.ADMIN},
     "suspend_membership": _member,

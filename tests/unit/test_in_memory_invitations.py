@@ -267,6 +267,12 @@ def test_lists_may_be_narrowed_to_a_status(scene: Scene) -> None:
     (found,) = store.list_members(org_id, status=Status.SUSPENDED).data
     assert found.id == suspended.id
     assert store.list_members(org_id, status="revoked").data == []
+    assert [store.count_members(org_id, status=status) for status in (None, *Status)] == [
+        2,
+        1,
+        1,
+        0,
+    ]
     (listed,) = store.list_memberships(suspended.usr_id, status="suspended").data
     assert listed.organization.id == org_id
     assert store.list_memberships(suspended.usr_id, status="active").data == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import contains_eager
 
 from .._integrity import MEM_UNIQUE_ACTIVE
@@ -145,6 +145,29 @@ class MembershipOperations(TupleOperations):
         if not page.data:
             self._require_known(Organization, "org_id", org_id)
         return page
+
+    def count_members(self, org_id: str, *, status: Status | str | None = None) -> int:
+        """Return how many memberships an organization has, counted in an index.
+
+        Args:
+            org_id: the organization's wire id (``org_…``).
+            status: only memberships in this status.
+
+        Raises:
+            InvalidIdError: ``org_id`` is no ``org_`` wire id.
+            PreconditionError: ``status_format``; there is no such status.
+            NotFoundError: there is no such organization.
+
+        Specification: docs/tenancy.md#memberships.
+        """
+        require(org_id, "org", "org_id")
+        statement = select(func.count()).where(Membership.org_id == org_id)
+        if status is not None:
+            statement = statement.where(Membership.status == Status.parse(status, "status"))
+        count = self.session.scalars(statement).one()
+        if not count:
+            self._require_known(Organization, "org_id", org_id)
+        return count
 
     def list_memberships(
         self,
