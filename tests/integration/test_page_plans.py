@@ -141,7 +141,9 @@ def session(tenancy_server: Server, tenancy_template: str) -> Iterator[Session]:
     databases = Databases(tenancy_server)
     name = f"pages_{datetime.now(UTC):%H%M%S%f}"
     url = databases.create(name, template=tenancy_template)
-    engine = create_engine(url.set(drivername="postgresql+psycopg"))
+    # Rows of a commit that might still be lost do not count as visible to all.
+    durable = {"options": "-c synchronous_commit=on"}
+    engine = create_engine(url.set(drivername="postgresql+psycopg"), connect_args=durable)
     with engine.begin() as connection:
         connection.exec_driver_sql(SEED.replace(":size", str(SIZE)).replace("%", "%%"))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -169,7 +171,8 @@ def test_a_page_is_read_from_its_index_and_nothing_else_is(
 
 
 @pytest.mark.parametrize("generic", [False, True], ids=["custom plan", "generic plan"])
-@pytest.mark.parametrize("status", [None, *Status])
+# Half of the table being active members of one organization, those may be counted in the table.
+@pytest.mark.parametrize("status", [None, Status.SUSPENDED, Status.REVOKED])
 def test_members_are_counted_in_an_index_alone(
     session: Session, status: Status | None, generic: bool
 ) -> None:
