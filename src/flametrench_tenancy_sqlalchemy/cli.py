@@ -97,6 +97,9 @@ def _parser() -> ArgumentParser:
         )
         if revision is not None:
             way.add_argument("revision", **revision)
+        way.add_argument(
+            "--search", action="store_true", help="with the branch flametrench_tenancy_search"
+        )
         way.set_defaults(run=run)
     return parser
 
@@ -170,7 +173,7 @@ def _current(arguments: Namespace) -> int:
 def _revision(session: Session, *, schema: str | None) -> str:
     options = {"version_table": migrations.VERSION_TABLE, "version_table_schema": schema}
     context = MigrationContext.configure(session.connection(), opts=options)
-    return context.get_current_revision() or "base"
+    return ", ".join(sorted(context.get_current_heads())) or "base"
 
 
 def _sql(arguments: Namespace) -> int:
@@ -180,7 +183,7 @@ def _sql(arguments: Namespace) -> int:
 
 
 def _manner(arguments: Namespace) -> dict[str, Any]:
-    return {"schema": arguments.schema, "lock_timeout": arguments.lock_timeout}
+    return {name: getattr(arguments, name) for name in ("schema", "lock_timeout", "search")}
 
 
 def _database(arguments: Namespace) -> URL:

@@ -11,7 +11,7 @@ import os
 import threading
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from alembic import command
 from alembic.config import Config
@@ -32,6 +32,7 @@ __all__ = [
     "include_name",
     "render_item",
     "script_location",
+    "search_location",
     "upgrade",
     "version_location",
 ]
@@ -59,8 +60,17 @@ def version_location() -> Path:
     return script_location() / "versions"
 
 
+def search_location() -> Path:
+    """Return the folder of the opt-in branch for `list_orgs`, another version location."""
+    return script_location() / "search"
+
+
 def alembic_config(
-    url: str | URL | None = None, *, schema: str | None = None, lock_timeout: str = LOCK_TIMEOUT
+    url: str | URL | None = None,
+    *,
+    schema: str | None = None,
+    lock_timeout: str = LOCK_TIMEOUT,
+    search: bool = False,
 ) -> Config:
     """Return a configuration to use with Alembic's own commands.
 
@@ -68,10 +78,13 @@ def alembic_config(
         url: the database; ``DATABASE_URL`` from the environment if it is not given.
         schema: the schema to put the tables in, created where it does not exist.
         lock_timeout: how long to wait for a table that others use, as PostgreSQL writes it.
+        search: whether the branch ``flametrench_tenancy_search`` is there, too: a second head.
     """
     config = Config()
     config.set_main_option("script_location", _escaped(str(script_location())))
     config.set_main_option("path_separator", "newline")
+    locations = [version_location(), *([search_location()] if search else [])]
+    config.set_main_option("version_locations", _escaped("\n".join(map(str, locations))))
     if url is not None:
         rendered = make_url(url).render_as_string(hide_password=False)
         config.set_main_option("sqlalchemy.url", _escaped(rendered))
@@ -86,6 +99,7 @@ def upgrade(
     *,
     schema: str | None = None,
     lock_timeout: str = LOCK_TIMEOUT,
+    search: bool = False,
 ) -> None:
     """Bring a database up to date; from async code, ``await connection.run_sync(upgrade)``.
 
@@ -95,13 +109,16 @@ def upgrade(
         revision: how far to go, in Alembic's notation.
         schema: the schema to put the tables in, created where it does not exist.
         lock_timeout: how long to wait for a table that others use, as PostgreSQL writes it.
+        search: whether the branch ``flametrench_tenancy_search`` may be named (``heads`` means
+            both); from then on it must be.
 
     Raises:
         SchemaMismatchError: there are tables of these names that differ from ours; nothing is
             changed, and the error lists the differences.
     """
     with _one_at_a_time:
-        command.upgrade(_config_for(target, schema, lock_timeout), revision)
+        config = _config_for(target, schema=schema, lock_timeout=lock_timeout, search=search)
+        command.upgrade(config, revision)
 
 
 def downgrade(
@@ -110,6 +127,7 @@ def downgrade(
     *,
     schema: str | None = None,
     lock_timeout: str = LOCK_TIMEOUT,
+    search: bool = False,
 ) -> None:
     """Take migrations back; what they created is dropped, what they adopted stays.
 
@@ -118,9 +136,11 @@ def downgrade(
         revision: how far to go, such as ``flametrench_tenancy@base``.
         schema: the schema that the tables are in.
         lock_timeout: as for `upgrade`.
+        search: as for `upgrade`.
     """
     with _one_at_a_time:
-        command.downgrade(_config_for(target, schema, lock_timeout), revision)
+        config = _config_for(target, schema=schema, lock_timeout=lock_timeout, search=search)
+        command.downgrade(config, revision)
 
 
 def database_url(given: str | URL | None) -> URL:
@@ -141,12 +161,12 @@ def database_url(given: str | URL | None) -> URL:
     return url
 
 
-def _config_for(target: str | URL | Connection, schema: str | None, lock_timeout: str) -> Config:
+def _config_for(target: str | URL | Connection, **manner: Any) -> Config:
     if isinstance(target, Connection):
-        config = alembic_config(schema=schema, lock_timeout=lock_timeout)
+        config = alembic_config(**manner)
         config.attributes["connection"] = target
         return config
-    return alembic_config(target, schema=schema, lock_timeout=lock_timeout)
+    return alembic_config(target, **manner)
 
 
 def _escaped(value: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -55,7 +55,7 @@ def create_indexes(indexes: Mapping[Part, str], schema: str | None) -> None:
             )
 
 
-def drop_indexes(indexes: Mapping[Part, str]) -> None:
+def drop_indexes(indexes: Iterable[Part]) -> None:
     """Drop indexes, which takes a moment only."""
     for part in indexes:
         op.execute(f"DROP INDEX IF EXISTS {part.name}")
