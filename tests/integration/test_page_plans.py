@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import InvitationStatus, Status, TenancyRepository
-from flametrench_tenancy_sqlalchemy.testing.databases import Databases
+from tests.support.large import large_database
 from tests.support.plans import Plan, plan_of
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from flametrench_tenancy_sqlalchemy.testing.servers import Server
 
 LIMIT: Final = 20
@@ -135,23 +135,18 @@ LISTINGS: Final = [
 ]
 
 
+def seed(connection: Connection) -> None:
+    connection.exec_driver_sql(SEED.replace(":size", str(SIZE)).replace("%", "%%"))
+
+
 @pytest.fixture(scope="module")
 def session(tenancy_server: Server, tenancy_template: str) -> Iterator[Session]:
-    """A Session on a database that is large enough for the planner to have a choice."""
-    databases = Databases(tenancy_server)
-    name = f"pages_{datetime.now(UTC):%H%M%S%f}"
-    url = databases.create(name, template=tenancy_template)
-    # Rows of a commit that might still be lost do not count as visible to all.
-    durable = {"options": "-c synchronous_commit=on"}
-    engine = create_engine(url.set(drivername="postgresql+psycopg"), connect_args=durable)
-    with engine.begin() as connection:
-        connection.exec_driver_sql(SEED.replace(":size", str(SIZE)).replace("%", "%%"))
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("VACUUM ANALYZE"))
-    with Session(engine) as session:
+    """A Session on the database with these lists."""
+    with (
+        large_database(tenancy_server, tenancy_template, seed) as engine,
+        Session(engine) as session,
+    ):
         yield session
-    engine.dispose()
-    databases.drop(name)
 
 
 @pytest.mark.parametrize("generic", [False, True], ids=["custom plan", "generic plan"])
