@@ -210,6 +210,7 @@ def test_they_are_printed_for_somebody_else(reader: Reader, engine_: Engine) -> 
 
     reader.run("flametrench-tenancy migrate downgrade ft0001")
     reader.execute(reader.run("flametrench-tenancy migrate sql ft0001:ft0002 2>/dev/null"))
+    reader.run("flametrench-tenancy migrate upgrade")
     reader.run("flametrench-tenancy doctor")
 
 
