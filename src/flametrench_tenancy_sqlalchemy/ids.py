@@ -66,20 +66,21 @@ def decode(value: object, type_: str, parameter: str) -> UUID:
     Raises:
         InvalidIdError: ``value`` is no wire id, or one of another type.
     """
-    uuid = _decoded(value, type_) if isinstance(value, str) else None
-    if uuid is None:
-        raise InvalidIdError(parameter, value, f"a wire id of type {type_!r}")
-    return uuid
-
-
-@lru_cache(REMEMBERED)
-def _decoded(value: str, type_: str) -> UUID | None:
     try:
-        uuid = UUID(flametrench_ids.decode(value).uuid)
+        if isinstance(value, str):
+            return _decoded(value, type_)
     except ValueError:
-        return None
+        pass
+    raise InvalidIdError(parameter, value, f"a wire id of type {type_!r}")
+
+
+@lru_cache(REMEMBERED)  # not of what is refused: strangers send it, of any length
+def _decoded(value: str, type_: str) -> UUID:
+    uuid = UUID(flametrench_ids.decode(value).uuid)
     # Encoding back catches what slips through decoding, such as a newline at the end.
-    return uuid if encode(type_, uuid) == value else None
+    if encode(type_, uuid) != value:
+        raise ValueError(value)
+    return uuid
 
 
 def require(value: object, type_: str, parameter: str) -> str:

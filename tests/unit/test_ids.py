@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import RFC_4122, UUID
@@ -114,6 +116,19 @@ def test_anything_else_is_no_id_and_the_error_names_parameter_and_value(value: A
         assert (error.parameter, error.value) == ("org_id", value)
         assert str(error) == f"org_id: {value!r} is not a wire id of type 'org'"
         assert error.details == {"parameter": "org_id", "value": repr(value)}
+
+
+def test_what_is_refused_is_not_kept_in_memory() -> None:
+    class Text(str):
+        """Text that can be watched."""
+
+    value = Text("org_" + "x" * 1_000_000)
+    watched = weakref.ref(value)
+    with pytest.raises(InvalidIdError):
+        decode(value, "org", "org_id")
+    del value
+    gc.collect()
+    assert watched() is None
 
 
 @given(st.text() | st.binary() | st.integers() | st.none())
