@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import load_only
 
 from flametrench_tenancy_sqlalchemy import (
     DuplicateMembershipError,
@@ -12,6 +14,7 @@ from flametrench_tenancy_sqlalchemy import (
     SoleOwnerError,
     Status,
     TenancyRepository,
+    Tuple,
     new_id,
 )
 from tests.support.sql import bare, grants_on, stored
@@ -35,6 +38,16 @@ def test_suspending_changes_the_status_and_takes_the_tuple_away(
     after = row | {"status": "suspended", "updated_at": LATER}
     assert stored(stage.session, "mem", membership.id) == after
     assert grants_on(stage.session, org.id) == {(founder, "owner", founder)}
+
+
+def test_a_tuple_that_the_session_has_loaded_in_part_is_no_obstacle(
+    stage: Stage, tenancy: TenancyRepository
+) -> None:
+    membership = stage.member(stage.org(), Role.MEMBER)
+    in_part = select(Tuple).options(load_only(Tuple.relation))
+    held = stage.session.scalars(in_part).all()
+    assert tenancy.suspend_membership(membership.id).status is Status.SUSPENDED
+    del held
 
 
 @pytest.mark.parametrize("role", Role)

@@ -190,8 +190,12 @@ class Writes:
         gone = {tuple(given.values()) for part, given in self._parts if part.kind is Kind.WITHDRAW}
         if gone:
             for entity in session.identity_map.values():
-                # One that has expired finds out by itself.
-                if isinstance(entity, Tuple) and not inspect(entity).expired and entity.key in gone:
+                # One that is not loaded, or not all of it, finds out by itself.
+                if (
+                    isinstance(entity, Tuple)
+                    and inspect(entity).unloaded.isdisjoint(TupleKey._fields)
+                    and entity.key in gone
+                ):
                     yield entity
 
     def _granted(self, id_: str) -> Tuple:
