@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
 
 from flametrench_tenancy_sqlalchemy import PreTuple, Role, TenancyRepository, Tuple
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
@@ -58,3 +59,32 @@ def test_pre_tuples_that_are_held_already_take_no_parameter_more(session: Sessio
     kept, statements = _invite_and_accept(session, usr_id, many)
     assert statements == few_statements
     assert [t.id for t in kept] == [t.id for t in granted]
+
+
+def test_one_that_another_client_deletes_meanwhile_is_written_after_all(
+    clean_engine: Engine,
+) -> None:
+    grant = PreTuple("editor", "proj", str(new_uuid()))
+    other = create_engine(clean_engine.url, poolclass=NullPool)
+    with Session(clean_engine) as session:
+        usr_id = make_user(session).id
+        ((before,), _) = _invite_and_accept(session, usr_id, [grant])
+        session.commit()
+
+        def delete_what_was_met(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            if statement.startswith("SELECT tup.id"):
+                with other.begin() as client:
+                    client.execute(text("DELETE FROM tup WHERE object_type = 'proj'"))
+
+        event.listen(session.connection(), "before_cursor_execute", delete_what_was_met)
+        ((after,), _) = _invite_and_accept(session, usr_id, [grant])
+        session.commit()
+
+        assert after.id != before.id
+        assert [t.id for t in TenancyRepository(session).list_tuples_for_object(*_of(grant))] == [
+            after.id
+        ]
+
+
+def _of(grant: PreTuple) -> tuple[str, str]:
+    return grant.object_type, grant.object_id

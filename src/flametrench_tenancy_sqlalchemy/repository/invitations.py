@@ -196,7 +196,7 @@ class InvitationOperations(TupleOperations):
                 there = {"there": invitation.org_id, "whose": as_usr_id}
                 new, present = writes.execute_asking(_PRESENT, there, self.session)
                 invitation.require_newcomer(filter(None, present))
-            tuples = self._with_kept(grants, new)
+            tuples = self._with_kept(grants, new, created_by=invitation.invited_by, at=now)
         return AcceptInvitationResult(invitation, membership, tuples)
 
     def decline_invitation(self, inv_id: str, *, as_usr_id: str | None = None) -> Invitation:

@@ -22,7 +22,6 @@ from ..ids import decode_object, require_object_type
 from ..models import Base, Invitation, Membership, Organization, Tuple
 from ..models.tuple import TupleKey, require_relation
 from ..unit_of_work import as_flushed
-from ..values import PreTuple
 from .base import FRESH, Repository, not_found
 from .writes import Writes
 
@@ -77,33 +76,33 @@ class TupleOperations(Repository):
     def _tuples(self, statement: Select[Any]) -> list[Tuple]:
         return list(self.session.scalars(statement.order_by(Tuple.id).execution_options(**FRESH)))
 
-    def _write(
-        self,
-        *entities: Base,
-        grants: Sequence[tuple[str, PreTuple]] = (),
-        created_by: str | None = None,
-        at: datetime,
-    ) -> list[Tuple]:
+    def _write(self, *entities: Base, created_by: str | None = None, at: datetime) -> None:
         """Write new and changed entities as they stand, and the tuples that follow from them.
 
         Args:
             entities: what to write, each after those that it refers to or takes over from.
-            grants: pairs of a user's wire id and what he is granted besides, without repetition.
             created_by: the user behind the tuples.
             at: the time of the change.
-
-        Returns:
-            The tuples of ``grants``, in their order; one that existed already is kept.
         """
-        keys = [TupleKey.of(usr_id, grant) for usr_id, grant in grants]
-        writes = Writes(*entities, grants=keys, created_by=created_by, at=at)
-        return self._with_kept(keys, writes.execute(self.session))
+        Writes(*entities, created_by=created_by, at=at).execute(self.session)
 
-    def _with_kept(self, keys: Sequence[TupleKey], new: dict[TupleKey, Tuple]) -> list[Tuple]:
-        """Return the tuples of keys, those that were there before included."""
-        kept = [key for key in keys if key not in new]
-        if kept:
+    def _with_kept(
+        self,
+        keys: Sequence[TupleKey],
+        new: dict[TupleKey, Tuple],
+        *,
+        created_by: str | None,
+        at: datetime,
+    ) -> list[Tuple]:
+        """Return the tuples of keys, those that were there before included.
+
+        Nothing holds those: one that somebody else has just deleted is written after all.
+        """
+        while kept := [key for key in keys if key not in new]:
             new |= {t.key: t for t in self._tuples(self._with_keys(kept))}
+            gone = [key for key in kept if key not in new]
+            if gone:
+                new |= Writes(grants=gone, created_by=created_by, at=at).execute(self.session)
         return [new[key] for key in keys]
 
     def _enter(
