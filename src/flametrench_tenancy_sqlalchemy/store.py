@@ -180,7 +180,7 @@ class TenancyStore:
         try:
             return self._once(operation, *args, **kwargs)
         except DBAPIError as exc:
-            if self._attempts < 2 or not is_transient(exc):
+            if self._attempts < 2 or not stamina.is_active() or not is_transient(exc):
                 raise
         # Only now: preparing for retries takes longer than many an operation.
         again = stamina.RetryingCaller(attempts=self._attempts - 1, **WAITS).on(is_transient)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import stamina
 from sqlalchemy import event, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
@@ -33,6 +34,14 @@ def owners(db: Engine) -> list[str]:
         org = make_org(session)
         make_member(session, org, role=Role.OWNER)
         return list(session.scalars(select(Membership.id).order_by(Membership.id)))
+
+
+@pytest.fixture
+def without_retries() -> Iterator[None]:
+    """Retries switched off, as an application does in its tests."""
+    stamina.set_active(False)
+    yield
+    stamina.set_active(True)
 
 
 @contextmanager
@@ -140,6 +149,20 @@ class TestAConflict:
         assert len(attempts) == 2
         statuses = {row.id: row.status for row in committed_rows(db)["mem"]}
         assert [statuses[id_] for id_ in owners] == ["revoked", "active"]
+
+    def test_is_not_tried_again_where_retries_are_switched_off(
+        self,
+        observer: Engine,
+        repeatable: Engine,
+        owners: list[str],
+        without_retries: None,
+    ) -> None:
+        interfere, attempts = self.conflicts(observer, owners[1], times=1)
+
+        with between_the_locks(repeatable, interfere), pytest.raises(DBAPIError):
+            TenancyStore(sessionmaker(repeatable)).self_leave(owners[0])
+
+        assert len(attempts) == 1
 
     def test_of_another_kind_is_not_tried_again(self, db: Engine, owners: list[str]) -> None:
         attempts: list[int] = []
