@@ -85,7 +85,7 @@ class BulkOperations(TupleOperations):
             org.id: org
             for org in self.session.scalars(
                 select(Organization)
-                .where(Organization.id.in_(select(Membership.org_id).where(chosen)))
+                .where(Organization.id.in_(select(Membership.org_id).where(chosen).distinct()))
                 .order_by(Organization.id)
                 .with_for_update(key_share=True, of=Organization)
                 .execution_options(**FRESH)
