@@ -185,11 +185,11 @@ class BulkOperations(TupleOperations):
             getattr(entity, attribute.key) for attribute in entity.__mapper__.column_attrs
         ]
         columns = _columns(entities, attributes)
-        if not may_collide:
+        if may_collide:
+            written = set(self._insert_rows(entity, columns, entity.id, **may_collide).scalars())
+        else:
             self._insert_rows(entity, columns)
-            as_flushed(self.session, entities)
-            return {each.id for each in entities}
-        written = set(self._insert_rows(entity, columns, entity.id, **may_collide).scalars())
+            written = {each.id for each in entities}
         as_flushed(self.session, [each for each in entities if each.id in written])
         return written
 
@@ -200,13 +200,12 @@ class BulkOperations(TupleOperations):
         if not memberships:
             return
         ordered = sorted(memberships, key=lambda m: (m.usr_id, m.role, m.org_id))
-        number = len(ordered)
         columns = {
             Tuple.id: [new_id("tup") for _ in ordered],
             **_keys(ordered),
-            Tuple.subject_type: ["usr"] * number,
-            Tuple.created_at: [at] * number,
-            Tuple.created_by: [created_by] * number,
+            Tuple.subject_type: ["usr"] * len(ordered),
+            Tuple.created_at: [at] * len(ordered),
+            Tuple.created_by: [created_by] * len(ordered),
         }
         self._insert_rows(Tuple, columns, index_elements=None)
 
@@ -221,11 +220,8 @@ class BulkOperations(TupleOperations):
                 self.session.execute(delete(Tuple).where(mine, *same))
             return
         given = _table(keys).subquery("given")
-        self.session.execute(
-            delete(Tuple)
-            .where(mine, *(c == given.c[c.key] for c in keys))
-            .execution_options(synchronize_session="fetch")  # some may be in the Session
-        )
+        statement = delete(Tuple).where(mine, *(c == given.c[c.key] for c in keys))
+        self.session.execute(statement, execution_options={"synchronize_session": "fetch"})
 
     def _insert_rows(
         self, entity: type[Base], columns: Columns, *returning: Attribute, **may_collide: Any
@@ -235,8 +231,7 @@ class BulkOperations(TupleOperations):
             parameters = None
         else:
             statement = sqlite.insert(entity)
-            names = [attribute.key for attribute in columns]
-            rows = zip(*columns.values(), strict=True)
+            names, rows = [a.key for a in columns], zip(*columns.values(), strict=True)
             parameters = [dict(zip(names, row, strict=True)) for row in rows]
         if may_collide:
             statement = statement.on_conflict_do_nothing(**may_collide)
