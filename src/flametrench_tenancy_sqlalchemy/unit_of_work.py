@@ -82,8 +82,11 @@ def as_flushed(
     are the methods by which the flush itself does.
     """
     session = _itself(session)
-    session.add_all([entity for entity in written if is_new(entity)])
-    session._register_persistent({instance_state(entity) for entity in written})
+    states = [instance_state(entity) for entity in written]
+    for state in states:
+        if state.key is None:
+            session._save_impl(state)  # as `add`, without a look at whatever is related
+    session._register_persistent(set(states))
     session._remove_newly_deleted([instance_state(entity) for entity in deleted])
 
 

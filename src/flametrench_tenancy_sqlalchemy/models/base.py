@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar, cast
 
 from sqlalchemy import CheckConstraint, DateTime, Dialect, Index, MetaData, Text, func, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.orm.attributes import flag_modified
+from sqlalchemy.orm.attributes import flag_modified, instance_dict
 from sqlalchemy.types import TypeDecorator
 
 from ..values import Term
@@ -25,6 +25,16 @@ class Base(DeclarativeBase):
     """The declarative base of the tenancy models, with a metadata of its own."""
 
     metadata = MetaData(naming_convention=NAMING_CONVENTION)
+
+    @classmethod
+    def _of(cls, **values: Any) -> Self:
+        """Return a new entity with all its values at once.
+
+        The constructor takes them one by one, and notes for each what it was before: nothing.
+        """
+        entity = cls.__mapper__.class_manager.new_instance()
+        instance_dict(entity).update(values)
+        return cast("Self", entity)
 
 
 class TermType(TypeDecorator[T], Generic[T]):

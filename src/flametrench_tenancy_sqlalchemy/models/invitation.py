@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.types import TypeDecorator
 
 from ..errors import (
@@ -158,7 +159,7 @@ class Invitation(Base):
                 "identifier_format",
                 parameter="identifier",
             )
-        return cls(
+        return cls._of(
             id=new_id("inv"),
             org_id=org_id,
             identifier=identifier,
@@ -176,7 +177,7 @@ class Invitation(Base):
     def enter(self, organization: Organization) -> None:
         """Offer a place in the organization, which must be active."""
         organization.require_active()
-        self.organization = organization
+        set_committed_value(self, "organization", organization)
 
     def is_overdue(self, at: datetime) -> bool:
         """Whether the invitation still says pending although its time is over."""

@@ -12,6 +12,7 @@ from typing import Self
 
 from sqlalchemy import ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm.attributes import set_committed_value
 
 from ..errors import (
     DuplicateMembershipError,
@@ -98,7 +99,7 @@ class Membership(Timestamps, Base):
         cls, org_id: str, usr_id: str, role: Role, *, invited_by: str | None, at: datetime
     ) -> Self:
         """Return what becomes a user's membership when he may `enter` the organization."""
-        return cls(
+        return cls._of(
             id=new_id("mem"),
             usr_id=usr_id,
             org_id=org_id,
@@ -114,7 +115,7 @@ class Membership(Timestamps, Base):
     def enter(self, organization: Organization) -> None:
         """Join the organization, which must be active."""
         organization.require_active()
-        self.organization = organization
+        set_committed_value(self, "organization", organization)
 
     @property
     def grant(self) -> PreTuple:
@@ -283,7 +284,7 @@ class Membership(Timestamps, Base):
         # History must read in order even where two servers' clocks do not.
         created_at = max(at, self.created_at + timedelta(microseconds=1))
         self._revoke(at)
-        return Membership(
+        return Membership._of(
             id=new_id("mem"),
             usr_id=self.usr_id,
             org_id=self.org_id,

@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
+    Result,
     Select,
     Uuid,
     any_,
@@ -33,9 +34,8 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.types import TypeEngine
 
-from ..ids import WireId, new_id
+from ..ids import ObjectId, WireId, new_id
 from ..models import Base, Invitation, Membership, Organization, Tuple, User
-from ..models.tuple import TupleKey
 from ..unit_of_work import as_flushed
 from ..values import Role, Status
 from .base import FRESH
@@ -45,8 +45,6 @@ Attribute: TypeAlias = InstrumentedAttribute[Any]
 Columns: TypeAlias = dict[Attribute, list[Any]]
 Owners: TypeAlias = dict[str, dict[str, Membership]]
 
-_MAY_CHANGE: Final = ("status", "updated_at", "removed_by")
-_KEY: Final = (Tuple.subject_uuid, Tuple.relation, Tuple.object_type, Tuple.object_uuid)
 ONE_ACTIVE: Final = {
     "index_elements": [Membership.usr_id, Membership.org_id],
     "index_where": text("status = 'active'"),
@@ -87,7 +85,7 @@ class BulkOperations(TupleOperations):
             org.id: org
             for org in self.session.scalars(
                 select(Organization)
-                .where(Organization.id.in_(select(Membership.org_id).where(chosen)))
+                .where(Organization.id.in_(select(Membership.org_id).where(chosen).distinct()))
                 .order_by(Organization.id)
                 .with_for_update(key_share=True, of=Organization)
                 .execution_options(**FRESH)
@@ -160,20 +158,15 @@ class BulkOperations(TupleOperations):
         )
         return {admin.org_id: admin for admin in self.session.scalars(statement)}
 
-    def _update_set(self, memberships: Sequence[Membership]) -> None:
-        """Write what has changed in memberships of the Session."""
+    def _revoke_set(self, memberships: Sequence[Membership], *, at: datetime, **who: str) -> None:
+        """Write that memberships of the Session have been revoked, and by whom if by somebody."""
         if not memberships:
             return
-        if not self._has_arrays:
-            self.session.flush()
-            return
-        changed = [getattr(Membership, name) for name in _MAY_CHANGE]
-        given = _table(_columns(memberships, [Membership.id, *changed])).subquery("given")
         with self.session.no_autoflush:  # or the Session writes row by row
             self.session.execute(
                 update(Membership)
-                .where(Membership.id == given.c.id)
-                .values({name: given.c[name] for name in _MAY_CHANGE})
+                .where(self._among(Membership.id, [m.id for m in memberships]))
+                .values(status=Status.REVOKED, updated_at=at, **who)
                 .execution_options(synchronize_session=False)
             )
         as_flushed(self.session, memberships)
@@ -191,7 +184,12 @@ class BulkOperations(TupleOperations):
         attributes = [
             getattr(entity, attribute.key) for attribute in entity.__mapper__.column_attrs
         ]
-        written = self._insert_rows(entity, _columns(entities, attributes), **may_collide)
+        columns = _columns(entities, attributes)
+        if may_collide:
+            written = set(self._insert_rows(entity, columns, entity.id, **may_collide).scalars())
+        else:
+            self._insert_rows(entity, columns)
+            written = {each.id for each in entities}
         as_flushed(self.session, [each for each in entities if each.id in written])
         return written
 
@@ -201,14 +199,13 @@ class BulkOperations(TupleOperations):
         """Write the tuples of active memberships, in the order in which others write them, too."""
         if not memberships:
             return
-        keys = sorted(_keys(memberships))
-        number = len(keys)
+        ordered = sorted(memberships, key=lambda m: (m.usr_id, m.role, m.org_id))
         columns = {
-            Tuple.id: [new_id("tup") for _ in keys],
-            **dict(zip(_KEY, map(list, zip(*keys, strict=True)), strict=True)),
-            Tuple.subject_type: ["usr"] * number,
-            Tuple.created_at: [at] * number,
-            Tuple.created_by: [created_by] * number,
+            Tuple.id: [new_id("tup") for _ in ordered],
+            **_keys(ordered),
+            Tuple.subject_type: ["usr"] * len(ordered),
+            Tuple.created_at: [at] * len(ordered),
+            Tuple.created_by: [created_by] * len(ordered),
         }
         self._insert_rows(Tuple, columns, index_elements=None)
 
@@ -216,33 +213,31 @@ class BulkOperations(TupleOperations):
         """Delete the tuples of memberships that were active."""
         if not memberships:
             return
-        mine = Tuple.subject_type == "usr"
+        mine, keys = Tuple.subject_type == "usr", _keys(memberships)
         if not self._has_arrays:
-            for key in _keys(memberships):
-                same = (c == value for c, value in zip(_KEY, key, strict=True))
+            for key in zip(*keys.values(), strict=True):
+                same = (c == value for c, value in zip(keys, key, strict=True))
                 self.session.execute(delete(Tuple).where(mine, *same))
             return
-        keys = map(list, zip(*_keys(memberships), strict=True))
-        given = _table(dict(zip(_KEY, keys, strict=True))).subquery("given")
-        self.session.execute(
-            delete(Tuple)
-            .where(mine, *(c == given.c[c.key] for c in _KEY))
-            .execution_options(synchronize_session="fetch")  # some may be in the Session
-        )
+        given = _table(keys).subquery("given")
+        statement = delete(Tuple).where(mine, *(c == given.c[c.key] for c in keys))
+        self.session.execute(statement, execution_options={"synchronize_session": "fetch"})
 
-    def _insert_rows(self, entity: type[Base], columns: Columns, **may_collide: Any) -> set[str]:
-        id_, *_ = columns
+    def _insert_rows(
+        self, entity: type[Base], columns: Columns, *returning: Attribute, **may_collide: Any
+    ) -> Result[Any]:
         if self._has_arrays:
             statement: Any = postgresql.insert(entity).from_select(list(columns), _table(columns))
             parameters = None
         else:
             statement = sqlite.insert(entity)
-            names = [attribute.key for attribute in columns]
-            rows = zip(*columns.values(), strict=True)
+            names, rows = [a.key for a in columns], zip(*columns.values(), strict=True)
             parameters = [dict(zip(names, row, strict=True)) for row in rows]
         if may_collide:
             statement = statement.on_conflict_do_nothing(**may_collide)
-        return set(self.session.scalars(statement.returning(id_), parameters))
+        if returning:
+            statement = statement.returning(*returning)
+        return self.session.execute(statement, parameters)
 
     def _among(
         self, attribute: InstrumentedAttribute[str], ids: Iterable[str]
@@ -252,8 +247,14 @@ class BulkOperations(TupleOperations):
         return attribute == any_(_array(attribute.type, list(ids)))
 
 
-def _keys(memberships: Iterable[Membership]) -> list[TupleKey]:
-    return [TupleKey.of(m.usr_id, m.grant) for m in memberships]
+def _keys(memberships: Collection[Membership]) -> Columns:
+    """Return the keys of the memberships' tuples, as columns."""
+    return {
+        Tuple.subject_uuid: [m.usr_id for m in memberships],
+        Tuple.relation: [m.role.value for m in memberships],
+        Tuple.object_type: ["org"] * len(memberships),
+        Tuple.object_uuid: [m.org_id for m in memberships],
+    }
 
 
 def _columns(entities: Iterable[Base], attributes: Iterable[Attribute]) -> Columns:
@@ -292,7 +293,7 @@ def _array(type_: TypeEngine[Any], values: list[Any]) -> ColumnElement[Any]:
     A real array and not its text: the planner counts it, and does not join row by row.
     """
     element = type_
-    if isinstance(type_, WireId):  # checked when they came in, and not again
+    if isinstance(type_, WireId | ObjectId):  # checked when they came in, and not again
         element, values = Uuid(), [v and UUID(v[-32:]) for v in values]
     array = ARRAY(element, dimensions=1)
     return cast(literal(values, array), array)

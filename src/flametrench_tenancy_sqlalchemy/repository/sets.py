@@ -190,7 +190,7 @@ class SetOperations(BulkOperations):
             settle(changes, all_or_nothing)
             replaced = [old for old, new in done(changes) if new is not old]
             successors = [new for old, new in done(changes) if new is not old]
-            self._update_set(replaced)
+            self._revoke_set(replaced, at=now)
             self._insert_set(successors)
             self._withdraw_set(replaced)
             self._grant_set(successors, created_by=None, at=now)
@@ -238,7 +238,7 @@ class SetOperations(BulkOperations):
             outcomes = then(ids, remove)
             settle(outcomes, all_or_nothing)
             removed = done(outcomes)
-            self._update_set(removed)
+            self._revoke_set(removed, at=now, removed_by=admin_usr_id)
             # A tuple beside a suspended one is of another membership of his.
             self._withdraw_set([m for m in removed if m.id in active])
         return outcomes
