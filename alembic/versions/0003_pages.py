@@ -3,7 +3,7 @@
 Where the tables have rows, the indexes are built concurrently, and the transaction so far is
 committed before. An interrupted run is simply run again. The shared schema's own indexes stay.
 
-A page's query compares and orders by all columns of its index. Where other indexes begin with the
+A page's query orders by all columns of its index. Where other indexes begin with the
 same column, ``NULLS FIRST``, of which there are none, is an order that only the one has: to the
 planner, sorting what another index finds must never look as cheap.
 """
