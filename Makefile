@@ -21,7 +21,8 @@ BIN_20 := $(VENV_20)/bin
 INSTALLED_20 := $(VENV_20)/.installed
 
 # The whole suite runs on the default driver, library and server; on each of the others, these.
-ON_LIBRARIES := tests/unit tests/drivers tests/migration tests/integration/test_acceptance.py
+ON_LIBRARIES := tests/unit tests/drivers tests/migration tests/integration/test_acceptance.py \
+	tests/transactions/test_session_state.py
 ON_SERVERS := tests/drivers tests/servers tests/migration tests/integration/test_acceptance.py \
 	tests/integration/test_schema_rules.py
 ON_DOCKER := tests/drivers tests/integration/test_acceptance.py

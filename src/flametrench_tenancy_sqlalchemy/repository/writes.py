@@ -282,21 +282,20 @@ def _statement(part: Part, number: int, *, after: Sequence[CTE]) -> Statement:
         name: bindparam(f"p{number}_{name}", type_=table.c[name].type) for name in part.columns
     }
     new = postgresql.insert(table)
-    added = new.values(given)
-    if after:  # the parts run in no particular order, but for what they read
-        ready = (exists(select(cte.c.id)) for cte in after)
-        added = new.from_select(list(given), select(*given.values()).where(*ready))
+    # The parts run in no particular order, but for what they read.
+    ready = [exists(select(cte.c.id)) for cte in after]
     match part.kind:
         case Kind.CHANGE:
             own = table.c.id == given.pop("id")
             return update(table).where(own).values(given).returning(table.c.id)
-        case Kind.ADD:
-            return added
+        case Kind.ADD | Kind.GRANT:
+            added = new.values(given)
+            if ready:
+                added = new.from_select(list(given), select(*given.values()).where(*ready))
+            return added.on_conflict_do_nothing() if part.kind is Kind.GRANT else added
         case Kind.WITHDRAW:
             usr = table.c.subject_type == "usr"
             return delete(table).where(usr, *(table.c[name] == given[name] for name in KEY))
-        case Kind.GRANT:
-            return added.on_conflict_do_nothing()
         case Kind.GRANT_MANY:
             # One array for each column: a list of rows would be more parameters than there may be.
             arrays = (
