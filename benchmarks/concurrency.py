@@ -24,7 +24,7 @@ from benchmarks.proxy import delay_proxy
 from benchmarks.report import FOLDER, save, table
 from benchmarks.sides import SIDES, libpq_url
 from benchmarks.turns import Distance, address
-from flametrench_tenancy_sqlalchemy.doctor import Finding, diagnose
+from flametrench_tenancy_sqlalchemy.doctor import Finding, Severity, diagnose
 from flametrench_tenancy_sqlalchemy.testing.servers import Server
 
 Clients: TypeAlias = list[Hand[Shift, Work]]
@@ -89,8 +89,8 @@ def run(
         f"# Many clients at once\n\n{described(about)}\n\nEach client is a process with one "
         f"connection ({distance.name}), on the machine that the server runs on; {orgs} "
         f"organizations; medians of {rounds} times {seconds:g} s, sides taking turns. Refused or "
-        f"failed: ours {ours}, the peer's {peer}. Afterwards the doctor finds nothing in our "
-        f"database.\n\n{shown}"
+        f"failed: ours {ours}, the peer's {peer}. Afterwards the doctor finds no broken rule in "
+        f"our database.\n\n{shown}"
     )
     raw = {
         "benchmark": name,
@@ -136,7 +136,8 @@ def _findings(url: URL) -> list[Finding]:
     engine = create_engine(url)
     try:
         with Session(engine) as session:
-            return diagnose(session)
+            # Two open invitations of the same one, which clients may well offer, are a warning.
+            return [f for f in diagnose(session) if f.severity is Severity.ERROR]
     finally:
         engine.dispose()
 
