@@ -17,10 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from ._integrity import is_transient
-from .models import Organization
 from .repository import TenancyRepository
 from .repository.base import Clock, utc_now
 from .store import ATTEMPTS, WAITS, OwnTransaction, rules_in_our_words
+from .unit_of_work import BIND
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -106,7 +106,7 @@ class _Cancellable(TenancyRepository):
 
     @contextmanager
     def _unit_of_work(self, name: str) -> Iterator[None]:
-        connection = self.session.connection(bind_arguments={"mapper": Organization})
+        connection = self.session.connection(bind_arguments=BIND)
         with super()._unit_of_work(name):
             try:
                 yield

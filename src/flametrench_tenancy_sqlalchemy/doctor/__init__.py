@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..models import Organization
 from ..repository.base import Clock, utc_now
-from ..unit_of_work import AnySession
+from ..unit_of_work import BIND, AnySession
 from .checks import checks
 from .findings import Finding, Repair, Severity
 from .repairs import Repairs
@@ -38,7 +37,7 @@ def diagnose(
     questions = checks(clock())
     total = len(questions) + 1
     report = progress or _nobody
-    schema = examine_schema(session.connection(bind_arguments={"mapper": Organization}))
+    schema = examine_schema(session.connection(bind_arguments=BIND))
     report(1, total)
     if schema.lacks_columns:
         report(total, total)

@@ -127,7 +127,7 @@ class Invitation(Base):
         at: datetime,
     ) -> Self:
         """Return a pending invitation into an active organization."""
-        organization.require_active()
+        organization.require_active()  # before any flaw of the offer
         invitation = cls.draft(
             organization.id,
             identifier,

@@ -214,7 +214,7 @@ class Repository:
             raise not_found(entity, id_, parameter)
 
 
-def _word(term: Term) -> ColumnElement[Any]:
+def word(term: Term) -> ColumnElement[Any]:
     """Return a word that the statement itself contains.
 
     A plan for all parameters may use a partial index only if its condition is no parameter.
@@ -228,7 +228,7 @@ ACTIVE_MEMBERSHIP: Final = (
     .where(
         Membership.usr_id == bindparam("usr_id"),
         Membership.org_id == bindparam("org_id"),
-        Membership.status == _word(Status.ACTIVE),
+        Membership.status == word(Status.ACTIVE),
     )
     .execution_options(**FRESH)
 )
@@ -261,7 +261,7 @@ _MEMBERSHIP_AND_ANOTHER: Final = _BEHIND_ORG.where(
             .where(
                 _its.id == bindparam("id"),
                 _another.usr_id == bindparam("usr_id"),
-                _another.status == _word(Status.ACTIVE),
+                _another.status == word(Status.ACTIVE),
             )
             .scalar_subquery(),
         ]
@@ -271,12 +271,12 @@ _MEMBERSHIPS_TO_CHANGE: Final = _BEHIND_ORG.where(
     Membership.id.in_(bindparam("ids", expanding=True))
 ).order_by(Membership.org_id, Membership.id)
 
-_IS_OWNER: Final = Membership.role == _word(Role.OWNER)
+_IS_OWNER: Final = Membership.role == word(Role.OWNER)
 _OTHERS: Final = (
     select(Membership)
     .where(
         Membership.org_id == bindparam("org_id"),
-        Membership.status == _word(Status.ACTIVE),
+        Membership.status == word(Status.ACTIVE),
         Membership.id != bindparam("id"),
     )
     .order_by(Membership.id)

@@ -38,7 +38,7 @@ from ..ids import ObjectId, WireId, new_id
 from ..models import Base, Invitation, Membership, Organization, Tuple, User
 from ..unit_of_work import as_flushed
 from ..values import Role, Status
-from .base import FRESH
+from .base import FRESH, word
 from .tuples import TupleOperations
 
 Attribute: TypeAlias = InstrumentedAttribute[Any]
@@ -120,8 +120,8 @@ class BulkOperations(TupleOperations):
             select(other.id)
             .where(
                 other.org_id == Organization.id,
-                other.role == Role.OWNER,
-                other.status == Status.ACTIVE,
+                other.role == word(Role.OWNER),
+                other.status == word(Status.ACTIVE),
                 ~self._among(other.id, [id_ for of_one in owners.values() for id_ in of_one]),
             )
             .order_by(other.id)
@@ -150,7 +150,7 @@ class BulkOperations(TupleOperations):
             .where(
                 Membership.usr_id == usr_id,
                 self._among(Membership.org_id, org_ids),
-                Membership.status == Status.ACTIVE,
+                Membership.status == word(Status.ACTIVE),
             )
             .order_by(Membership.org_id)
             .with_for_update(read=True, of=Membership)
@@ -220,6 +220,7 @@ class BulkOperations(TupleOperations):
                 self.session.execute(delete(Tuple).where(mine, *same))
             return
         given = _table(keys).subquery("given")
+        # Some may be in the Session, which hears of those that come back.
         statement = delete(Tuple).where(mine, *(c == given.c[c.key] for c in keys))
         self.session.execute(statement, execution_options={"synchronize_session": "fetch"})
 

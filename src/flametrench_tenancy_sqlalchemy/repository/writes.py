@@ -112,8 +112,7 @@ class Writes:
             new = self._execute_one_by_one(connection)
         else:
             new = self._execute_together(connection)
-        as_flushed(session, self._entities, deleted=list(self._withdrawn_from(session)))
-        return {self._grants[id_]: self._granted(id_) for id_ in new}
+        return self._told(session, new)
 
     def execute_behind(self, org_id: str, session: AnySession) -> Organization | None:
         """Lock an organization for others to join it, and write everything if it is there.
@@ -157,8 +156,7 @@ class Writes:
                 rows = session.execute(statement, _values(parts) | given).all()
                 found = [row[0] for row in rows]
                 new = rows[0][1] or ()
-        as_flushed(session, self._entities)
-        return {self._grants[id_]: self._granted(id_) for id_ in new}, list(found)
+        return self._told(session, new), list(found)
 
     def _parts_with_grants(self) -> list[tuple[Part, Values]]:
         if not self._grants:
@@ -184,6 +182,11 @@ class Writes:
             return ()
         statement = _together((Part(Kind.GRANT, Tuple, TUPLE),)).returning(_table(Tuple).c.id)
         return connection.execute(statement, rows).scalars().all()
+
+    def _told(self, session: AnySession, new: Iterable[str]) -> dict[TupleKey, Tuple]:
+        """Tell the Session what was written, and return the new tuples by their keys."""
+        as_flushed(session, self._entities, deleted=list(self._withdrawn_from(session)))
+        return {self._grants[id_]: self._granted(id_) for id_ in new}
 
     def _withdrawn_from(self, session: AnySession) -> Iterator[Tuple]:
         """Return those of the deleted tuples that the Session has loaded."""
