@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 from weakref import WeakSet
 
-from sqlalchemy import Connection, Executable, event
+from sqlalchemy import Connection, Engine, Executable, event
 from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.sql.elements import (
@@ -35,6 +35,19 @@ _roll_back_to: Callable[[str], Executable] = RollbackToSavepointClause
 _release: Callable[[str], Executable] = ReleaseSavepointClause
 
 _operations: WeakSet[SessionTransaction] = WeakSet()
+
+_LEVELS: Final = frozenset({"isolation_level", "postgresql_readonly", "postgresql_deferrable"})
+_ENGINE_EVENTS: Final = ("engine_connect", "begin", "commit")
+_SESSION_EVENTS: Final = (
+    "after_transaction_create",
+    "after_begin",
+    "do_orm_execute",
+    "before_flush",
+    "after_flush",
+    "after_flush_postexec",
+    "pending_to_persistent",
+    "before_commit",
+)
 
 
 @contextmanager
@@ -66,6 +79,28 @@ def savepoint(session: AnySession, operation: str) -> Iterator[None]:
                 # SQLAlchemy rolls back to a savepoint and leaves it on the server's stack.
                 connection.execute(_release(name))
             raise
+
+
+def stands_alone(session: AnySession) -> bool:
+    """Tell whether a statement in a new Session is as good as a transaction around it.
+
+    Not where the application takes part in its transactions: begins one itself, asks for an
+    isolation level, or listens, say to tell the server who is calling, or to write beside us.
+    """
+    session = _itself(session)
+    engine = session.get_bind(**BIND)
+    return (
+        isinstance(engine, Engine)
+        and engine.dialect.name == "postgresql"
+        # Known from the first connection on.
+        and getattr(engine.dialect, "default_isolation_level", None) == "READ COMMITTED"
+        and _LEVELS.isdisjoint(engine.get_execution_options())
+        and _LEVELS.isdisjoint(getattr(session, "execution_options", ()))
+        and not session.twophase
+        and not session.in_transaction()
+        and not any(getattr(engine.dispatch, name) for name in _ENGINE_EVENTS)
+        and not any(getattr(session.dispatch, name) for name in _SESSION_EVENTS)
+    )
 
 
 def is_new(entity: Base) -> bool:

@@ -23,6 +23,7 @@ from flametrench_tenancy_sqlalchemy._integrity import constraint_name
 from flametrench_tenancy_sqlalchemy.doctor import Finding, Severity, diagnose
 from flametrench_tenancy_sqlalchemy.migrations import downgrade, upgrade
 from flametrench_tenancy_sqlalchemy.migrations.adoption import SchemaMismatchError
+from flametrench_tenancy_sqlalchemy.testing.factories import make_org, make_user
 from flametrench_tenancy_sqlalchemy.testing.plugin import NewDatabase
 from tests.support.foreign_hands import EVE_LEAVES
 from tests.support.raw import grant, join, run, turn, withdraw
@@ -224,3 +225,20 @@ def refused(rule: str) -> Iterator[None]:
     with pytest.raises(DBAPIError) as caught:
         yield
     assert constraint_name(caught.value) == rule
+
+
+def test_the_commit_of_a_set_reads_no_member_twice_over_in_a_database_not_yet_analyzed(
+    migrated: Engine,
+) -> None:
+    number = 600
+    fetched = text("SELECT idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'tup'")
+    with Session(migrated) as session:
+        tenancy = TenancyRepository(session)
+        users = [make_user(session) for _ in range(number)]
+        org_id = make_org(session).id
+        tenancy.add_members(org_id, [(user.id, Role.MEMBER) for user in users], all_or_nothing=True)
+        before = session.scalar(fetched)
+        session.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+
+        # One for the membership and one for the tuple; among all members it would be thousands.
+        assert session.scalar(fetched) - before <= 3 * number

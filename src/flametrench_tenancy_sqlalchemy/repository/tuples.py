@@ -115,7 +115,7 @@ class TupleOperations(Repository):
     ) -> None:
         """Write what joins an organization under a shared lock on it, and only then judge it.
 
-        In this order it takes one statement; what may not be written does not outlive the refusal.
+        In this order it takes one statement, which writes nothing where it will be refused.
         """
         writes = Writes(newcomer, created_by=created_by, at=at)
         org = writes.execute_behind(org_id, self.session)

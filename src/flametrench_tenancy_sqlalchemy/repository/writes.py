@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 from sqlalchemy import (
     ARRAY,
     CTE,
+    ColumnElement,
     Connection,
     Delete,
     Insert,
@@ -41,7 +42,7 @@ from ..models import Base, Invitation, Membership, Organization, Tuple
 from ..models.tuple import TupleKey
 from ..unit_of_work import BIND, AnySession, as_flushed, is_new
 from ..values import Status
-from .base import FRESH
+from .base import FRESH, word
 
 Values: TypeAlias = dict[str, Any]
 Statement: TypeAlias = Insert | Update | Delete
@@ -115,7 +116,7 @@ class Writes:
         return self._told(session, new)
 
     def execute_behind(self, org_id: str, session: AnySession) -> Organization | None:
-        """Lock an organization for others to join it, and write everything if it is there.
+        """Lock an organization for others to join it, and write everything if it is active.
 
         Whoever calls must judge whether it may be joined, and then tell the Session.
 
@@ -232,7 +233,7 @@ def _together(parts: tuple[Part, ...]) -> Statement:
     """Return the statement that does all parts."""
     *first, last = parts
     ctes = _ctes(tuple(first))
-    return _statement(last, len(ctes), after=_awaited(last, ctes, parts)).add_cte(*ctes)
+    return _statement(last, len(ctes), _awaited(last, ctes, parts)).add_cte(*ctes)
 
 
 @cache
@@ -240,8 +241,10 @@ def _together_behind(parts: tuple[Part, ...]) -> Select[Any]:
     """Return the same behind a shared lock on an organization, which it returns."""
     org = _table(Organization)
     locked = select(org).where(org.c.id == bindparam("joined")).with_for_update(read=True).cte()
+    # The caller judges, too; but what he refuses may be beyond undoing by then.
+    active = exists(select(locked.c.id).where(locked.c.status == word(Status.ACTIVE)))
     question = select(aliased(Organization, locked)).execution_options(**FRESH)
-    return question.add_cte(*_ctes(parts, after=[locked]))
+    return question.add_cte(*_ctes(parts, active))
 
 
 @cache
@@ -252,41 +255,41 @@ def _together_asking(parts: tuple[Part, ...], question: Select[Any]) -> Select[A
     return question.add_columns(select(new).scalar_subquery()).add_cte(*ctes)
 
 
-def _ctes(parts: tuple[Part, ...], after: Sequence[CTE] = ()) -> list[CTE]:
+def _ctes(parts: tuple[Part, ...], *conditions: ColumnElement[bool]) -> list[CTE]:
     """Return the parts, each after those before it that it has to wait for."""
     ctes: list[CTE] = []
     for n, part in enumerate(parts):
-        statement = _statement(part, n, after=[*after, *_awaited(part, ctes, parts)])
+        statement = _statement(part, n, [*conditions, *_awaited(part, ctes, parts)])
         if _enters(part):
             statement = statement.returning(_table(Membership).c.id)
         ctes.append(statement.cte(f"part_{n}"))
     return ctes
 
 
-def _awaited(part: Part, ctes: list[CTE], parts: tuple[Part, ...]) -> list[CTE]:
-    """Return what a part has to wait for.
+def _awaited(part: Part, ctes: list[CTE], parts: tuple[Part, ...]) -> list[ColumnElement[bool]]:
+    """Return conditions that make a part wait for others, which run in no particular order.
 
     An added row comes after changes, and a tuple after its membership: as sets and other clients
     write them, or two who bring the same user in would wait for each other.
     """
     earlier = zip(ctes, parts, strict=False)
     if part.kind is Kind.GRANT:
-        return [cte for cte, one in earlier if _enters(one)]
-    return [cte for cte, one in earlier if one.kind is Kind.CHANGE]
+        first = [cte for cte, one in earlier if _enters(one)]
+    else:
+        first = [cte for cte, one in earlier if one.kind is Kind.CHANGE]
+    return [exists(select(cte.c.id)) for cte in first]
 
 
 def _enters(part: Part) -> bool:
     return part.kind is Kind.ADD and part.model is Membership
 
 
-def _statement(part: Part, number: int, *, after: Sequence[CTE]) -> Statement:
+def _statement(part: Part, number: int, ready: Sequence[ColumnElement[bool]]) -> Statement:
     table = _table(part.model)
     given = {
         name: bindparam(f"p{number}_{name}", type_=table.c[name].type) for name in part.columns
     }
     new = postgresql.insert(table)
-    # The parts run in no particular order, but for what they read.
-    ready = [exists(select(cte.c.id)) for cte in after]
     match part.kind:
         case Kind.CHANGE:
             own = table.c.id == given.pop("id")

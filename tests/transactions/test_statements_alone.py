@@ -1,0 +1,254 @@
+"""A statement that is all of an operation needs no transaction around it, unless one is wanted."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from psycopg.pq import TransactionStatus
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import NullPool
+
+from flametrench_tenancy_sqlalchemy import (
+    DuplicateMembershipError,
+    NotFoundError,
+    PreconditionError,
+    Role,
+    TenancyError,
+    TenancyStore,
+    new_id,
+)
+from flametrench_tenancy_sqlalchemy.store import ONE_STATEMENT
+from tests.support.calls import CALLS, call, parameters
+from tests.support.rows import committed_rows
+from tests.support.stage import NOW, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Engine
+
+    from tests.support.calls import Arguments
+
+LISTENERS = [
+    ("session", "after_transaction_create"),
+    ("session", "after_begin"),
+    ("session", "do_orm_execute"),
+    ("session", "before_flush"),
+    ("session", "after_flush"),
+    ("session", "after_flush_postexec"),
+    ("session", "pending_to_persistent"),
+    ("session", "before_commit"),
+    ("engine", "engine_connect"),
+    ("engine", "begin"),
+    ("engine", "commit"),
+]
+CHANGES = ("INSERT", "UPDATE", "DELETE")
+NAMES = sorted(operation.__name__ for operation in ONE_STATEMENT)
+
+
+@contextmanager
+def statements_of(engine: Engine) -> Iterator[list[tuple[str, bool]]]:
+    """Collect statements, each with whether a transaction goes on after it."""
+    seen: list[tuple[str, bool]] = []
+
+    def note(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
+        status = cursor.connection.info.transaction_status
+        seen.append((statement, status is TransactionStatus.INTRANS))
+
+    event.listen(engine, "after_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(engine, "after_cursor_execute", note)
+
+
+def store_of(engine: Engine) -> TenancyStore:
+    """Return a store at the stage's time."""
+    return TenancyStore(sessionmaker(engine), clock=lambda: NOW)
+
+
+@pytest.fixture
+def warm(db: Engine) -> Engine:
+    """An engine that has been connected once, and knows what its server is like."""
+    db.connect().close()
+    return db
+
+
+@pytest.fixture
+def arguments(name: str, db: Engine) -> Arguments:
+    """What an operation is called with, committed as far as it has to be there."""
+    with Session(db) as session, session.begin():
+        return CALLS[name](Stage(session))
+
+
+@pytest.fixture
+def org_id(db: Engine) -> str:
+    """An organization that is there already."""
+    with Session(db) as session, session.begin():
+        return Stage(session).org().id
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_is_sent_without_a_transaction(warm: Engine, name: str, arguments: Arguments) -> None:
+    with statements_of(warm) as statements:
+        call(store_of(warm), name, arguments)  # type: ignore[arg-type]
+
+    assert statements
+    assert not [statement for statement, in_transaction in statements if in_transaction]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_is_the_only_one_that_changes_anything_whatever_is_wrong(
+    warm: Engine, name: str, arguments: Arguments
+) -> None:
+    ids = [each for each in parameters(name) if str(arguments.get(each, "")).find("_") in (3, 4)]
+    for parameter in ids:
+        unknown = arguments | {parameter: new_id(str(arguments[parameter]).split("_")[0])}
+        before = committed_rows(warm)
+        with statements_of(warm) as statements:
+            try:
+                call(store_of(warm), name, unknown)  # type: ignore[arg-type]
+            except TenancyError:
+                assert committed_rows(warm) == before
+        later = [statement for statement, _ in statements[1:]]
+        assert not [each for each in later if any(word in each for word in CHANGES)]
+
+
+@pytest.mark.parametrize("whose, name", LISTENERS)
+def test_has_a_transaction_where_somebody_listens_for_it(
+    warm: Engine, org_id: str, whose: str, name: str
+) -> None:
+    factory = sessionmaker(warm)
+    target: Any = {"session": factory, "engine": warm}[whose]
+
+    def listener(*_: object) -> None:
+        """Do nothing, but be there."""
+
+    event.listen(target, name, listener)
+    try:
+        with statements_of(warm) as statements:
+            TenancyStore(factory).get_org(org_id)
+    finally:
+        event.remove(target, name, listener)
+
+    assert [in_transaction for _, in_transaction in statements] == [True]
+
+
+def _at_another_level(db: Engine) -> sessionmaker[Session]:
+    return sessionmaker(
+        create_engine(db.url, poolclass=NullPool, isolation_level="REPEATABLE READ")
+    )
+
+
+def _with_the_level_in_options(db: Engine) -> sessionmaker[Session]:
+    return sessionmaker(db.execution_options(isolation_level="SERIALIZABLE"))
+
+
+def _read_only(db: Engine) -> sessionmaker[Session]:
+    return sessionmaker(db.execution_options(postgresql_readonly=True))
+
+
+def _of_a_first_connection(db: Engine) -> sessionmaker[Session]:
+    return sessionmaker(create_engine(db.url, poolclass=NullPool))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [_at_another_level, _with_the_level_in_options, _read_only, _of_a_first_connection],
+)
+def test_has_the_transaction_that_the_engine_asks_for(
+    warm: Engine, org_id: str, make: Callable[[Engine], sessionmaker[Session]]
+) -> None:
+    factory = make(warm)
+    engine = factory().get_bind()
+    with statements_of(engine) as statements:  # type: ignore[arg-type]
+        TenancyStore(factory).get_org(org_id)
+
+    assert statements[-1][1]
+
+
+def test_stays_in_the_transaction_of_a_connection(warm: Engine, org_id: str) -> None:
+    with warm.connect() as connection, connection.begin() as transaction:
+        factory = sessionmaker(connection, join_transaction_mode="create_savepoint")
+        owner = TenancyStore(factory).list_members(org_id).data[0].usr_id
+        new = TenancyStore(factory).create_org(owner).org.id
+        transaction.rollback()
+
+    with pytest.raises(NotFoundError):
+        TenancyStore(sessionmaker(warm)).get_org(new)
+
+
+def test_row_level_security_sees_who_is_calling(warm: Engine, org_id: str) -> None:
+    # The pattern of applications with many tenants: told at the beginning, for its length.
+    factory = sessionmaker(warm)
+    told: list[str | None] = []
+
+    @event.listens_for(factory, "after_begin")
+    def tell(session: Session, transaction: object, connection: Any) -> None:
+        connection.execute(text("SELECT set_config('app.tenant', :id, true)"), {"id": org_id})
+
+    def note(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if "FROM org" in statement:
+            told.append(
+                cursor.connection.execute("SELECT current_setting('app.tenant')").fetchone()[0]
+            )
+
+    event.listen(warm, "after_cursor_execute", note)
+    try:
+        TenancyStore(factory).get_org(org_id)
+    finally:
+        event.remove(warm, "after_cursor_execute", note)
+
+    assert told == [org_id]
+
+
+class TestARefusedNewcomer:
+    @pytest.fixture
+    def store(self, warm: Engine) -> TenancyStore:
+        return TenancyStore(sessionmaker(warm))
+
+    @pytest.fixture
+    def usr_id(self, warm: Engine) -> str:
+        with Session(warm) as session, session.begin():
+            return Stage(session).user()
+
+    def test_leaves_nothing_in_a_suspended_organization(
+        self, warm: Engine, store: TenancyStore, org_id: str, usr_id: str
+    ) -> None:
+        owner = store.list_members(org_id).data[0].usr_id
+        store.suspend_org(org_id)
+        before = committed_rows(warm)
+
+        with pytest.raises(PreconditionError) as refusal:
+            store.add_member(org_id, usr_id, Role.MEMBER)
+        assert refusal.value.reason == "org_not_active"
+        tomorrow = datetime.now(UTC) + timedelta(days=1)
+        with pytest.raises(PreconditionError):
+            store.create_invitation(org_id, "a@example.com", Role.MEMBER, owner, tomorrow)
+
+        assert committed_rows(warm) == before
+
+    def test_leaves_nothing_where_he_is_already(
+        self, warm: Engine, store: TenancyStore, org_id: str, usr_id: str
+    ) -> None:
+        store.add_member(org_id, usr_id, Role.MEMBER)
+        before = committed_rows(warm)
+
+        with pytest.raises(DuplicateMembershipError):
+            store.add_member(org_id, usr_id, Role.ADMIN)
+
+        assert committed_rows(warm) == before
+
+    def test_takes_no_connection_with_him(
+        self, warm: Engine, store: TenancyStore, org_id: str
+    ) -> None:
+        with pytest.raises(NotFoundError):
+            store.add_member(org_id, new_id("usr"), Role.MEMBER)
+
+        with statements_of(warm) as statements, warm.connect() as connection:
+            connection.execute(text("SELECT 1"))
+        assert statements == [("SELECT 1", True)]
