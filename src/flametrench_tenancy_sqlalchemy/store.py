@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import Any, Concatenate, Final, ParamSpec, TypedDict, TypeVar
 
 import stamina
@@ -14,9 +15,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from ._integrity import broken_rule, is_transient
+from .errors import TenancyError
 from .models import Base, User
 from .repository import TenancyRepository
 from .repository.base import Clock, utc_now
+from .repository.locking import LockingRead, Sight, StaleReadError
+from .repository.writes import Writes
 from .unit_of_work import BIND, stands_alone
 from .values import Status
 
@@ -91,6 +95,23 @@ ONE_STATEMENT: Final[frozenset[Callable[..., Any]]] = frozenset(
 )
 """Operations that write in one statement or not at all; what else they ask, is asked afterwards."""
 
+OPTIMISTIC: Final[frozenset[Callable[..., Any]]] = frozenset(
+    {
+        TenancyRepository.update_org,
+        TenancyRepository.suspend_org,
+        TenancyRepository.reinstate_org,
+        TenancyRepository.change_role,
+        TenancyRepository.suspend_membership,
+        TenancyRepository.reinstate_membership,
+        TenancyRepository.self_leave,
+        TenancyRepository.admin_remove,
+        TenancyRepository.transfer_ownership,
+        TenancyRepository.decline_invitation,
+        TenancyRepository.revoke_invitation,
+    }
+)
+"""Operations that judge nothing but what they have locked, and then write in one statement."""
+
 
 class OwnTransaction(TenancyRepository):
     """A repository whose transaction is the operation: nothing to go back to but its beginning."""
@@ -98,6 +119,7 @@ class OwnTransaction(TenancyRepository):
     def __init__(self, session: Session, *, clock: Clock) -> None:
         super().__init__(session, clock=clock)
         session.expire_on_commit = False  # what an operation returns outlives the transaction
+        self._sight: Sight | None = None
 
     def run(
         self,
@@ -107,15 +129,54 @@ class OwnTransaction(TenancyRepository):
         **kwargs: P.kwargs,
     ) -> R:
         """Run one operation, commit it and return its result."""
-        if operation in ONE_STATEMENT and stands_alone(self.session):
-            # The server makes the statement a transaction, without two waits for its ends.
-            self.session.connection(
-                bind_arguments=BIND, execution_options={"isolation_level": "AUTOCOMMIT"}
-            )
+        if stands_alone(self.session):
+            if operation in ONE_STATEMENT:
+                self._begin_nothing()
+            elif operation in OPTIMISTIC:
+                # What is refused at first sight, or comes too late, is judged again with locks.
+                with suppress(StaleReadError, TenancyError):
+                    return self._at_sight(operation, *args, **kwargs)
         with rules_in_our_words():
             result = operation(self, *args, **kwargs)
             self.session.commit()
         return result
+
+    def _at_sight(
+        self,
+        operation: Callable[Concatenate[TenancyRepository, P], R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        self._begin_nothing()
+        self._sight = Sight()
+        try:
+            result = operation(self, *args, **kwargs)
+            self.session.commit()
+        except BaseException:
+            self.session.rollback()
+            raise
+        finally:
+            self._sight = None
+        return result
+
+    def _begin_nothing(self) -> None:
+        """Let each statement be a transaction by itself, without two waits for its ends."""
+        self.session.connection(
+            bind_arguments=BIND, execution_options={"isolation_level": "AUTOCOMMIT"}
+        )
+
+    def _lock(self, read: LockingRead, given: dict[str, Any]) -> list[Any]:
+        if self._sight is None:
+            return super()._lock(read, given)
+        return self._sight.read(read, given, self.session)
+
+    def _write(self, *entities: Base, created_by: str | None = None, at: datetime) -> None:
+        if self._sight is None:
+            super()._write(*entities, created_by=created_by, at=at)
+        else:
+            writes = Writes(*entities, created_by=created_by, at=at)
+            writes.execute_if_unchanged(self._sight, self.session)
 
     @contextmanager
     def _unit_of_work(self, name: str) -> Iterator[None]:

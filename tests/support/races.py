@@ -35,6 +35,10 @@ DEADLINE: Final = 60.0
 Act: TypeAlias = Callable[[Session], object]
 
 _WAITS = text("SELECT wait_event_type = 'Lock' FROM pg_stat_get_activity(:pid)")
+_ANYBODY_WAITS = text(
+    "SELECT EXISTS (SELECT FROM pg_stat_activity "
+    "WHERE datname = current_database() AND wait_event_type = 'Lock')"
+)
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,17 @@ class Races:
                 ended = verdict(session.commit)
             return Ending(began if ended == DONE else ended, future.result(DEADLINE), waited)
 
+    def call_against(
+        self, first: Act, call: Callable[[], object], *, commit: bool = True
+    ) -> tuple[str, str]:
+        """Do the same to a call that opens connections of its own, and return both verdicts."""
+        with Session(self.engine) as session, self._outside.connect() as observer:
+            began = verdict(lambda: first(session))
+            future = self._threads.submit(verdict, call)
+            _until(future, lambda: bool(observer.scalar(_ANYBODY_WAITS)))
+            ended = verdict(session.commit if commit else session.rollback)
+            return began if ended == DONE else ended, future.result(DEADLINE)
+
     def pile_up(self, obstacle: Act, *acts: Act) -> list[str]:
         """Let acts run into an open transaction, one after the other, and then abandon it."""
         with Session(self.engine) as session, self._outside.connect() as observer:
@@ -163,10 +178,14 @@ def _committed(act: Act, session: Session) -> None:
 
 def _waits(observer: Connection, pid: int, future: Future[str]) -> bool:
     """Tell whether a backend has to wait for a lock, or else gets through with what it does."""
+    return _until(future, lambda: bool(observer.scalar(_WAITS, {"pid": pid})))
+
+
+def _until(future: Future[str], waits: Callable[[], bool]) -> bool:
     deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline:
         if wait([future], timeout=0.001).done:
             return False
-        if observer.scalar(_WAITS, {"pid": pid}):
+        if waits():
             return True
-    raise TimeoutError(f"backend {pid} neither waits for a lock nor gets through")
+    raise TimeoutError("it neither waits for a lock nor gets through")

@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Final, TypeAlias
 from unittest.mock import MagicMock
 
-from sqlalchemy.orm import Session
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session, sessionmaker
 
 from flametrench_tenancy_sqlalchemy import (
     InvitationRequest,
@@ -68,6 +69,11 @@ class Step:
             self.call(TenancyRepository(session, clock=lambda: self.clock(scene)), scene)
 
         return act
+
+    def alone(self, engine: Engine, scene: Scene) -> None:
+        """Take the step by itself, on connections of its own."""
+        store = TenancyStore(sessionmaker(engine), clock=lambda: self.clock(scene))
+        self.call(store, scene)
 
     def __str__(self) -> str:
         return self.name

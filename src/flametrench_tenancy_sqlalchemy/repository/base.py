@@ -17,6 +17,7 @@ from ..ids import require
 from ..models import Base, Invitation, Membership, Organization, User
 from ..unit_of_work import AnySession, savepoint
 from ..values import Page, Role, Status, Term
+from .locking import FRESH, LockingRead
 from .pages import Stretch, Window
 
 Entity = TypeVar("Entity", Organization, Membership, Invitation)
@@ -24,8 +25,6 @@ Entity = TypeVar("Entity", Organization, Membership, Invitation)
 Clock = Callable[[], datetime]
 
 MAX_LIMIT: Final = 200
-# What is in the Session may be older than the row that was just read, or locked.
-FRESH: Final = {"populate_existing": True}
 
 
 def utc_now() -> datetime:
@@ -121,17 +120,17 @@ class Repository:
 
     def _lock_org(self, org_id: str, *, joining: bool = False) -> Organization:
         """Lock an organization: to change it, or, side by side with others, to join it."""
-        statement = _ORG_TO_JOIN if joining else _ORG_TO_CHANGE
-        return self._one(Organization, statement, "org_id", org_id)
+        read = _ORG_TO_JOIN if joining else _ORG_TO_CHANGE
+        return self._lock_one(Organization, read, "org_id", org_id)
 
     def _lock_membership(self, mem_id: str) -> Membership:
         """Lock a membership behind its organization, which comes loaded with it."""
-        return self._one(Membership, _MEMBERSHIP_TO_CHANGE, "mem_id", mem_id)
+        return self._lock_one(Membership, _MEMBERSHIP_TO_CHANGE, "mem_id", mem_id)
 
     def _lock_memberships(self, mem_ids: list[str]) -> dict[str, Membership]:
         """Lock memberships behind their organizations, in the one order, and return them by id."""
-        found = self.session.scalars(_MEMBERSHIPS_TO_CHANGE, {"ids": mem_ids})
-        return {membership.id: membership for membership in found}
+        found = self._lock(_MEMBERSHIPS_TO_CHANGE, {"sought": mem_ids})
+        return {membership.id: membership for membership, *_ in found}
 
     def _lock_other_owners(
         self, membership: Membership, *, or_user: str | None = None
@@ -143,18 +142,19 @@ class Repository:
         """
         if not membership.is_active_owner:
             return []
-        others = {"org_id": membership.org_id, "id": membership.id}
+        others = {"there": membership.org_id, "sought": membership.id}
         if or_user is None:
-            return list(self.session.scalars(_OTHER_OWNER, others))
-        return list(self.session.scalars(_OTHER_OWNERS_OR_USER, others | {"usr_id": or_user}))
+            found = self._lock(_OTHER_OWNER, others)
+        else:
+            found = self._lock(_OTHER_OWNERS_OR_USER, others | {"whose": or_user})
+        return [row[0] for row in found]
 
     def _lock_with_administrator(
         self, mem_id: str, usr_id: str
     ) -> tuple[Membership, Membership | None]:
         """Lock a membership and, with luck in the same statement, the one by which a user acts."""
-        found = self.session.scalars(
-            _MEMBERSHIP_AND_ANOTHER, {"id": mem_id, "usr_id": usr_id}
-        ).all()
+        given = {"sought": mem_id, "whose": usr_id}
+        found = [row[0] for row in self._lock(_MEMBERSHIP_AND_ANOTHER, given)]
         membership = next((m for m in found if m.id == mem_id), None)
         if membership is None:
             raise not_found(Membership, mem_id, "mem_id")
@@ -165,14 +165,27 @@ class Repository:
 
     def _lock_administrator(self, usr_id: str, org_id: str) -> Membership | None:
         """Lock the active membership by which a user acts on others, if he has one."""
-        found = self.session.scalars(_ADMINISTRATOR, {"usr_id": usr_id, "org_id": org_id})
-        return found.one_or_none()
+        found = self._lock(_ADMINISTRATOR, {"whose": usr_id, "there": org_id})
+        return found[0][0] if found else None
+
+    def _lock_one(
+        self, entity: type[Entity], read: LockingRead, parameter: str, id_: str
+    ) -> Entity:
+        """Lock what a read finds for the id that it asks for as ``:sought``."""
+        found = self._lock(read, {"sought": id_})
+        if not found:
+            raise not_found(entity, id_, parameter)
+        return cast("Entity", found[0][0])
+
+    def _lock(self, read: LockingRead, given: dict[str, Any]) -> list[Any]:
+        """Lock rows until the transaction ends, and return them."""
+        return list(self.session.execute(read.locked, given))
 
     def _one(
         self, entity: type[Entity], statement: Select[Any], parameter: str, id_: str
     ) -> Entity:
-        """Return what a statement finds for the id that it asks for as ``:id``."""
-        found = self.session.scalars(statement, {"id": id_}).one_or_none()
+        """Return what a statement finds for the id that it asks for as ``:sought``."""
+        found = self.session.scalars(statement, {"sought": id_}).one_or_none()
         if found is None:
             raise not_found(entity, id_, parameter)
         return cast("Entity", found)
@@ -226,66 +239,86 @@ def word(term: Term) -> ColumnElement[Any]:
 ACTIVE_MEMBERSHIP: Final = (
     select(Membership)
     .where(
-        Membership.usr_id == bindparam("usr_id"),
-        Membership.org_id == bindparam("org_id"),
+        Membership.usr_id == bindparam("whose"),
+        Membership.org_id == bindparam("there"),
         Membership.status == word(Status.ACTIVE),
     )
     .execution_options(**FRESH)
 )
-_ADMINISTRATOR: Final = ACTIVE_MEMBERSHIP.with_for_update(read=True, of=Membership)
+_ADMINISTRATOR: Final = LockingRead(
+    ACTIVE_MEMBERSHIP, {"read": True, "of": Membership}, ("mem.id", "mem.xmin")
+)
 
 _BY_ID: Final[dict[type[Base], Select[Any]]] = {
-    entity: select(entity).where(entity.id == bindparam("id")).execution_options(**FRESH)
+    entity: select(entity).where(entity.id == bindparam("sought")).execution_options(**FRESH)
     for entity in (Organization, Membership, Invitation)
 }
-_ORG_TO_JOIN: Final = _BY_ID[Organization].with_for_update(read=True, of=Organization)
-_ORG_TO_CHANGE: Final = _BY_ID[Organization].with_for_update(key_share=True, of=Organization)
-
-_BEHIND_ORG: Final = (
-    select(Membership)
-    .join(Membership.organization)
-    .options(contains_eager(Membership.organization))
-    .with_for_update(key_share=True, of=[Organization, Membership])
-    .execution_options(**FRESH)
+_ORG_TO_JOIN: Final = LockingRead(
+    _BY_ID[Organization], {"read": True, "of": Organization}, ("org.id", "org.xmin")
 )
-_MEMBERSHIP_TO_CHANGE: Final = _BEHIND_ORG.where(Membership.id == bindparam("id"))
+_ORG_TO_CHANGE: Final = LockingRead(
+    _BY_ID[Organization], {"key_share": True, "of": Organization}, ("org.id", "org.xmin")
+)
+
+_BEHIND_ORG: Final = select(Membership).join(Membership.organization)
+
+
+def _behind_org(query: Select[Any]) -> LockingRead:
+    """Return the read of memberships which locks their organizations first."""
+    return LockingRead(
+        query,
+        {"key_share": True, "of": [Organization, Membership]},
+        ("mem.id", "mem.xmin", "org.xmin"),
+        (contains_eager(Membership.organization),),
+    )
+
+
+_MEMBERSHIP_TO_CHANGE: Final = _behind_org(_BEHIND_ORG.where(Membership.id == bindparam("sought")))
 _its = aliased(Membership)
 _another = aliased(Membership)
 # A scalar subquery: the rows of any other would be asked for again after waiting for a lock.
-_MEMBERSHIP_AND_ANOTHER: Final = _BEHIND_ORG.where(
-    Membership.id.in_(
-        [
-            bindparam("id"),
-            select(_another.id)
-            .join(_its, _its.org_id == _another.org_id)
-            .where(
-                _its.id == bindparam("id"),
-                _another.usr_id == bindparam("usr_id"),
-                _another.status == word(Status.ACTIVE),
-            )
-            .scalar_subquery(),
-        ]
+_MEMBERSHIP_AND_ANOTHER: Final = _behind_org(
+    _BEHIND_ORG.where(
+        Membership.id.in_(
+            [
+                bindparam("sought"),
+                select(_another.id)
+                .join(_its, _its.org_id == _another.org_id)
+                .where(
+                    _its.id == bindparam("sought"),
+                    _another.usr_id == bindparam("whose"),
+                    _another.status == word(Status.ACTIVE),
+                )
+                .scalar_subquery(),
+            ]
+        )
     )
 )
-_MEMBERSHIPS_TO_CHANGE: Final = _BEHIND_ORG.where(
-    Membership.id.in_(bindparam("ids", expanding=True))
-).order_by(Membership.org_id, Membership.id)
+_MEMBERSHIPS_TO_CHANGE: Final = _behind_org(
+    _BEHIND_ORG.where(Membership.id.in_(bindparam("sought", expanding=True))).order_by(
+        Membership.org_id, Membership.id
+    )
+)
 
 _IS_OWNER: Final = Membership.role == word(Role.OWNER)
 _OTHERS: Final = (
     select(Membership)
     .where(
-        Membership.org_id == bindparam("org_id"),
+        Membership.org_id == bindparam("there"),
         Membership.status == word(Status.ACTIVE),
-        Membership.id != bindparam("id"),
+        Membership.id != bindparam("sought"),
     )
     .order_by(Membership.id)
-    .with_for_update(key_share=True, of=Membership)
-    .execution_options(**FRESH)
 )
-_OTHER_OWNER: Final = _OTHERS.where(_IS_OWNER).limit(1)
-_OTHER_OWNERS_OR_USER: Final = _OTHERS.where(
-    or_(_IS_OWNER, Membership.usr_id == bindparam("usr_id"))
+
+
+def _of_others(query: Select[Any]) -> LockingRead:
+    return LockingRead(query, {"key_share": True, "of": Membership}, ("mem.id", "mem.xmin"))
+
+
+_OTHER_OWNER: Final = _of_others(_OTHERS.where(_IS_OWNER).limit(1))
+_OTHER_OWNERS_OR_USER: Final = _of_others(
+    _OTHERS.where(or_(_IS_OWNER, Membership.usr_id == bindparam("whose")))
 )
 
 

@@ -38,7 +38,8 @@ from ..ids import ObjectId, WireId, new_id
 from ..models import Base, Invitation, Membership, Organization, Tuple, User
 from ..unit_of_work import as_flushed
 from ..values import Role, Status
-from .base import FRESH, word
+from .base import word
+from .locking import FRESH
 from .tuples import TupleOperations
 
 Attribute: TypeAlias = InstrumentedAttribute[Any]

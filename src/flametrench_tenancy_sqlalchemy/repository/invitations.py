@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, literal_column, select, update
+from sqlalchemy import Select, and_, bindparam, literal_column, select, update
 from sqlalchemy.orm import aliased, contains_eager
 
 from .._integrity import MEM_UNIQUE_ACTIVE
@@ -23,7 +23,8 @@ from ..values import (
     Role,
     Status,
 )
-from .base import FRESH, not_found, parsed_users, whole_number
+from .base import not_found, parsed_users, whole_number
+from .locking import FRESH, LockingRead
 from .pages import invitations_in
 from .tuples import TupleOperations
 from .writes import Writes
@@ -288,16 +289,17 @@ class InvitationOperations(TupleOperations):
 
     def _lock_invitation(self, inv_id: str) -> Invitation:
         """Lock an invitation behind a shared lock on its organization, which comes with it."""
-        return self._one(Invitation, _INVITATION_TO_CHANGE, "inv_id", inv_id)
+        return self._lock_one(Invitation, _INVITATION_TO_CHANGE, "inv_id", inv_id)
 
     def _lock_invitation_with_user(
         self, inv_id: str, usr_id: str
     ) -> tuple[Invitation, User | None]:
         """Do the same, and read a user, if there is such a one."""
-        row = self.session.execute(_INVITATION_AND_USER, {"id": inv_id, "usr_id": usr_id}).first()
-        if row is None:
+        found = self._lock(_INVITATION_AND_USER, {"sought": inv_id, "whose": usr_id})
+        if not found:
             raise not_found(Invitation, inv_id, "inv_id")
-        return row[0], row[1]
+        invitation, user = found[0]
+        return invitation, user
 
     def _present(self, org_id: str, usr_id: str | None) -> list[Membership]:
         """Return the active and suspended memberships of a user in an organization."""
@@ -309,21 +311,27 @@ class InvitationOperations(TupleOperations):
 _LOCKED_ORG: Final = (
     select(Organization)
     .join(Invitation, Invitation.org_id == Organization.id)
-    .where(Invitation.id == bindparam("id"))
+    .where(Invitation.id == bindparam("sought"))
     .with_for_update(read=True, of=Organization)
     .subquery("locked_org")
 )
 _ITS_ORG: Final = Invitation.organization.of_type(aliased(Organization, _LOCKED_ORG))
-_INVITATION_TO_CHANGE: Final = (
-    select(Invitation)
-    .join(_ITS_ORG)
-    .options(contains_eager(_ITS_ORG))
-    .where(Invitation.id == bindparam("id"))
-    .with_for_update(key_share=True, of=Invitation)
-    .execution_options(**FRESH)
-)
-_INVITATION_AND_USER: Final = _INVITATION_TO_CHANGE.add_columns(User).outerjoin(
-    User, User.id == bindparam("usr_id")
+_INVITATION: Final = select(Invitation).join(_ITS_ORG).where(Invitation.id == bindparam("sought"))
+
+
+def _behind_its_org(query: Select[Any]) -> LockingRead:
+    # Whoever declines or withdraws it does not ask in what status the organization is.
+    return LockingRead(
+        query,
+        {"key_share": True, "of": Invitation},
+        ("inv.id", "inv.xmin"),
+        (contains_eager(_ITS_ORG),),
+    )
+
+
+_INVITATION_TO_CHANGE: Final = _behind_its_org(_INVITATION)
+_INVITATION_AND_USER: Final = _behind_its_org(
+    _INVITATION.add_columns(User).outerjoin(User, User.id == bindparam("whose"))
 )
 # One row at least, to which other things can be added.
 _PRESENT: Final = (

@@ -21,7 +21,7 @@ from ..values import (
     Status,
     Unset,
 )
-from .base import FRESH
+from .locking import FRESH
 from .pages import Stretch
 from .tuples import TupleOperations
 
@@ -264,5 +264,5 @@ def _contains(query: str) -> ColumnElement[bool]:
 
 
 _BY_SLUG: Final = (
-    select(Organization).where(Organization.slug == bindparam("id")).execution_options(**FRESH)
+    select(Organization).where(Organization.slug == bindparam("sought")).execution_options(**FRESH)
 )

@@ -22,7 +22,8 @@ from ..ids import decode_object, require_object_type
 from ..models import Base, Invitation, Membership, Organization, Tuple
 from ..models.tuple import TupleKey, require_relation
 from ..unit_of_work import as_flushed
-from .base import FRESH, Repository, not_found
+from .base import Repository, not_found
+from .locking import FRESH
 from .writes import Writes
 
 

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Select,
     Table,
     Update,
+    and_,
     bindparam,
     column,
     delete,
@@ -42,7 +43,8 @@ from ..models import Base, Invitation, Membership, Organization, Tuple
 from ..models.tuple import TupleKey
 from ..unit_of_work import BIND, AnySession, as_flushed, is_new
 from ..values import Status
-from .base import FRESH, word
+from .base import word
+from .locking import FRESH, LockingRead, Sight, StaleReadError, unchanged
 
 Values: TypeAlias = dict[str, Any]
 Statement: TypeAlias = Insert | Update | Delete
@@ -114,6 +116,18 @@ class Writes:
         else:
             new = self._execute_together(connection)
         return self._told(session, new)
+
+    def execute_if_unchanged(self, sight: Sight, session: AnySession) -> None:
+        """Write everything, if what an optimistic operation has read has not changed since.
+
+        Raises:
+            StaleReadError: it has, and nothing was written.
+        """
+        statement = _together_if_unchanged(tuple(part for part, _ in self._parts), sight.reads)
+        connection = session.connection(bind_arguments=BIND)
+        if not connection.execute(statement, _values(self._parts) | sight.given).scalar_one():
+            raise StaleReadError
+        self._told(session, ())
 
     def execute_behind(self, org_id: str, session: AnySession) -> Organization | None:
         """Lock an organization for others to join it, and write everything if it is active.
@@ -248,6 +262,13 @@ def _together_behind(parts: tuple[Part, ...]) -> Select[Any]:
 
 
 @cache
+def _together_if_unchanged(parts: tuple[Part, ...], reads: tuple[LockingRead, ...]) -> Select[Any]:
+    """Return the same on the condition that reads find what they have found, which it returns."""
+    same = exists(select(unchanged(reads).c.one))
+    return select(same).add_cte(*_ctes(parts, same))
+
+
+@cache
 def _together_asking(parts: tuple[Part, ...], question: Select[Any]) -> Select[Any]:
     """Return the same as part of a query, which also returns the ids of new grants."""
     ctes = _ctes(parts)
@@ -259,7 +280,7 @@ def _ctes(parts: tuple[Part, ...], *conditions: ColumnElement[bool]) -> list[CTE
     """Return the parts, each after those before it that it has to wait for."""
     ctes: list[CTE] = []
     for n, part in enumerate(parts):
-        statement = _statement(part, n, [*conditions, *_awaited(part, ctes, parts)])
+        statement = _statement(part, n, _awaited(part, ctes, parts), *conditions)
         if _enters(part):
             statement = statement.returning(_table(Membership).c.id)
         ctes.append(statement.cte(f"part_{n}"))
@@ -284,7 +305,12 @@ def _enters(part: Part) -> bool:
     return part.kind is Kind.ADD and part.model is Membership
 
 
-def _statement(part: Part, number: int, ready: Sequence[ColumnElement[bool]]) -> Statement:
+def _statement(
+    part: Part,
+    number: int,
+    awaited: Sequence[ColumnElement[bool]],
+    *conditions: ColumnElement[bool],
+) -> Statement:
     table = _table(part.model)
     given = {
         name: bindparam(f"p{number}_{name}", type_=table.c[name].type) for name in part.columns
@@ -293,15 +319,17 @@ def _statement(part: Part, number: int, ready: Sequence[ColumnElement[bool]]) ->
     match part.kind:
         case Kind.CHANGE:
             own = table.c.id == given.pop("id")
-            return update(table).where(own).values(given).returning(table.c.id)
+            return update(table).where(own, *conditions).values(given).returning(table.c.id)
         case Kind.ADD | Kind.GRANT:
             added = new.values(given)
-            if ready:
+            if ready := [*conditions, *awaited]:
                 added = new.from_select(list(given), select(*given.values()).where(*ready))
             return added.on_conflict_do_nothing() if part.kind is Kind.GRANT else added
         case Kind.WITHDRAW:
-            usr = table.c.subject_type == "usr"
-            return delete(table).where(usr, *(table.c[name] == given[name] for name in KEY))
+            own = and_(
+                table.c.subject_type == "usr", *(table.c[name] == given[name] for name in KEY)
+            )
+            return delete(table).where(own, *conditions)
         case Kind.GRANT_MANY:
             # One array for each column: a list of rows would be more parameters than there may be.
             arrays = (

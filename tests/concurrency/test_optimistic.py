@@ -1,0 +1,173 @@
+"""Operations that read without locks: overtaken between reading and writing, or in between others.
+
+The same pairs and the same verdicts as in the matrix of `test_matrix`, whose operations lock what
+they read: as if one had come after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import pytest
+from sqlalchemy import Engine, event
+
+from flametrench_tenancy_sqlalchemy.store import OPTIMISTIC
+from tests.concurrency.test_matrix import InTurn, Setting, Verdicts, in_turn, outcomes
+from tests.support.invariants import breaches
+from tests.support.races import DONE, READ_COMMITTED, Races, verdict
+from tests.support.steps import BY_NAME, STEPS, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.scenes import Scene
+
+__all__ = ["in_turn"]
+
+NAMES: Final = {operation.__name__ for operation in OPTIMISTIC}
+
+
+@contextmanager
+def at_the_write(engine: Engine, act: Callable[[], object]) -> Iterator[list[object]]:
+    """Do something when an optimistic operation has read, and is about to write."""
+    done: list[object] = []
+
+    def overtake(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if "unchanged" in statement and not done:
+            done.append(act())
+
+    event.listen(engine, "before_cursor_execute", overtake)
+    try:
+        yield done
+    finally:
+        event.remove(engine, "before_cursor_execute", overtake)
+
+
+def _overtaken(races: Races, engine: Engine, one: Step, other: Step, scene: Scene) -> Verdicts:
+    with at_the_write(engine, lambda: races.alone(other.on(scene))) as overtook:
+        ended = verdict(lambda: one.alone(engine, scene))
+    # Refused on the spot, it was never about to write.
+    its = overtook[0] if overtook else races.alone(other.on(scene))
+    return ended, str(its)
+
+
+def _into_open_transaction(
+    races: Races, engine: Engine, one: Step, other: Step, scene: Scene
+) -> Verdicts:
+    its, ended = races.call_against(other.on(scene), lambda: one.alone(engine, scene))
+    return ended, its
+
+
+def _into_abandoned_transaction(
+    races: Races, engine: Engine, one: Step, other: Step, scene: Scene
+) -> Verdicts:
+    _, ended = races.call_against(other.on(scene), lambda: one.alone(engine, scene), commit=False)
+    return ended, "never came"
+
+
+WAYS: Final = (_overtaken, _into_open_transaction, _into_abandoned_transaction)
+
+
+class Pair(NamedTuple):
+    """An optimistic step and any other."""
+
+    one: Step
+    other: Step
+
+    def __str__(self) -> str:
+        return f"{self.one}-{self.other}"
+
+
+PAIRS = [
+    Pair(one, other)
+    for one in STEPS
+    if one.operation in NAMES
+    for other in STEPS
+    if one.meets(other)
+]
+
+
+@pytest.fixture(autouse=True)
+def _known(race_engine: Engine) -> None:
+    """Have the engine know its server: only then are operations optimistic."""
+    race_engine.connect().close()
+
+
+def test_every_optimistic_operation_takes_part() -> None:
+    assert {pair.one.operation for pair in PAIRS} == NAMES
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=str)
+def test_it_ends_as_if_the_other_came_before_or_after(
+    pair: Pair, races: Callable[[str], Races], in_turn: InTurn, race_engine: Engine
+) -> None:
+    one, other = pair
+    setting = Setting.of(one, other)
+    allowed = outcomes(one, other, setting, in_turn)
+    with race_engine.begin() as connection:
+        scenes = setting.stage(connection, len(WAYS))
+    with race_engine.connect() as connection:
+        surprises = [
+            f"{way.__name__}: {verdicts}"
+            for way, scene in zip(WAYS, scenes, strict=True)
+            for verdicts in [way(races(READ_COMMITTED), race_engine, one, other, scene)]
+            if (*verdicts, setting.state(connection, scene)) not in allowed
+        ]
+        org_ids = [org_id for scene in scenes for org_id in scene.org_ids]
+        assert breaches(connection, org_ids) == []
+    assert surprises == []
+
+
+@pytest.mark.parametrize(
+    "one, other, ends",
+    [
+        ("suspend_org", "update_org", DONE),
+        ("change_role eve", "suspend_org", DONE),
+        ("admin_remove eve by cyd", "change_role cyd", "forbidden"),
+        ("suspend_membership ann", "self_leave bob", "sole_owner"),
+    ],
+)
+def test_what_it_has_read_and_is_changed_makes_it_judge_again(
+    one: str, other: str, ends: str, races: Callable[[str], Races], race_engine: Engine
+) -> None:
+    first, second = BY_NAME[one], BY_NAME[other]
+    with race_engine.begin() as connection:
+        (scene,) = Setting.of(first, second).stage(connection, 1)
+
+    assert _overtaken(races(READ_COMMITTED), race_engine, first, second, scene)[0].endswith(ends)
+
+
+def sent_by(engine: Engine, step: Step) -> list[str]:
+    """Return the statements of a step that nobody gets in the way of."""
+    with engine.begin() as connection:
+        (scene,) = Setting.of(step).stage(connection, 1)
+    sent: list[str] = []
+
+    def note(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
+        sent.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        step.alone(engine, scene)
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    return sent
+
+
+def test_what_nobody_touches_is_read_without_a_lock_and_written_at_once(
+    race_engine: Engine,
+) -> None:
+    read, write = sent_by(race_engine, BY_NAME["self_leave eve"])
+
+    assert "FOR " not in read
+    assert "FOR NO KEY UPDATE" in write
+
+
+def test_another_owner_is_locked_after_the_organization(race_engine: Engine) -> None:
+    *_, write = sent_by(race_engine, BY_NAME["self_leave ann"])
+
+    _, org, owner, *_ = write.split(" AS \n")
+    assert "FOR NO KEY UPDATE OF org, mem" in org
+    assert "EXISTS (SELECT locked_0" in owner
