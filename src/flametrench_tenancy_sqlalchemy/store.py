@@ -6,17 +6,17 @@ import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from typing import Any, Concatenate, Final, ParamSpec, TypedDict, TypeVar
 
 import stamina
-from sqlalchemy import Engine, StaticPool, create_engine, event
+from sqlalchemy import Engine, Select, StaticPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from ._integrity import broken_rule, is_transient
 from .errors import TenancyError
-from .models import Base, User
+from .models import Base, Tuple, User
+from .models.tuple import TupleKey
 from .repository import TenancyRepository
 from .repository.base import Clock, utc_now
 from .repository.locking import LockingRead, Sight, StaleReadError
@@ -106,6 +106,7 @@ OPTIMISTIC: Final[frozenset[Callable[..., Any]]] = frozenset(
         TenancyRepository.self_leave,
         TenancyRepository.admin_remove,
         TenancyRepository.transfer_ownership,
+        TenancyRepository.accept_invitation,
         TenancyRepository.decline_invitation,
         TenancyRepository.revoke_invitation,
     }
@@ -171,12 +172,19 @@ class OwnTransaction(TenancyRepository):
             return super()._lock(read, given)
         return self._sight.read(read, given, self.session)
 
-    def _write(self, *entities: Base, created_by: str | None = None, at: datetime) -> None:
+    def _carry_out(self, writes: Writes) -> dict[TupleKey, Tuple]:
         if self._sight is None:
-            super()._write(*entities, created_by=created_by, at=at)
-        else:
-            writes = Writes(*entities, created_by=created_by, at=at)
-            writes.execute_if_unchanged(self._sight, self.session)
+            return super()._carry_out(writes)
+        return writes.execute_if_unchanged(self._sight, self.session)
+
+    def _carry_out_asking(
+        self, writes: Writes, question: Select[Any], given: dict[str, Any]
+    ) -> tuple[dict[TupleKey, Tuple], list[Any]]:
+        if self._sight is None:
+            return super()._carry_out_asking(writes, question, given)
+        # Where the question finds something, it is asked again with locks.
+        new = writes.execute_if_unchanged(self._sight, self.session, unless=question, given=given)
+        return new, []
 
     @contextmanager
     def _unit_of_work(self, name: str) -> Iterator[None]:

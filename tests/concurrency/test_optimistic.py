@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
 from sqlalchemy import Engine, event
+from sqlalchemy.orm import Session
 
+from flametrench_tenancy_sqlalchemy import Role, TenancyRepository
 from flametrench_tenancy_sqlalchemy.store import OPTIMISTIC
 from tests.concurrency.test_matrix import InTurn, Setting, Verdicts, in_turn, outcomes
 from tests.support.invariants import breaches
-from tests.support.races import DONE, READ_COMMITTED, Races, verdict
+from tests.support.races import DONE, READ_COMMITTED, Races, commit_when_awaited, verdict
 from tests.support.steps import BY_NAME, STEPS, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import ThreadPoolExecutor
 
     from tests.support.scenes import Scene
 
@@ -137,6 +140,28 @@ def test_what_it_has_read_and_is_changed_makes_it_judge_again(
         (scene,) = Setting.of(first, second).stage(connection, 1)
 
     assert _overtaken(races(READ_COMMITTED), race_engine, first, second, scene)[0].endswith(ends)
+
+
+def test_an_invitee_who_is_suspended_while_he_accepts_is_not_let_in(
+    race_engine: Engine, threads: ThreadPoolExecutor
+) -> None:
+    accept = BY_NAME["accept_invitation by max"]
+    with race_engine.begin() as connection:
+        (scene,) = Setting.of(accept).stage(connection, 1)
+
+    with Session(race_engine) as other:
+
+        def come_and_be_suspended() -> object:
+            tenancy = TenancyRepository(other)
+            membership = tenancy.add_member(scene["acme"], scene["max"], Role.GUEST)
+            tenancy.suspend_membership(membership.id)
+            # When the lock is his, the statement's own view of the memberships is older than it.
+            return threads.submit(commit_when_awaited, other)
+
+        with at_the_write(race_engine, come_and_be_suspended):
+            ended = verdict(lambda: accept.alone(race_engine, scene))
+
+    assert ended == "precondition.mem_suspended"
 
 
 def sent_by(engine: Engine, step: Step) -> list[str]:

@@ -181,6 +181,16 @@ def _waits(observer: Connection, pid: int, future: Future[str]) -> bool:
     return _until(future, lambda: bool(observer.scalar(_WAITS, {"pid": pid})))
 
 
+def commit_when_awaited(session: Session) -> None:
+    """Commit a transaction as soon as anybody waits for a lock."""
+    deadline = time.monotonic() + DEADLINE
+    with session.get_bind().engine.connect() as observer:
+        while not observer.scalar(_ANYBODY_WAITS):
+            observer.rollback()
+            assert time.monotonic() < deadline, "nobody waits"
+    session.commit()
+
+
 def _until(future: Future[str], waits: Callable[[], bool]) -> bool:
     deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline:

@@ -17,7 +17,7 @@ from ..ids import require
 from ..models import Base, Invitation, Membership, Organization, User
 from ..unit_of_work import AnySession, savepoint
 from ..values import Page, Role, Status, Term
-from .locking import FRESH, LockingRead
+from .locking import FRESH, LockingRead, Query
 from .pages import Stretch, Window
 
 Entity = TypeVar("Entity", Organization, Membership, Invitation)
@@ -130,7 +130,7 @@ class Repository:
     def _lock_memberships(self, mem_ids: list[str]) -> dict[str, Membership]:
         """Lock memberships behind their organizations, in the one order, and return them by id."""
         found = self._lock(_MEMBERSHIPS_TO_CHANGE, {"sought": mem_ids})
-        return {membership.id: membership for membership, *_ in found}
+        return {membership.id: membership for (membership,) in found}
 
     def _lock_other_owners(
         self, membership: Membership, *, or_user: str | None = None
@@ -147,7 +147,7 @@ class Repository:
             found = self._lock(_OTHER_OWNER, others)
         else:
             found = self._lock(_OTHER_OWNERS_OR_USER, others | {"whose": or_user})
-        return [row[0] for row in found]
+        return [membership for (membership,) in found]
 
     def _lock_with_administrator(
         self, mem_id: str, usr_id: str
@@ -246,30 +246,26 @@ ACTIVE_MEMBERSHIP: Final = (
     .execution_options(**FRESH)
 )
 _ADMINISTRATOR: Final = LockingRead(
-    ACTIVE_MEMBERSHIP, {"read": True, "of": Membership}, ("mem.id", "mem.xmin")
+    Query(ACTIVE_MEMBERSHIP, ("mem.id", "mem.xmin")), {"read": True, "of": Membership}
 )
 
 _BY_ID: Final[dict[type[Base], Select[Any]]] = {
     entity: select(entity).where(entity.id == bindparam("sought")).execution_options(**FRESH)
     for entity in (Organization, Membership, Invitation)
 }
-_ORG_TO_JOIN: Final = LockingRead(
-    _BY_ID[Organization], {"read": True, "of": Organization}, ("org.id", "org.xmin")
-)
-_ORG_TO_CHANGE: Final = LockingRead(
-    _BY_ID[Organization], {"key_share": True, "of": Organization}, ("org.id", "org.xmin")
-)
+_ORG: Final = Query(_BY_ID[Organization], ("org.id", "org.xmin"))
+_ORG_TO_JOIN: Final = LockingRead(_ORG, {"read": True, "of": Organization})
+_ORG_TO_CHANGE: Final = LockingRead(_ORG, {"key_share": True, "of": Organization})
 
 _BEHIND_ORG: Final = select(Membership).join(Membership.organization)
 
 
 def _behind_org(query: Select[Any]) -> LockingRead:
     """Return the read of memberships which locks their organizations first."""
+    version = ("mem.id", "mem.xmin", "org.xmin")
     return LockingRead(
-        query,
+        Query(query, version, (contains_eager(Membership.organization),)),
         {"key_share": True, "of": [Organization, Membership]},
-        ("mem.id", "mem.xmin", "org.xmin"),
-        (contains_eager(Membership.organization),),
     )
 
 
@@ -313,7 +309,7 @@ _OTHERS: Final = (
 
 
 def _of_others(query: Select[Any]) -> LockingRead:
-    return LockingRead(query, {"key_share": True, "of": Membership}, ("mem.id", "mem.xmin"))
+    return LockingRead(Query(query, ("mem.id", "mem.xmin")), {"key_share": True, "of": Membership})
 
 
 _OTHER_OWNER: Final = _of_others(_OTHERS.where(_IS_OWNER).limit(1))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Select, and_, bindparam, literal_column, select, update
-from sqlalchemy.orm import aliased, contains_eager
+from sqlalchemy import and_, bindparam, literal_column, select, update
+from sqlalchemy.orm import QueryableAttribute, aliased, contains_eager
 
 from .._integrity import MEM_UNIQUE_ACTIVE
 from ..errors import TenancyError
@@ -24,7 +24,7 @@ from ..values import (
     Status,
 )
 from .base import not_found, parsed_users, whole_number
-from .locking import FRESH, LockingRead
+from .locking import FRESH, LockingRead, Query, row_version
 from .pages import invitations_in
 from .tuples import TupleOperations
 from .writes import Writes
@@ -191,11 +191,11 @@ class InvitationOperations(TupleOperations):
             entities = (membership, invitation) if as_usr_id else (user, membership, invitation)
             writes = Writes(*entities, grants=grants, created_by=invitation.invited_by, at=now)
             if as_usr_id is None:
-                new = writes.execute(self.session)
+                new = self._carry_out(writes)
             else:
                 # The write finds an active membership in its way, and returns a suspended one.
                 there = {"there": invitation.org_id, "whose": as_usr_id}
-                new, present = writes.execute_asking(_PRESENT, there, self.session)
+                new, present = self._carry_out_asking(writes, _PRESENT, there)
                 invitation.require_newcomer(filter(None, present))
             tuples = self._with_kept(grants, new, created_by=invitation.invited_by, at=now)
         return AcceptInvitationResult(invitation, membership, tuples)
@@ -309,30 +309,35 @@ class InvitationOperations(TupleOperations):
 
 # The organization is locked in a subquery, which the database finishes first.
 _LOCKED_ORG: Final = (
-    select(Organization)
+    select(Organization, row_version("org").label("version"))
     .join(Invitation, Invitation.org_id == Organization.id)
     .where(Invitation.id == bindparam("sought"))
     .with_for_update(read=True, of=Organization)
     .subquery("locked_org")
 )
-_ITS_ORG: Final = Invitation.organization.of_type(aliased(Organization, _LOCKED_ORG))
-_INVITATION: Final = select(Invitation).join(_ITS_ORG).where(Invitation.id == bindparam("sought"))
+_ITS_LOCKED_ORG: Final = Invitation.organization.of_type(aliased(Organization, _LOCKED_ORG))
 
 
-def _behind_its_org(query: Select[Any]) -> LockingRead:
-    # Whoever declines or withdraws it does not ask in what status the organization is.
+def _with_org(
+    org: QueryableAttribute[Organization], version: str, *, and_user: bool = False
+) -> Query:
+    query = select(Invitation).join(org).where(Invitation.id == bindparam("sought"))
+    if and_user:
+        query = query.add_columns(User).outerjoin(User, User.id == bindparam("whose"))
+    return Query(query, ("inv.id", "inv.xmin", version), (contains_eager(org),))
+
+
+def _behind_its_org(*, and_user: bool = False) -> LockingRead:
+    """Return the read of an invitation which locks its organization first."""
     return LockingRead(
-        query,
+        _with_org(_ITS_LOCKED_ORG, "locked_org.version", and_user=and_user),
         {"key_share": True, "of": Invitation},
-        ("inv.id", "inv.xmin"),
-        (contains_eager(_ITS_ORG),),
+        unlocked=_with_org(Invitation.organization, "org.xmin", and_user=and_user),
     )
 
 
-_INVITATION_TO_CHANGE: Final = _behind_its_org(_INVITATION)
-_INVITATION_AND_USER: Final = _behind_its_org(
-    _INVITATION.add_columns(User).outerjoin(User, User.id == bindparam("whose"))
-)
+_INVITATION_TO_CHANGE: Final = _behind_its_org()
+_INVITATION_AND_USER: Final = _behind_its_org(and_user=True)
 # One row at least, to which other things can be added.
 _PRESENT: Final = (
     select(Membership)

@@ -16,9 +16,9 @@ from typing import Any, Final, NamedTuple, TypedDict
 from sqlalchemy import (
     ARRAY,
     CTE,
+    ColumnElement,
     Select,
     Text,
-    and_,
     bindparam,
     exists,
     func,
@@ -26,7 +26,10 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.base import ExecutableOption
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from ..unit_of_work import AnySession
 
@@ -42,35 +45,78 @@ class Lock(TypedDict, total=False):
     of: Any
 
 
+class row_version(FunctionElement[str]):  # noqa: N801 -- written like the functions of `func`
+    """Which transaction wrote a row of a table; SQLite, where nothing changes between, has none."""
+
+    inherit_cache = True
+    type = Text()
+
+    def __init__(self, table: str) -> None:
+        super().__init__(literal_column(table))
+
+
+@compiles(row_version)
+def _of_postgresql(element: row_version, compiler: SQLCompiler, **options: Any) -> str:
+    return f"{compiler.process(element.clauses, **options)}.xmin"
+
+
+@compiles(row_version, "sqlite")
+def _of_sqlite(element: row_version, compiler: SQLCompiler, **options: Any) -> str:
+    return "NULL"
+
+
 class StaleReadError(Exception):
     """What an optimistic operation had read was changed before it could write."""
 
 
-@dataclass(frozen=True, eq=False)
-class LockingRead:
+class Query(NamedTuple):
     """A query for entities, the first of which is what its rows are about.
 
     Args:
-        query: the query, without locks.
-        lock: the locks on what it returns.
+        select: the query, without locks and without what is loaded beside the entities.
         version: columns that tell whether a row, or what is locked with it, has changed.
         options: what is loaded beside the entities.
     """
 
-    query: Select[Any]
-    lock: Lock
+    select: Select[Any]
     version: tuple[str, ...]
     options: tuple[ExecutableOption, ...] = ()
+
+    @property
+    def loading(self) -> Select[Any]:
+        """The query as it is sent."""
+        return self.select.options(*self.options).execution_options(**FRESH)
+
+    @property
+    def versions(self) -> ColumnElement[str]:
+        """The version of a row."""
+        return literal_column(f"concat_ws(' ', {', '.join(self.version)})", Text).label("version")
+
+
+@dataclass(frozen=True, eq=False)
+class LockingRead:
+    """The read of what an operation judges.
+
+    Args:
+        query: the query.
+        lock: the locks on what it returns.
+        unlocked: a query for the same, where ``query`` itself locks something.
+    """
+
+    query: Query
+    lock: Lock
+    unlocked: Query | None = None
 
     @cached_property
     def locked(self) -> Select[Any]:
         """The query with its locks."""
-        return self._loading.with_for_update(**self.lock)
+        return self.query.loading.with_for_update(**self.lock)
 
     @cached_property
     def versioned(self) -> Select[Any]:
         """The query without locks, and the version of each row in a last column."""
-        return self._loading.add_columns(self._version)
+        query = self.unlocked or self.query
+        return query.loading.add_columns(query.versions)
 
     def again(self, name: str, after: Sequence[CTE]) -> CTE:
         """Return the query as part of another: locks, and the versions of what is locked.
@@ -79,21 +125,13 @@ class LockingRead:
             name: what the part is called.
             after: parts with locks that are taken before these.
         """
-        entity = self.query.column_descriptions[0]["entity"]
+        entity = self.query.select.column_descriptions[0]["entity"]
         return (
-            self.query.with_only_columns(entity.id, self._version)
+            self.query.select.with_only_columns(entity.id, self.query.versions)
             .where(*(exists(select(cte.c.version)) for cte in after))
             .with_for_update(**self.lock)
             .cte(name)
         )
-
-    @property
-    def _loading(self) -> Select[Any]:
-        return self.query.options(*self.options).execution_options(**FRESH)
-
-    @property
-    def _version(self) -> Any:
-        return literal_column(f"concat_ws(' ', {', '.join(self.version)})", Text).label("version")
 
 
 class _Seen(NamedTuple):
@@ -109,9 +147,9 @@ class Sight:
 
     def read(self, read: LockingRead, given: dict[str, Any], session: AnySession) -> list[Any]:
         """Read rows without locks, and remember their versions."""
-        rows = list(session.execute(read.versioned, given))
-        self._seen[read] = _Seen(given, sorted(row.version for row in rows))
-        return rows
+        rows = [(row[:-1], row[-1]) for row in session.execute(read.versioned, given)]
+        self._seen[read] = _Seen(given, sorted(version for _, version in rows))
+        return [row for row, _ in rows]
 
     @property
     def reads(self) -> tuple[LockingRead, ...]:
@@ -127,8 +165,13 @@ class Sight:
         return parameters
 
 
-def unchanged(reads: Sequence[LockingRead]) -> CTE:
-    """Return a part of a statement that locks what was read, and has a row if it is the same."""
+def unchanged(reads: Sequence[LockingRead], *conditions: ColumnElement[bool]) -> CTE:
+    """Return a part of a statement that locks what was read, and has a row if it is the same.
+
+    Args:
+        reads: what was read.
+        conditions: what else must be true.
+    """
     locked: list[CTE] = []
     for number, read in enumerate(reads):
         locked.append(read.again(f"locked_{number}", after=locked))
@@ -139,4 +182,4 @@ def unchanged(reads: Sequence[LockingRead]) -> CTE:
         == bindparam(f"seen_{number}", type_=ARRAY(Text))
         for number, cte in enumerate(locked)
     )
-    return select(literal_column("1").label("one")).where(and_(*same)).cte("unchanged")
+    return select(literal_column("1").label("one")).where(*same, *conditions).cte("unchanged")

@@ -255,7 +255,9 @@ class MembershipOperations(TupleOperations):
         with self._operation("suspend_membership") as now:
             membership = self._lock_membership(mem_id)
             membership.suspend(other_owners=self._lock_other_owners(membership), at=now)
-            self._write(membership, at=now)
+            # The organization's row is written as it is: whoever accepts an invitation without
+            # locking anything is to notice that somebody may have been suspended meanwhile.
+            self._write(membership.organization, membership, at=now)
         return membership
 
     def reinstate_membership(self, mem_id: str) -> Membership:

@@ -85,7 +85,17 @@ class TupleOperations(Repository):
             created_by: the user behind the tuples.
             at: the time of the change.
         """
-        Writes(*entities, created_by=created_by, at=at).execute(self.session)
+        self._carry_out(Writes(*entities, created_by=created_by, at=at))
+
+    def _carry_out(self, writes: Writes) -> dict[TupleKey, Tuple]:
+        """Do the writes of an operation that has judged, and return the new grants."""
+        return writes.execute(self.session)
+
+    def _carry_out_asking(
+        self, writes: Writes, question: Select[Any], given: dict[str, Any]
+    ) -> tuple[dict[TupleKey, Tuple], list[Any]]:
+        """Do the same, and return also what a question finds, by which to judge once more."""
+        return writes.execute_asking(question, given, self.session)
 
     def _with_kept(
         self,

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Connection,
     Delete,
     Insert,
+    ScalarSelect,
     Select,
     Table,
     Update,
@@ -117,17 +118,36 @@ class Writes:
             new = self._execute_together(connection)
         return self._told(session, new)
 
-    def execute_if_unchanged(self, sight: Sight, session: AnySession) -> None:
+    def execute_if_unchanged(
+        self,
+        sight: Sight,
+        session: AnySession,
+        *,
+        unless: Select[Any] | None = None,
+        given: Values | None = None,
+    ) -> dict[TupleKey, Tuple]:
         """Write everything, if what an optimistic operation has read has not changed since.
 
+        Args:
+            sight: what it has read.
+            session: the Session in which it has read it.
+            unless: a query for one entity which must not find one, either.
+            given: its parameters, which must not be called like columns.
+
+        Returns:
+            The new tuples among the grants.
+
         Raises:
-            StaleReadError: it has, and nothing was written.
+            StaleReadError: nothing was written.
         """
-        statement = _together_if_unchanged(tuple(part for part, _ in self._parts), sight.reads)
+        parts = self._parts_with_grants()
+        statement = _together_if_unchanged(tuple(part for part, _ in parts), sight.reads, unless)
+        values = _values(parts) | sight.given | (given or {})
         connection = session.connection(bind_arguments=BIND)
-        if not connection.execute(statement, _values(self._parts) | sight.given).scalar_one():
+        same, new = connection.execute(statement, values).one()
+        if not same:
             raise StaleReadError
-        self._told(session, ())
+        return self._told(session, new or ())
 
     def execute_behind(self, org_id: str, session: AnySession) -> Organization | None:
         """Lock an organization for others to join it, and write everything if it is active.
@@ -262,18 +282,30 @@ def _together_behind(parts: tuple[Part, ...]) -> Select[Any]:
 
 
 @cache
-def _together_if_unchanged(parts: tuple[Part, ...], reads: tuple[LockingRead, ...]) -> Select[Any]:
-    """Return the same on the condition that reads find what they have found, which it returns."""
-    same = exists(select(unchanged(reads).c.one))
-    return select(same).add_cte(*_ctes(parts, same))
+def _together_if_unchanged(
+    parts: tuple[Part, ...], reads: tuple[LockingRead, ...], unless: Select[Any] | None
+) -> Select[Any]:
+    """Return the same if reads find what they have found; whether so, and the new grants."""
+    conditions = []
+    if unless is not None:
+        id_ = unless.column_descriptions[0]["entity"].id
+        conditions.append(~exists(unless.with_only_columns(id_).where(id_.is_not(None))))
+    same = exists(select(unchanged(reads, *conditions).c.one))
+    ctes = _ctes(parts, same)
+    return select(same, _new_grants(parts, ctes)).add_cte(*ctes)
 
 
 @cache
 def _together_asking(parts: tuple[Part, ...], question: Select[Any]) -> Select[Any]:
     """Return the same as part of a query, which also returns the ids of new grants."""
     ctes = _ctes(parts)
-    new = null() if parts[-1].kind is not Kind.GRANT_MANY else func.array_agg(ctes[-1].c.id)
-    return question.add_columns(select(new).scalar_subquery()).add_cte(*ctes)
+    return question.add_columns(_new_grants(parts, ctes)).add_cte(*ctes)
+
+
+def _new_grants(parts: tuple[Part, ...], ctes: Sequence[CTE]) -> ScalarSelect[Any]:
+    """Return the ids of the grants that were not there before."""
+    new = func.array_agg(ctes[-1].c.id) if parts[-1].kind is Kind.GRANT_MANY else null()
+    return select(new).scalar_subquery()
 
 
 def _ctes(parts: tuple[Part, ...], *conditions: ColumnElement[bool]) -> list[CTE]:
@@ -338,6 +370,7 @@ def _statement(
             columns = (column(name, table.c[name].type) for name in EACH)
             rows = func.unnest(*arrays).table_valued(*columns, name="given").render_derived()
             source = select(*(rows.c[name] if name in EACH else given[name] for name in given))
+            source = source.where(*conditions)
             return (
                 new.from_select(list(given), source).on_conflict_do_nothing().returning(table.c.id)
             )
