@@ -131,6 +131,8 @@ class AsyncClient:
     def _asked(self, ask: Callable[[async_sessionmaker[AsyncSession]], Awaitable[T]]) -> T:
         async def asked() -> T:
             engine = create_async_engine(self.url, **self.options)
+            async with engine.connect():
+                pass  # so that the engine knows its server, as an application's does
             return await ask(async_sessionmaker(engine, expire_on_commit=False))
 
         return asyncio.run(asked())
