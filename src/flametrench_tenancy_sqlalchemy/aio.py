@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import stamina
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
@@ -174,7 +175,7 @@ class AsyncTenancyStore(_Operations):
     """The operations of tenancy, each awaited in a transaction of its own.
 
     What an operation returns is detached and stays readable. A serialization failure or deadlock
-    is tried again, a few times with growing, jittered waits; the last one is raised as it is.
+    is tried again, at once and then after growing, jittered waits; the last one is raised as it is.
 
     Args:
         session_factory: returns a new ``AsyncSession`` for each call; an ``async_sessionmaker``
@@ -192,7 +193,7 @@ class AsyncTenancyStore(_Operations):
     ) -> None:
         self._session_factory = session_factory
         self._clock = clock
-        self._retry = stamina.AsyncRetryingCaller(attempts=attempts, **WAITS).on(is_transient)
+        self._attempts = attempts
 
     async def _run(
         self,
@@ -201,7 +202,17 @@ class AsyncTenancyStore(_Operations):
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        return await self._retry(self._once, operation, *args, **kwargs)
+        attempts = self._attempts
+        if not stamina.is_testing():  # which counts attempts by itself
+            attempts -= 1
+            try:
+                return await self._once(operation, *args, **kwargs)
+            except DBAPIError as exc:
+                if attempts < 1 or not stamina.is_active() or not is_transient(exc):
+                    raise
+        # Only now: preparing for retries takes longer than many an operation.
+        again = stamina.AsyncRetryingCaller(attempts=attempts, **WAITS).on(is_transient)
+        return await again(self._once, operation, *args, **kwargs)
 
     async def _once(
         self,

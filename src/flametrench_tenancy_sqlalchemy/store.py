@@ -275,13 +275,16 @@ class TenancyStore:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        try:
-            return self._once(operation, *args, **kwargs)
-        except DBAPIError as exc:
-            if self._attempts < 2 or not stamina.is_active() or not is_transient(exc):
-                raise
+        attempts = self._attempts
+        if not stamina.is_testing():  # which counts attempts by itself
+            attempts -= 1
+            try:
+                return self._once(operation, *args, **kwargs)
+            except DBAPIError as exc:
+                if attempts < 1 or not stamina.is_active() or not is_transient(exc):
+                    raise
         # Only now: preparing for retries takes longer than many an operation.
-        again = stamina.RetryingCaller(attempts=self._attempts - 1, **WAITS).on(is_transient)
+        again = stamina.RetryingCaller(attempts=attempts, **WAITS).on(is_transient)
         return again(self._once, operation, *args, **kwargs)
 
     def _once(

@@ -164,6 +164,20 @@ class TestAConflict:
 
         assert len(attempts) == 1
 
+    def test_is_tried_as_often_as_an_applications_tests_say(
+        self, observer: Engine, repeatable: Engine, owners: list[str]
+    ) -> None:
+        interfere, attempts = self.conflicts(observer, owners[1], times=1)
+
+        stamina.set_testing(True, attempts=1)
+        try:
+            with between_the_locks(repeatable, interfere), pytest.raises(DBAPIError):
+                TenancyStore(sessionmaker(repeatable)).self_leave(owners[0])
+        finally:
+            stamina.set_testing(False)
+
+        assert len(attempts) == 1
+
     def test_of_another_kind_is_not_tried_again(self, db: Engine, owners: list[str]) -> None:
         attempts: list[int] = []
 
