@@ -136,7 +136,7 @@ def test_the_first_of_several_flaws_of_an_offer_decides(first: int) -> None:
 @pytest.mark.parametrize("role", Role)
 def test_a_new_user_accepts_without_a_binding(role: Role) -> None:
     invitation, user = an_invitation(GRANT, role=role), a_user()
-    membership = invitation.accept(
+    membership, grants = invitation.accept(
         user, as_usr_id=None, accepting_identifier=None, memberships=[], at=LATER
     )
     assert (membership.usr_id, membership.org_id) == (user.id, invitation.org_id)
@@ -144,6 +144,7 @@ def test_a_new_user_accepts_without_a_binding(role: Role) -> None:
     assert (membership.invited_by, membership.replaces) == (invitation.invited_by, None)
     assert membership.user is user
     assert membership.created_at == LATER
+    assert grants == [GRANT]
     assert invitation.status is InvitationStatus.ACCEPTED
     assert (invitation.terminal_at, invitation.terminal_by) == (LATER, user.id)
     assert invitation.invited_user_id == user.id
@@ -151,7 +152,7 @@ def test_a_new_user_accepts_without_a_binding(role: Role) -> None:
 
 def test_an_existing_user_accepts_with_the_invited_identifier() -> None:
     invitation, user = an_invitation(), a_user()
-    membership = invitation.accept(
+    membership, _ = invitation.accept(
         user, as_usr_id=user.id, accepting_identifier=IDENTIFIER, memberships=[], at=LATER
     )
     assert membership.usr_id == user.id

@@ -201,8 +201,8 @@ class Invitation(Base):
         accepting_identifier: str | None,
         memberships: Collection[Membership],
         at: datetime,
-    ) -> Membership:
-        """Turn the invitation into its user's membership.
+    ) -> tuple[Membership, list[PreTuple]]:
+        """Turn the invitation into its user's membership, and return what else he is granted.
 
         Args:
             user: who accepts: the existing user ``as_usr_id``, ``None`` if there is no such user,
@@ -221,14 +221,14 @@ class Invitation(Base):
             )
         self.organization.require_active()
         self.require_newcomer(memberships)
-        _ = self.grants  # another SDK may have written what ours refuses to offer
+        grants = self.grants  # another SDK may have written what ours refuses to offer
         self._end(InvitationStatus.ACCEPTED, by=user.id, at=at)
         self.invited_user_id = user.id
         membership = Membership.join(
             self.organization, user.id, self.role, invited_by=self.invited_by, at=at
         )
         membership.user = user
-        return membership
+        return membership, grants
 
     def require_newcomer(self, memberships: Iterable[Membership]) -> None:
         """Refuse a user who is a member already, or suspended: an invitation does not lift that."""

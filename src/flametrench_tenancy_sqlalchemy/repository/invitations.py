@@ -181,15 +181,15 @@ class InvitationOperations(TupleOperations):
                 at=now,
             )
             try:
-                membership = accept(memberships=())
+                membership, grants = accept(memberships=())
             except TenancyError:
                 # Whether he is there already comes before some of the other checks.
                 accept(memberships=self._present(invitation.org_id, as_usr_id))
                 raise
             conflicts[MEM_UNIQUE_ACTIVE] = membership.already_active()
-            grants = [TupleKey.of(membership.usr_id, grant) for grant in invitation.grants]
+            keys = [TupleKey.of(membership.usr_id, grant) for grant in grants]
             entities = (membership, invitation) if as_usr_id else (user, membership, invitation)
-            writes = Writes(*entities, grants=grants, created_by=invitation.invited_by, at=now)
+            writes = Writes(*entities, grants=keys, created_by=invitation.invited_by, at=now)
             if as_usr_id is None:
                 new = self._carry_out(writes)
             else:
@@ -197,7 +197,7 @@ class InvitationOperations(TupleOperations):
                 there = {"there": invitation.org_id, "whose": as_usr_id}
                 new, present = self._carry_out_asking(writes, _PRESENT, there)
                 invitation.require_newcomer(filter(None, present))
-            tuples = self._with_kept(grants, new, created_by=invitation.invited_by, at=now)
+            tuples = self._with_kept(keys, new, created_by=invitation.invited_by, at=now)
         return AcceptInvitationResult(invitation, membership, tuples)
 
     def decline_invitation(self, inv_id: str, *, as_usr_id: str | None = None) -> Invitation:

@@ -237,7 +237,7 @@ class Writes:
                     yield entity
 
     def _granted(self, id_: str) -> Tuple:
-        tuple_ = Tuple(id=id_, **self._grants[id_]._asdict(), **self._common)
+        tuple_ = Tuple._of(id=id_, **self._grants[id_]._asdict(), **self._common)
         make_transient_to_detached(tuple_)
         return tuple_
 
