@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from ._integrity import is_transient
 from .repository import TenancyRepository
 from .repository.base import Clock, utc_now
-from .store import ATTEMPTS, WAITS, OwnTransaction, rules_in_our_words
+from .store import ATTEMPTS, WAITS, OwnTransaction, may_try_again, rules_in_our_words
 from .unit_of_work import BIND
 
 P = ParamSpec("P")
@@ -208,7 +208,7 @@ class AsyncTenancyStore(_Operations):
             try:
                 return await self._once(operation, *args, **kwargs)
             except DBAPIError as exc:
-                if attempts < 1 or not stamina.is_active() or not is_transient(exc):
+                if not may_try_again(exc, attempts):
                     raise
         # Only now: preparing for retries takes longer than many an operation.
         again = stamina.AsyncRetryingCaller(attempts=attempts, **WAITS).on(is_transient)

@@ -10,7 +10,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypedDict, TypeVar
 
 import stamina
 from sqlalchemy import Engine, Select, StaticPool, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
 from ._integrity import broken_rule, is_transient
@@ -111,7 +111,16 @@ OPTIMISTIC: Final[frozenset[Callable[..., Any]]] = frozenset(
         TenancyRepository.revoke_invitation,
     }
 )
-"""Operations that judge nothing but what they have locked, and then write in one statement."""
+"""Operations that judge what they would lock, and write in one statement.
+
+What else they depend on, the database tells: users by foreign keys, other members by the unique
+index, suspended ones by the organization's version.
+"""
+
+
+def may_try_again(exc: DBAPIError, attempts: int) -> bool:
+    """Tell whether an operation that failed may be tried again, with so many attempts left."""
+    return attempts > 0 and stamina.is_active() and is_transient(exc)
 
 
 class OwnTransaction(TenancyRepository):
@@ -135,7 +144,7 @@ class OwnTransaction(TenancyRepository):
                 self._begin_nothing()
             elif operation in OPTIMISTIC:
                 # What is refused at first sight, or comes too late, is judged again with locks.
-                with suppress(StaleReadError, TenancyError):
+                with suppress(StaleReadError, TenancyError, IntegrityError):
                     return self._at_sight(operation, *args, **kwargs)
         with rules_in_our_words():
             result = operation(self, *args, **kwargs)
@@ -281,7 +290,7 @@ class TenancyStore:
             try:
                 return self._once(operation, *args, **kwargs)
             except DBAPIError as exc:
-                if attempts < 1 or not stamina.is_active() or not is_transient(exc):
+                if not may_try_again(exc, attempts):
                     raise
         # Only now: preparing for retries takes longer than many an operation.
         again = stamina.RetryingCaller(attempts=attempts, **WAITS).on(is_transient)

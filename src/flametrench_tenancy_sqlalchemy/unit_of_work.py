@@ -36,6 +36,7 @@ _release: Callable[[str], Executable] = ReleaseSavepointClause
 
 _operations: WeakSet[SessionTransaction] = WeakSet()
 
+_DRIVERS: Final = ("psycopg", "asyncpg")
 _LEVELS: Final = frozenset({"isolation_level", "postgresql_readonly", "postgresql_deferrable"})
 _ENGINE_EVENTS: Final = ("engine_connect", "begin", "commit")
 _SESSION_EVENTS: Final = (
@@ -85,13 +86,14 @@ def stands_alone(session: AnySession) -> bool:
     """Tell whether a statement in a new Session is as good as a transaction around it.
 
     Not where the application takes part in its transactions: begins one itself, asks for an
-    isolation level, or listens, say to tell the server who is calling, or to write beside us.
+    isolation level, or listens, say to tell the server who is calling, or to write beside us. And
+    not on drivers that have to ask the server for it.
     """
     session = _itself(session)
     engine = session.get_bind(**BIND)
     return (
         isinstance(engine, Engine)
-        and engine.dialect.name == "postgresql"
+        and engine.dialect.driver in _DRIVERS
         # Known from the first connection on.
         and getattr(engine.dialect, "default_isolation_level", None) == "READ COMMITTED"
         and _LEVELS.isdisjoint(engine.get_execution_options())
@@ -99,8 +101,14 @@ def stands_alone(session: AnySession) -> bool:
         and not session.twophase
         and not session.in_transaction()
         and not any(getattr(engine.dispatch, name) for name in _ENGINE_EVENTS)
+        and not engine.pool.dispatch.checkout
+        and all(_is_sqlalchemys(listener) for listener in engine.pool.dispatch.connect)
         and not any(getattr(session.dispatch, name) for name in _SESSION_EVENTS)
     )
+
+
+def _is_sqlalchemys(listener: object) -> bool:
+    return str(getattr(listener, "__module__", "")).startswith("sqlalchemy.")
 
 
 def is_new(entity: Base) -> bool:

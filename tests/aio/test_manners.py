@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import delete, event, select
+from sqlalchemy import delete, event, select, text
 from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import (
@@ -17,7 +17,11 @@ from flametrench_tenancy_sqlalchemy import (
     User,
     new_id,
 )
-from flametrench_tenancy_sqlalchemy.aio import AsyncTenancyRepository, unit_of_work
+from flametrench_tenancy_sqlalchemy.aio import (
+    AsyncTenancyRepository,
+    AsyncTenancyStore,
+    unit_of_work,
+)
 from flametrench_tenancy_sqlalchemy.testing.factories import make_org, make_user
 from tests.support.adopter import AdopterBase, Note, Project
 from tests.support.rows import committed_rows
@@ -164,3 +168,21 @@ async def test_a_unit_of_work_is_one_transaction(clean_engine: Engine, factory: 
     assert [row.role for row in after["mem"]] == ["owner", "admin"]
     with Session(clean_engine) as reader:
         assert reader.scalars(select(Note.text)).all() == ["mine"]
+
+
+async def test_a_connection_begins_transactions_again_after_a_statement_that_stood_alone(
+    clean_engine: Engine, async_engine: AsyncEngine, factory: Factory, owner: Membership
+) -> None:
+    async with async_engine.connect():
+        pass  # so that the engine knows its server
+    store = AsyncTenancyStore(factory)
+    await store.suspend_org(owner.org_id)
+    before = committed_rows(clean_engine)
+
+    async with async_engine.connect() as connection:
+        assert await connection.scalar(text("SHOW transaction_isolation")) == "read committed"
+        await connection.execute(delete(Membership))
+        await connection.rollback()
+
+    assert committed_rows(clean_engine) == before
+    assert before["org"][0].status == "suspended"

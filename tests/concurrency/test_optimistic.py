@@ -8,34 +8,46 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
 
-from flametrench_tenancy_sqlalchemy import Role, TenancyRepository
+from flametrench_tenancy_sqlalchemy import Membership, Role, TenancyRepository, new_id
 from flametrench_tenancy_sqlalchemy.store import OPTIMISTIC
 from tests.concurrency.test_matrix import InTurn, Setting, Verdicts, in_turn, outcomes
 from tests.support.invariants import breaches
-from tests.support.races import DONE, READ_COMMITTED, Races, commit_when_awaited, verdict
+from tests.support.races import (
+    DEADLINE,
+    DONE,
+    READ_COMMITTED,
+    Races,
+    commit_when_awaited,
+    verdict,
+)
+from tests.support.rows import committed_rows, untruths_of
+from tests.support.sql import bare
 from tests.support.steps import BY_NAME, STEPS, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
     from tests.support.scenes import Scene
 
 __all__ = ["in_turn"]
 
+T = TypeVar("T")
+
 NAMES: Final = {operation.__name__ for operation in OPTIMISTIC}
 
 
 @contextmanager
-def at_the_write(engine: Engine, act: Callable[[], object]) -> Iterator[list[object]]:
+def at_the_write(engine: Engine, act: Callable[[], T]) -> Iterator[list[T]]:
     """Do something when an optimistic operation has read, and is about to write."""
-    done: list[object] = []
+    done: list[T] = []
 
     def overtake(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
         if "unchanged" in statement and not done:
@@ -51,9 +63,10 @@ def at_the_write(engine: Engine, act: Callable[[], object]) -> Iterator[list[obj
 def _overtaken(races: Races, engine: Engine, one: Step, other: Step, scene: Scene) -> Verdicts:
     with at_the_write(engine, lambda: races.alone(other.on(scene))) as overtook:
         ended = verdict(lambda: one.alone(engine, scene))
-    # Refused on the spot, it was never about to write.
-    its = overtook[0] if overtook else races.alone(other.on(scene))
-    return ended, str(its)
+    if overtook:
+        return ended, overtook[0]
+    assert ended != DONE  # refused on the spot, it was never about to write
+    return ended, races.alone(other.on(scene))
 
 
 def _into_open_transaction(
@@ -142,6 +155,66 @@ def test_what_it_has_read_and_is_changed_makes_it_judge_again(
     assert _overtaken(races(READ_COMMITTED), race_engine, first, second, scene)[0].endswith(ends)
 
 
+def test_what_it_returns_after_it_has_judged_again_is_true(
+    races: Callable[[str], Races], race_engine: Engine
+) -> None:
+    change, rename = BY_NAME["change_role eve"], BY_NAME["update_org"]
+    with race_engine.begin() as connection:
+        (scene,) = Setting.of(change, rename).stage(connection, 1)
+
+    with at_the_write(
+        race_engine, lambda: races(READ_COMMITTED).alone(rename.on(scene))
+    ) as overtook:
+        successor = change.alone(race_engine, scene)
+
+    assert overtook == [DONE]
+    truth = committed_rows(race_engine)
+    assert isinstance(successor, Membership)
+    assert successor.predecessor
+    for entity in (successor, successor.organization, successor.predecessor):
+        assert untruths_of(entity, truth) == []
+
+
+def test_an_acceptance_does_not_grant_again_what_was_taken_away_afterwards(
+    race_engine: Engine,
+) -> None:
+    accept = BY_NAME["accept_invitation by max"]
+    with race_engine.begin() as connection:
+        (scene,) = Setting.of(accept).stage(connection, 1)
+        granted = text("SELECT count(*) FROM tup WHERE subject_id = :max AND object_type = 'memo'")
+        grant = text(
+            "INSERT INTO tup (id, subject_type, subject_id, relation, object_type, object_id) "
+            "VALUES (:id, 'usr', :max, 'editor', 'memo', :memo)"
+        )
+        max_ = bare(scene["max"])
+        connection.execute(
+            grant, {"id": bare(new_id("tup")), "max": max_, "memo": scene.uuid("memo")}
+        )
+    answered = text("SELECT status FROM inv WHERE id = :id")
+    take_away = text("DELETE FROM tup WHERE subject_id = :max AND object_type = 'memo'")
+    client = create_engine(race_engine.url, poolclass=NullPool)
+    taken: list[bool] = []
+
+    def take_it_away(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if taken:
+            return
+        with client.connect() as other:
+            if other.scalar(answered, {"id": bare(scene["first@acme"])}) == "accepted":
+                taken.append(True)
+                other.execute(take_away, {"max": max_})
+                other.commit()
+
+    event.listen(race_engine, "before_cursor_execute", take_it_away)
+    try:
+        accept.alone(race_engine, scene)
+    finally:
+        event.remove(race_engine, "before_cursor_execute", take_it_away)
+
+    assert not taken  # nothing is sent after the acceptance is there for others to see
+    with race_engine.connect() as connection:
+        assert connection.scalar(granted, {"max": max_}) > 0
+
+
 def test_an_invitee_who_is_suspended_while_he_accepts_is_not_let_in(
     race_engine: Engine, threads: ThreadPoolExecutor
 ) -> None:
@@ -151,15 +224,17 @@ def test_an_invitee_who_is_suspended_while_he_accepts_is_not_let_in(
 
     with Session(race_engine) as other:
 
-        def come_and_be_suspended() -> object:
+        def come_and_be_suspended() -> Future[None]:
             tenancy = TenancyRepository(other)
             membership = tenancy.add_member(scene["acme"], scene["max"], Role.GUEST)
             tenancy.suspend_membership(membership.id)
             # When the lock is his, the statement's own view of the memberships is older than it.
             return threads.submit(commit_when_awaited, other)
 
-        with at_the_write(race_engine, come_and_be_suspended):
+        with at_the_write(race_engine, come_and_be_suspended) as overtook:
             ended = verdict(lambda: accept.alone(race_engine, scene))
+        (committed,) = overtook
+        committed.result(DEADLINE)
 
     assert ended == "precondition.mem_suspended"
 

@@ -23,8 +23,9 @@ from flametrench_tenancy_sqlalchemy import (
     Role,
     TenancyRepository,
     TenancyStore,
+    Tuple,
 )
-from flametrench_tenancy_sqlalchemy.ids import new_uuid
+from flametrench_tenancy_sqlalchemy.ids import new_id, new_uuid
 from flametrench_tenancy_sqlalchemy.testing.factories import make_member, make_org, make_user
 
 Tenancy: TypeAlias = TenancyRepository | TenancyStore
@@ -191,6 +192,28 @@ def _accept_invitation(session: Session) -> Call:
 def _accept_invitation_as(session: Session) -> Call:
     invitation = make_invitation(session, make_org(session), grants=2)
     inv_id, identifier, usr_id = invitation.id, invitation.identifier, make_user(session).id
+    return lambda tenancy: tenancy.accept_invitation(
+        inv_id, as_usr_id=usr_id, accepting_identifier=identifier
+    )
+
+
+@_operation("accept_invitation", "by a user who has some of its grants")
+def _accept_invitation_with_kept(session: Session) -> Call:
+    org, usr_id = make_org(session), make_user(session).id
+    invitation = make_invitation(session, org, grants=3)
+    inv_id, identifier = invitation.id, invitation.identifier
+    for grant in invitation.grants[:2]:
+        session.add(
+            Tuple(
+                id=new_id("tup"),
+                subject_type="usr",
+                subject_id=usr_id,
+                relation=grant.relation,
+                object_type=grant.object_type,
+                object_id=grant.object_id,
+                created_at=datetime.now(UTC),
+            )
+        )
     return lambda tenancy: tenancy.accept_invitation(
         inv_id, as_usr_id=usr_id, accepting_identifier=identifier
     )

@@ -70,10 +70,10 @@ class Step:
 
         return act
 
-    def alone(self, engine: Engine, scene: Scene) -> None:
+    def alone(self, engine: Engine, scene: Scene) -> object:
         """Take the step by itself, on connections of its own."""
         store = TenancyStore(sessionmaker(engine), clock=lambda: self.clock(scene))
-        self.call(store, scene)
+        return self.call(store, scene)
 
     def __str__(self) -> str:
         return self.name

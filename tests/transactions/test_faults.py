@@ -149,8 +149,8 @@ def test_a_connection_lost_while_it_waits_for_a_lock(
     before = committed_rows(db)
     pids: list[int] = []
 
-    @event.listens_for(db, "begin")
-    def remember(connection: Connection) -> None:
+    @event.listens_for(db, "before_cursor_execute")  # a listener for "begin" would bring one about
+    def remember(connection: Connection, *_: object) -> None:
         pids.append(backend_pid(connection))
 
     with ThreadPoolExecutor(1) as pool, everything_locked(observer):
@@ -161,7 +161,7 @@ def test_a_connection_lost_while_it_waits_for_a_lock(
         terminate(observer, pids[0])
         loss = running.exception(timeout=10)
 
-    event.remove(db, "begin", remember)
+    event.remove(db, "before_cursor_execute", remember)
     assert isinstance(loss, OperationalError)
     assert loss.connection_invalidated
     assert committed_rows(db) == before

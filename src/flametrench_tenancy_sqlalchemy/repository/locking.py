@@ -46,7 +46,7 @@ class Lock(TypedDict, total=False):
 
 
 class row_version(FunctionElement[str]):  # noqa: N801 -- written like the functions of `func`
-    """Which transaction wrote a row of a table; SQLite, where nothing changes between, has none."""
+    """Which transaction wrote a row of a table, in a subquery that SQLite meets, too."""
 
     inherit_cache = True
     type = Text()
@@ -161,7 +161,10 @@ class Sight:
         """The parameters of `unchanged`."""
         parameters: dict[str, Any] = {}
         for number, seen in enumerate(self._seen.values()):
-            parameters |= seen.given | {f"seen_{number}": seen.versions}
+            for name, value in seen.given.items():
+                if parameters.setdefault(name, value) != value:
+                    raise ValueError(f"two reads of one operation differ in {name!r}")
+            parameters[f"seen_{number}"] = seen.versions
         return parameters
 
 

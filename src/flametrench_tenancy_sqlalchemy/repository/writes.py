@@ -70,6 +70,8 @@ class Kind(Enum):
     WITHDRAW = auto()
     GRANT = auto()
     GRANT_MANY = auto()
+    GRANT_ALL = auto()
+    """The same, where none of them may be there already."""
 
 
 class Part(NamedTuple):
@@ -128,6 +130,8 @@ class Writes:
     ) -> dict[TupleKey, Tuple]:
         """Write everything, if what an optimistic operation has read has not changed since.
 
+        None of the grants may be there already: to keep one, it would have to be read afterwards.
+
         Args:
             sight: what it has read.
             session: the Session in which it has read it.
@@ -140,7 +144,7 @@ class Writes:
         Raises:
             StaleReadError: nothing was written.
         """
-        parts = self._parts_with_grants()
+        parts = self._parts_with_grants(Kind.GRANT_ALL)
         statement = _together_if_unchanged(tuple(part for part, _ in parts), sight.reads, unless)
         values = _values(parts) | sight.given | (given or {})
         connection = session.connection(bind_arguments=BIND)
@@ -193,12 +197,12 @@ class Writes:
                 new = rows[0][1] or ()
         return self._told(session, new), list(found)
 
-    def _parts_with_grants(self) -> list[tuple[Part, Values]]:
+    def _parts_with_grants(self, kind: Kind = Kind.GRANT_MANY) -> list[tuple[Part, Values]]:
         if not self._grants:
             return self._parts
         rows = ((id_, *key) for id_, key in self._grants.items())
         each = dict(zip(EACH, map(list, zip(*rows, strict=True)), strict=True))
-        return [*self._parts, (Part(Kind.GRANT_MANY, Tuple, TUPLE), self._common | each)]
+        return [*self._parts, (Part(kind, Tuple, TUPLE), self._common | each)]
 
     def _execute_together(self, connection: Connection) -> Iterable[str]:
         parts = self._parts_with_grants()
@@ -304,7 +308,8 @@ def _together_asking(parts: tuple[Part, ...], question: Select[Any]) -> Select[A
 
 def _new_grants(parts: tuple[Part, ...], ctes: Sequence[CTE]) -> ScalarSelect[Any]:
     """Return the ids of the grants that were not there before."""
-    new = func.array_agg(ctes[-1].c.id) if parts[-1].kind is Kind.GRANT_MANY else null()
+    many = parts[-1].kind in (Kind.GRANT_MANY, Kind.GRANT_ALL)
+    new = func.array_agg(ctes[-1].c.id) if many else null()
     return select(new).scalar_subquery()
 
 
@@ -362,7 +367,7 @@ def _statement(
                 table.c.subject_type == "usr", *(table.c[name] == given[name] for name in KEY)
             )
             return delete(table).where(own, *conditions)
-        case Kind.GRANT_MANY:
+        case Kind.GRANT_MANY | Kind.GRANT_ALL:
             # One array for each column: a list of rows would be more parameters than there may be.
             arrays = (
                 bindparam(f"p{number}_{name}", type_=ARRAY(table.c[name].type)) for name in EACH
@@ -370,10 +375,10 @@ def _statement(
             columns = (column(name, table.c[name].type) for name in EACH)
             rows = func.unnest(*arrays).table_valued(*columns, name="given").render_derived()
             source = select(*(rows.c[name] if name in EACH else given[name] for name in given))
-            source = source.where(*conditions)
-            return (
-                new.from_select(list(given), source).on_conflict_do_nothing().returning(table.c.id)
-            )
+            granted = new.from_select(list(given), source.where(*conditions))
+            if part.kind is Kind.GRANT_MANY:
+                granted = granted.on_conflict_do_nothing()
+            return granted.returning(table.c.id)
 
 
 def _values(parts: Iterable[tuple[Part, Values]]) -> Values:
