@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -97,18 +97,18 @@ class Targets:
     """An engine whose connections may be shot at, and nobody else's."""
 
     def __init__(self, engine: Engine) -> None:
-        self.engine = create_engine(engine.url, pool_size=20)
+        # A deadlock that nobody detects must not hang. Not said by a listener of the pool, which
+        # would keep the store from doing without transactions.
+        options = {"options": "-c lock_timeout=60s"}
+        self.engine = create_engine(engine.url, pool_size=20, connect_args=options)
         self._gunner = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._pids: set[int] = set()
-        event.listen(self.engine, "connect", self._aim)
+        self.optimistic = 0
+        event.listen(self.engine, "before_cursor_execute", self._aim)
 
-    def _aim(self, connection: Any, record: object) -> None:
-        cursor = connection.cursor()
-        cursor.execute("SET lock_timeout = '60s'")  # a deadlock that nobody detects must not hang
-        cursor.execute("SELECT pg_backend_pid()")
-        self._pids.add(cursor.fetchone()[0])
-        cursor.close()
-        connection.commit()
+    def _aim(self, connection: Connection, cursor: Any, statement: str, *_: object) -> None:
+        self._pids.add(cursor.connection.info.backend_pid)
+        self.optimistic += "concat_ws" in statement
 
     def __bool__(self) -> bool:
         return bool(self._pids)
@@ -190,8 +190,11 @@ class Actor:
         for _ in range(transactions):
             run = self.store if self.rng.random() < 0.4 else self.transaction
             self.level = self.rng.choice(LEVELS)
+            engine = self.targets.engine
+            if self.level != READ_COMMITTED:  # which it is by itself
+                engine = engine.execution_options(isolation_level=self.level)
             with self.expected_failures():
-                run(self.targets.engine.execution_options(isolation_level=self.level))
+                run(engine)
         return self.ledger
 
     @contextmanager

@@ -79,3 +79,4 @@ def storm(engine: Engine, targets: Targets, seed: int, *, alone: bool) -> None:
         assert breaches(session.connection()) == []
     assert [promise for ledger in ledgers for promise in ledger.broken_promises(engine)] == []
     assert any(ledger.acknowledged.created for ledger in ledgers)
+    assert targets.optimistic
