@@ -105,13 +105,22 @@ def decode_object(value: object, type_: str, parameter: str) -> UUID:
     Raises:
         InvalidIdError: ``value`` has none of the three forms, or a prefix that is not ``type_``.
     """
-    if isinstance(value, str):
-        prefix, separator, payload = value.rpartition("_")
-        if separator and prefix == type_ and _HEX_PATTERN.fullmatch(payload):
-            return UUID(payload)
-        if _HEX_PATTERN.fullmatch(value) or _UUID_PATTERN.fullmatch(value.lower()):
-            return UUID(value)
+    try:
+        if isinstance(value, str):
+            return _decoded_object(value, type_)
+    except ValueError:
+        pass
     raise InvalidIdError(parameter, value, f"a {type_!r} wire id, a UUID or its 32 hex digits")
+
+
+@lru_cache(REMEMBERED)
+def _decoded_object(value: str, type_: str) -> UUID:
+    prefix, separator, payload = value.rpartition("_")
+    if separator and prefix == type_ and _HEX_PATTERN.fullmatch(payload):
+        return UUID(payload)
+    if _HEX_PATTERN.fullmatch(value) or _UUID_PATTERN.fullmatch(value.lower()):
+        return UUID(value)
+    raise ValueError(value)
 
 
 def encode_object(type_: str, value: UUID) -> str:
