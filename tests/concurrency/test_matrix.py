@@ -10,26 +10,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from itertools import combinations_with_replacement
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 import pytest
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from flametrench_tenancy_sqlalchemy import TenancyRepository
-from tests.support.invariants import breaches
 from tests.support.races import LEVELS, READ_COMMITTED, SERIALIZATION_FAILURE, Act, Races
-from tests.support.scenes import Scene, State, stage
+from tests.support.scenes import Scene
+from tests.support.serial import NEVER_CAME, InTurn, Verdicts, expect_one_after_the_other
 from tests.support.steps import STEPS, Step
 
 REPEATS: Final = int(os.environ.get("TENANCY_RACE_REPEATS", "0"))
 """How often each two race in every way there is; else in one at each level, and at once."""
 
 READS: Final = ("get_", "list_", "count_", "find_", "require_")
-NEVER_CAME: Final = "never came"
-
-Verdicts: TypeAlias = tuple[str, str]
 
 
 def _at_once(races: Races, one: Act, other: Act) -> Verdicts:
@@ -103,55 +99,6 @@ PAIRS = [
 ]
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What two steps need to make sense, and how one looks at what they did."""
-
-    suspended: bool
-    sole_owner: bool
-    expiring: bool
-
-    @classmethod
-    def of(cls, *steps: Step) -> Setting:
-        """Return the setting for some steps."""
-        operations = {step.operation for step in steps}
-        return cls(
-            suspended="reinstate_org" in operations,
-            sole_owner="self_leave ann for bob" in (step.name for step in steps),
-            expiring="expire_invitations" in operations,
-        )
-
-    def stage(self, connection: Connection, number: int) -> list[Scene]:
-        """Write scenes."""
-        return stage(connection, number, suspended=self.suspended, sole_owner=self.sole_owner)
-
-    def state(self, connection: Connection, scene: Scene) -> State:
-        """Return what is in the tables now."""
-        state = scene.state(connection)
-        if self.expiring:
-            # It leaves what somebody has locked for the next time, when it is as overdue as now.
-            return [tuple("expired" if v == "pending" else v for v in row) for row in state]
-        return state
-
-
-InTurn: TypeAlias = Callable[[Setting, tuple[Step, ...]], tuple[list[str], State]]
-
-
-@pytest.fixture(scope="session")
-def in_turn(races: Callable[[str], Races], race_engine: Engine) -> InTurn:
-    """Runs steps one after the other, and tells how each ended and what they left."""
-
-    @cache
-    def run(setting: Setting, steps: tuple[Step, ...]) -> tuple[list[str], State]:
-        with race_engine.begin() as connection:
-            (scene,) = setting.stage(connection, 1)
-        verdicts = [races(READ_COMMITTED).alone(step.on(scene)) for step in steps]
-        with race_engine.connect() as connection:
-            return verdicts, setting.state(connection, scene)
-
-    return run
-
-
 def test_the_steps_are_all_operations_that_write() -> None:
     public = {name for name in dir(TenancyRepository) if not name.startswith(("_", *READS))}
     assert {step.operation for step in STEPS} == public
@@ -162,35 +109,8 @@ def test_two_at_once_end_as_if_one_came_after_the_other(
     pair: Pair, races: Callable[[str], Races], in_turn: InTurn, race_engine: Engine
 ) -> None:
     one, other, ways = pair
-    setting = Setting.of(one, other)
-    allowed = outcomes(one, other, setting, in_turn)
-    with race_engine.begin() as connection:
-        scenes = setting.stage(connection, len(ways))
-    with race_engine.connect() as connection:
-        surprises = [
-            f"{way}: {verdicts}"
-            for way, scene in zip(ways, scenes, strict=True)
-            for verdicts in [way(races, one.on(scene), other.on(scene))]
-            if (*verdicts, setting.state(connection, scene)) not in allowed
-        ]
-        org_ids = [org_id for scene in scenes for org_id in scene.org_ids]
-        assert breaches(connection, org_ids) == []
-    assert surprises == []
 
+    def meet(way: Way, scene: Scene) -> Verdicts:
+        return way(races, one.on(scene), other.on(scene))
 
-def outcomes(
-    one: Step, other: Step, setting: Setting, in_turn: InTurn
-) -> list[tuple[str, str, State]]:
-    """Return what may come of two: either order, one without the other, or nothing at all."""
-    (first, second), in_order = in_turn(setting, (one, other))
-    (earlier, later), in_reverse = in_turn(setting, (other, one))
-    (only_one,), without_other = in_turn(setting, (one,))
-    (only_other,), without_one = in_turn(setting, (other,))
-    _, untouched = in_turn(setting, ())
-    return [
-        (first, second, in_order),
-        (later, earlier, in_reverse),
-        (only_one, NEVER_CAME, without_other),
-        (NEVER_CAME, only_other, without_one),
-        (NEVER_CAME, NEVER_CAME, untouched),
-    ]
+    expect_one_after_the_other(one, other, ways, meet, in_turn=in_turn, engine=race_engine)

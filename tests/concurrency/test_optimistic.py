@@ -8,36 +8,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import pytest
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from flametrench_tenancy_sqlalchemy import Membership, Role, TenancyRepository, new_id
+from flametrench_tenancy_sqlalchemy import Membership, new_id
 from flametrench_tenancy_sqlalchemy.store import OPTIMISTIC
-from tests.concurrency.test_matrix import InTurn, Setting, Verdicts, in_turn, outcomes
-from tests.support.invariants import breaches
+from tests.support.counting import sent
 from tests.support.races import (
     DEADLINE,
     DONE,
     READ_COMMITTED,
     Races,
-    commit_when_awaited,
     verdict,
 )
 from tests.support.rows import committed_rows, untruths_of
+from tests.support.serial import (
+    NEVER_CAME,
+    InTurn,
+    Setting,
+    Verdicts,
+    expect_one_after_the_other,
+)
 from tests.support.sql import bare
-from tests.support.steps import BY_NAME, STEPS, Step
+from tests.support.steps import BY_NAME, STEPS, Step, come_and_be_suspended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future, ThreadPoolExecutor
 
     from tests.support.scenes import Scene
-
-__all__ = ["in_turn"]
 
 T = TypeVar("T")
 
@@ -72,18 +75,19 @@ def _overtaken(races: Races, engine: Engine, one: Step, other: Step, scene: Scen
 def _into_open_transaction(
     races: Races, engine: Engine, one: Step, other: Step, scene: Scene
 ) -> Verdicts:
-    its, ended = races.call_against(other.on(scene), lambda: one.alone(engine, scene))
-    return ended, its
+    ending = races.call_against(other.on(scene), lambda: one.alone(engine, scene))
+    return ending.second, ending.first
 
 
 def _into_abandoned_transaction(
     races: Races, engine: Engine, one: Step, other: Step, scene: Scene
 ) -> Verdicts:
-    _, ended = races.call_against(other.on(scene), lambda: one.alone(engine, scene), commit=False)
-    return ended, "never came"
+    ending = races.call_against(other.on(scene), lambda: one.alone(engine, scene), commit=False)
+    return ending.second, NEVER_CAME
 
 
-WAYS: Final = (_overtaken, _into_open_transaction, _into_abandoned_transaction)
+Way: TypeAlias = Callable[[Races, Engine, Step, Step, "Scene"], Verdicts]
+WAYS: Final[tuple[Way, ...]] = (_overtaken, _into_open_transaction, _into_abandoned_transaction)
 
 
 class Pair(NamedTuple):
@@ -120,20 +124,11 @@ def test_it_ends_as_if_the_other_came_before_or_after(
     pair: Pair, races: Callable[[str], Races], in_turn: InTurn, race_engine: Engine
 ) -> None:
     one, other = pair
-    setting = Setting.of(one, other)
-    allowed = outcomes(one, other, setting, in_turn)
-    with race_engine.begin() as connection:
-        scenes = setting.stage(connection, len(WAYS))
-    with race_engine.connect() as connection:
-        surprises = [
-            f"{way.__name__}: {verdicts}"
-            for way, scene in zip(WAYS, scenes, strict=True)
-            for verdicts in [way(races(READ_COMMITTED), race_engine, one, other, scene)]
-            if (*verdicts, setting.state(connection, scene)) not in allowed
-        ]
-        org_ids = [org_id for scene in scenes for org_id in scene.org_ids]
-        assert breaches(connection, org_ids) == []
-    assert surprises == []
+
+    def meet(way: Way, scene: Scene) -> Verdicts:
+        return way(races(READ_COMMITTED), race_engine, one, other, scene)
+
+    expect_one_after_the_other(one, other, WAYS, meet, in_turn=in_turn, engine=race_engine)
 
 
 @pytest.mark.parametrize(
@@ -149,8 +144,7 @@ def test_what_it_has_read_and_is_changed_makes_it_judge_again(
     one: str, other: str, ends: str, races: Callable[[str], Races], race_engine: Engine
 ) -> None:
     first, second = BY_NAME[one], BY_NAME[other]
-    with race_engine.begin() as connection:
-        (scene,) = Setting.of(first, second).stage(connection, 1)
+    scene = Setting.of(first, second).scene(race_engine)
 
     assert _overtaken(races(READ_COMMITTED), race_engine, first, second, scene)[0].endswith(ends)
 
@@ -159,8 +153,7 @@ def test_what_it_returns_after_it_has_judged_again_is_true(
     races: Callable[[str], Races], race_engine: Engine
 ) -> None:
     change, rename = BY_NAME["change_role eve"], BY_NAME["update_org"]
-    with race_engine.begin() as connection:
-        (scene,) = Setting.of(change, rename).stage(connection, 1)
+    scene = Setting.of(change, rename).scene(race_engine)
 
     with at_the_write(
         race_engine, lambda: races(READ_COMMITTED).alone(rename.on(scene))
@@ -216,22 +209,19 @@ def test_an_acceptance_does_not_grant_again_what_was_taken_away_afterwards(
 
 
 def test_an_invitee_who_is_suspended_while_he_accepts_is_not_let_in(
-    race_engine: Engine, threads: ThreadPoolExecutor
+    races: Callable[[str], Races], race_engine: Engine, threads: ThreadPoolExecutor
 ) -> None:
     accept = BY_NAME["accept_invitation by max"]
-    with race_engine.begin() as connection:
-        (scene,) = Setting.of(accept).stage(connection, 1)
+    scene = Setting.of(accept).scene(race_engine)
 
     with Session(race_engine) as other:
 
-        def come_and_be_suspended() -> Future[None]:
-            tenancy = TenancyRepository(other)
-            membership = tenancy.add_member(scene["acme"], scene["max"], Role.GUEST)
-            tenancy.suspend_membership(membership.id)
+        def interfere() -> Future[None]:
+            come_and_be_suspended(scene)(other)
             # When the lock is his, the statement's own view of the memberships is older than it.
-            return threads.submit(commit_when_awaited, other)
+            return threads.submit(races(READ_COMMITTED).commit_when_awaited, other)
 
-        with at_the_write(race_engine, come_and_be_suspended) as overtook:
+        with at_the_write(race_engine, interfere) as overtook:
             ended = verdict(lambda: accept.alone(race_engine, scene))
         (committed,) = overtook
         committed.result(DEADLINE)
@@ -241,19 +231,10 @@ def test_an_invitee_who_is_suspended_while_he_accepts_is_not_let_in(
 
 def sent_by(engine: Engine, step: Step) -> list[str]:
     """Return the statements of a step that nobody gets in the way of."""
-    with engine.begin() as connection:
-        (scene,) = Setting.of(step).stage(connection, 1)
-    sent: list[str] = []
-
-    def note(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
-        sent.append(statement)
-
-    event.listen(engine, "before_cursor_execute", note)
-    try:
+    scene = Setting.of(step).scene(engine)
+    with sent(engine) as statements:
         step.alone(engine, scene)
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
-    return sent
+    return statements
 
 
 def test_what_nobody_touches_is_read_without_a_lock_and_written_at_once(

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, insert, select, text
 from sqlalchemy.orm import Session
 
-from flametrench_tenancy_sqlalchemy import Base, Membership, Role, TenancyRepository, new_id
+from flametrench_tenancy_sqlalchemy import Base, Membership, TenancyRepository, new_id
 from tests.support.races import (
     DONE,
     READ_COMMITTED,
@@ -20,7 +20,7 @@ from tests.support.races import (
     Races,
 )
 from tests.support.scenes import Scene, stage, write
-from tests.support.steps import BY_NAME, STEPS, Step
+from tests.support.steps import BY_NAME, STEPS, Step, come_and_be_suspended
 
 JOINS = [
     BY_NAME["add_member liz"],
@@ -89,13 +89,8 @@ def test_an_organization_changes_when_those_who_are_joining_are_through(
 def test_a_suspension_that_a_snapshot_does_not_show_makes_an_acceptance_fail(
     level: str, races: Callable[[str], Races], scene: Scene
 ) -> None:
-    def come_and_be_suspended(session: Session) -> None:
-        tenancy = TenancyRepository(session)
-        membership = tenancy.add_member(scene["acme"], scene["max"], Role.GUEST)
-        tenancy.suspend_membership(membership.id)
-
     accept = BY_NAME["accept_invitation by max"].on(scene)
-    ending = races(level).behind(come_and_be_suspended, accept)
+    ending = races(level).behind(come_and_be_suspended(scene), accept)
     assert ending == Ending(DONE, SERIALIZATION_FAILURE)
 
 

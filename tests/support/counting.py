@@ -1,4 +1,4 @@
-"""The statements that a Session sends."""
+"""The statements that a Session or an engine sends."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
 
 _SAVEPOINTS = ("SAVEPOINT", "RELEASE SAVEPOINT", "ROLLBACK TO SAVEPOINT")
 
 
 @contextmanager
-def sent(session: Session) -> Iterator[list[str]]:
-    """Collect the statements that a Session's transaction sends, those of savepoints left out.
+def sent(source: Session | Engine) -> Iterator[list[str]]:
+    """Collect what a Session's transaction or an engine sends, savepoints left out.
 
     One that the driver gets with many rows of parameters (``executemany``) is in there once:
     psycopg pipelines it, so that it waits for the server once.
@@ -25,9 +25,9 @@ def sent(session: Session) -> Iterator[list[str]]:
         if not statement.startswith(_SAVEPOINTS):
             statements.append(statement)
 
-    connection = session.connection()
-    event.listen(connection, "before_cursor_execute", note)
+    target = source if isinstance(source, Engine) else source.connection()
+    event.listen(target, "before_cursor_execute", note)
     try:
         yield statements
     finally:
-        event.remove(connection, "before_cursor_execute", note)
+        event.remove(target, "before_cursor_execute", note)

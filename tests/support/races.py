@@ -125,28 +125,24 @@ class Races:
 
         The first transaction ends when the second one waits for a lock, or is through.
         """
-        with Session(self.engine) as session, self._outside.connect() as observer:
-            began = verdict(lambda: first(session))
-            pids: SimpleQueue[int] = SimpleQueue()
-            future = self._threads.submit(self._announced, second, pids)
-            waited = _waits(observer, pids.get(timeout=DEADLINE), future)
-            if began == SERIALIZATION_FAILURE or not commit:
-                session.rollback()
-                ended = DONE
-            else:
-                ended = verdict(session.commit)
-            return Ending(began if ended == DONE else ended, future.result(DEADLINE), waited)
+        return self._beside(first, lambda observer: self._start(second, observer), commit=commit)
 
     def call_against(
         self, first: Act, call: Callable[[], object], *, commit: bool = True
-    ) -> tuple[str, str]:
-        """Do the same to a call that opens connections of its own, and return both verdicts."""
-        with Session(self.engine) as session, self._outside.connect() as observer:
-            began = verdict(lambda: first(session))
+    ) -> Ending:
+        """Do the same to a call that opens connections of its own."""
+
+        def start(observer: Connection) -> tuple[Future[str], bool]:
             future = self._threads.submit(verdict, call)
-            _until(future, lambda: bool(observer.scalar(_ANYBODY_WAITS)))
-            ended = verdict(session.commit if commit else session.rollback)
-            return began if ended == DONE else ended, future.result(DEADLINE)
+            return future, _until(future, lambda: bool(observer.scalar(_ANYBODY_WAITS)))
+
+        return self._beside(first, start, commit=commit)
+
+    def commit_when_awaited(self, session: Session) -> None:
+        """Commit a transaction as soon as anybody waits for a lock."""
+        with self._outside.connect() as observer:
+            assert _until(Future(), lambda: bool(observer.scalar(_ANYBODY_WAITS)))
+        session.commit()
 
     def pile_up(self, obstacle: Act, *acts: Act) -> list[str]:
         """Let acts run into an open transaction, one after the other, and then abandon it."""
@@ -154,12 +150,36 @@ class Races:
             obstacle(session)
             futures = []
             for act in acts:
-                pids: SimpleQueue[int] = SimpleQueue()
-                future = self._threads.submit(self._announced, act, pids)
-                assert _waits(observer, pids.get(timeout=DEADLINE), future)
+                future, waits = self._start(act, observer)
+                assert waits
                 futures.append(future)
             session.rollback()
             return [future.result(DEADLINE) for future in futures]
+
+    def _beside(
+        self,
+        first: Act,
+        start: Callable[[Connection], tuple[Future[str], bool]],
+        *,
+        commit: bool,
+    ) -> Ending:
+        """Start something beside an open transaction, and tell how both ended."""
+        with Session(self.engine) as session, self._outside.connect() as observer:
+            began = verdict(lambda: first(session))
+            future, waited = start(observer)
+            if began == SERIALIZATION_FAILURE or not commit:
+                session.rollback()
+                ended = DONE
+            else:
+                ended = verdict(session.commit)
+            return Ending(began if ended == DONE else ended, future.result(DEADLINE), waited)
+
+    def _start(self, act: Act, observer: Connection) -> tuple[Future[str], bool]:
+        """Start an act, and tell whether it has to wait for a lock, as soon as that is known."""
+        pids: SimpleQueue[int] = SimpleQueue()
+        future = self._threads.submit(self._announced, act, pids)
+        pid = pids.get(timeout=DEADLINE)
+        return future, _until(future, lambda: bool(observer.scalar(_WAITS, {"pid": pid})))
 
     def _announced(self, act: Act, pids: SimpleQueue[int]) -> str:
         with Session(self.engine) as session:
@@ -176,22 +196,8 @@ def _committed(act: Act, session: Session) -> None:
     session.commit()
 
 
-def _waits(observer: Connection, pid: int, future: Future[str]) -> bool:
-    """Tell whether a backend has to wait for a lock, or else gets through with what it does."""
-    return _until(future, lambda: bool(observer.scalar(_WAITS, {"pid": pid})))
-
-
-def commit_when_awaited(session: Session) -> None:
-    """Commit a transaction as soon as anybody waits for a lock."""
-    deadline = time.monotonic() + DEADLINE
-    with session.get_bind().engine.connect() as observer:
-        while not observer.scalar(_ANYBODY_WAITS):
-            observer.rollback()
-            assert time.monotonic() < deadline, "nobody waits"
-    session.commit()
-
-
 def _until(future: Future[str], waits: Callable[[], bool]) -> bool:
+    """Tell whether something has to wait for a lock, or else gets through with what it does."""
     deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline:
         if wait([future], timeout=0.001).done:
