@@ -31,7 +31,7 @@ from tests.support.serial import (
     InTurn,
     Setting,
     Verdicts,
-    expect_one_after_the_other,
+    surprises,
 )
 from tests.support.sql import bare
 from tests.support.steps import BY_NAME, STEPS, Step, come_and_be_suspended
@@ -128,7 +128,7 @@ def test_it_ends_as_if_the_other_came_before_or_after(
     def meet(way: Way, scene: Scene) -> Verdicts:
         return way(races(READ_COMMITTED), race_engine, one, other, scene)
 
-    expect_one_after_the_other(one, other, WAYS, meet, in_turn=in_turn, engine=race_engine)
+    assert surprises(one, other, WAYS, meet, in_turn=in_turn, engine=race_engine) == []
 
 
 @pytest.mark.parametrize(

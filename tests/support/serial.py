@@ -61,7 +61,7 @@ class Setting:
 InTurn: TypeAlias = Callable[[Setting, tuple[Step, ...]], tuple[list[str], State]]
 
 
-def expect_one_after_the_other(
+def surprises(
     one: Step,
     other: Step,
     ways: Sequence[Way],
@@ -69,8 +69,8 @@ def expect_one_after_the_other(
     *,
     in_turn: InTurn,
     engine: Engine,
-) -> None:
-    """Let two steps meet in some ways, and expect no other outcome than they have in turn.
+) -> list[str]:
+    """Let two steps meet in some ways, and return what did not end as it does in turn.
 
     Args:
         one: a step.
@@ -79,21 +79,23 @@ def expect_one_after_the_other(
         meet: lets them, and returns how each ended.
         in_turn: runs steps one after the other.
         engine: the database.
+
+    Returns:
+        What broke a rule, and each way that ended as none may.
     """
     setting = Setting.of(one, other)
     allowed = outcomes(one, other, setting, in_turn)
     with engine.begin() as connection:
         scenes = setting.stage(connection, len(ways))
     with engine.connect() as connection:
-        surprises = [
+        surprising = [
             f"{way}: {verdicts}"
             for way, scene in zip(ways, scenes, strict=True)
             for verdicts in [meet(way, scene)]
             if (*verdicts, setting.state(connection, scene)) not in allowed
         ]
         org_ids = [org_id for scene in scenes for org_id in scene.org_ids]
-        assert breaches(connection, org_ids) == []
-    assert surprises == []
+        return [*map(str, breaches(connection, org_ids)), *surprising]
 
 
 def outcomes(
