@@ -44,9 +44,13 @@ def observer(database_url: URL) -> Engine:
 
 
 @pytest.fixture
-def call(operation: Operation, db: Engine) -> Call:
-    """The operation at hand, its stage set and committed."""
-    with Session(db) as session, session.begin():
+def call(operation: Operation, db: Engine, observer: Engine) -> Call:
+    """The operation at hand, its stage set and committed.
+
+    Over another connection: where psycopg has prepared statements, it has a word with the server
+    of its own after a rollback.
+    """
+    with Session(observer) as session, session.begin():
         return operation.stage(session)
 
 
