@@ -73,27 +73,33 @@ def rules_in_our_words() -> Iterator[None]:
         raise error from exc
 
 
-ONE_STATEMENT: Final[frozenset[Callable[..., Any]]] = frozenset(
+READS: Final[frozenset[Callable[..., Any]]] = frozenset(
     {
-        TenancyRepository.create_org,
         TenancyRepository.get_org,
         TenancyRepository.get_org_by_slug,
         TenancyRepository.list_orgs,
-        TenancyRepository.add_member,
         TenancyRepository.get_membership,
         TenancyRepository.find_membership,
         TenancyRepository.require_role,
         TenancyRepository.list_members,
         TenancyRepository.count_members,
         TenancyRepository.list_memberships,
-        TenancyRepository.create_invitation,
         TenancyRepository.get_invitation,
         TenancyRepository.list_invitations,
         TenancyRepository.list_tuples_for_subject,
         TenancyRepository.list_tuples_for_object,
     }
 )
-"""Operations that write in one statement or not at all; what else they ask, is asked afterwards."""
+"""Operations that leave nothing to commit."""
+
+ONE_STATEMENT: Final[frozenset[Callable[..., Any]]] = frozenset(
+    {
+        TenancyRepository.create_org,
+        TenancyRepository.add_member,
+        TenancyRepository.create_invitation,
+    }
+)
+"""Operations that write in one statement; what else they ask, is asked afterwards."""
 
 OPTIMISTIC: Final[frozenset[Callable[..., Any]]] = frozenset(
     {
@@ -140,9 +146,12 @@ class OwnTransaction(TenancyRepository):
     ) -> R:
         """Run one operation, commit it and return its result."""
         if stands_alone(self.session):
+            if operation in READS:
+                self._begin_nothing()
+                return operation(self, *args, **kwargs)
             if operation in ONE_STATEMENT:
                 self._begin_nothing()
-            elif operation in OPTIMISTIC:
+            if operation in OPTIMISTIC:
                 # What is refused at first sight, or comes too late, is judged again with locks.
                 with suppress(StaleReadError, TenancyError, IntegrityError):
                     return self._at_sight(operation, *args, **kwargs)

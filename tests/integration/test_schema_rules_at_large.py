@@ -240,7 +240,7 @@ def test_the_commit_of_a_set_reads_no_member_twice_over_whatever_the_statistics_
             for _ in range(before):
                 make_org(session)
         with migrated.begin() as connection:
-            run(connection, ["ANALYZE mem, tup"])
+            connection.exec_driver_sql("ANALYZE mem, tup")
     with Session(migrated) as session:
         tenancy = TenancyRepository(session)
         users = [make_user(session) for _ in range(number)]

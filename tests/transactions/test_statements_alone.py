@@ -20,7 +20,7 @@ from flametrench_tenancy_sqlalchemy import (
     TenancyStore,
     new_id,
 )
-from flametrench_tenancy_sqlalchemy.store import ONE_STATEMENT
+from flametrench_tenancy_sqlalchemy.store import ONE_STATEMENT, READS
 from tests.support.calls import CALLS, call
 from tests.support.rows import committed_rows
 from tests.support.stage import NOW, Stage
@@ -48,7 +48,7 @@ LISTENERS = [
     ("engine", "commit"),
 ]
 CHANGES = ("INSERT", "UPDATE", "DELETE")
-NAMES = sorted(operation.__name__ for operation in ONE_STATEMENT)
+NAMES = sorted(operation.__name__ for operation in ONE_STATEMENT | READS)
 
 
 @contextmanager

@@ -13,12 +13,12 @@ from sqlalchemy.orm import aliased, contains_eager
 
 from .. import _integrity
 from ..errors import NotFoundError, PreconditionError, TenancyError
-from ..ids import require
+from ..ids import decode, require
 from ..models import Base, Invitation, Membership, Organization, User
 from ..unit_of_work import AnySession, savepoint
 from ..values import Page, Role, Status, Term
 from .locking import FRESH, LockingRead, Query
-from .pages import Stretch, Window
+from .pages import BEFORE_ALL
 
 Entity = TypeVar("Entity", Organization, Membership, Invitation)
 
@@ -192,26 +192,29 @@ class Repository:
 
     def _page(
         self,
-        statement: Select[Any],
         entity: type[Entity],
-        *stretches: Stretch,
+        query: Select[Any],
+        *,
         cursor: str | None,
         limit: int,
+        **given: Any,
     ) -> Page[Entity]:
-        """Return the rows of a query after ``cursor``, ascending by id, at most 200.
+        """Return a page of a list, and a cursor if there is more; at most 200 rows.
 
         Args:
-            statement: the query for the entity.
             entity: what is listed.
-            stretches: where its rows lie in an index; all of them in that of the ids by default.
+            query: the query for a page of it.
             cursor: the id to go on after.
             limit: how many.
+            given: the query's further parameters.
         """
-        window = Window(entity, cursor, max(1, min(whole_number(limit), MAX_LIMIT)))
-        statement = window.over(statement, list(stretches) or [Stretch()])
-        rows = list(self.session.scalars(statement.execution_options(**FRESH)))
-        more = len(rows) > window.limit
-        return Page(rows[: window.limit], rows[window.limit - 1].id if more else None)
+        limit = max(1, min(whole_number(limit), MAX_LIMIT))
+        # A table is named after its type of id.
+        type_ = entity.__tablename__
+        after = BEFORE_ALL if cursor is None else decode(cursor, type_, "cursor")
+        rows = list(self.session.scalars(query, {"after": after, "rows": limit + 1, **given}))
+        more = len(rows) > limit
+        return Page(rows[:limit], rows[limit - 1].id if more else None)
 
     def _get(self, entity: type[Entity], parameter: str, id_: str) -> Entity:
         """Return what an argument names."""

@@ -25,7 +25,7 @@ from ..values import (
 )
 from .base import not_found, parsed_users, whole_number
 from .locking import FRESH, LockingRead, Query, row_version
-from .pages import invitations_in
+from .pages import INVITATIONS
 from .tuples import TupleOperations
 from .writes import Writes
 
@@ -123,8 +123,8 @@ class InvitationOperations(TupleOperations):
         """
         require(org_id, "org", "org_id")
         wanted = None if status is None else InvitationStatus.parse(status, "status")
-        stretches = invitations_in(org_id, wanted, self._now())
-        page = self._page(select(Invitation), Invitation, *stretches, cursor=cursor, limit=limit)
+        given = {"there": org_id, "now": self._now()}
+        page = self._page(Invitation, INVITATIONS[wanted], cursor=cursor, limit=limit, **given)
         if not page.data:
             self._require_known(Organization, "org_id", org_id)
         return page

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import contains_eager
+from sqlalchemy import bindparam, func, select
 
 from .._integrity import MEM_UNIQUE_ACTIVE
 from ..errors import ForbiddenError, TenancyError
@@ -13,7 +12,7 @@ from ..ids import require
 from ..models import Membership, Organization, User
 from ..values import Page, Role, Status
 from .base import ACTIVE_MEMBERSHIP, parsed_users
-from .pages import memberships_in
+from .pages import MEMBERS, MEMBERSHIPS
 from .tuples import TupleOperations
 
 
@@ -140,8 +139,8 @@ class MembershipOperations(TupleOperations):
         Specification: docs/tenancy.md#memberships.
         """
         require(org_id, "org", "org_id")
-        members = memberships_in({Membership.org_id: org_id}, status)
-        page = self._page(select(Membership), Membership, members, cursor=cursor, limit=limit)
+        query = MEMBERS[_in(status)]
+        page = self._page(Membership, query, cursor=cursor, limit=limit, there=org_id)
         if not page.data:
             self._require_known(Organization, "org_id", org_id)
         return page
@@ -161,10 +160,12 @@ class MembershipOperations(TupleOperations):
         Specification: docs/tenancy.md#memberships.
         """
         require(org_id, "org", "org_id")
-        statement = select(func.count()).where(Membership.org_id == org_id)
-        if status is not None:
-            statement = statement.where(Membership.status == Status.parse(status, "status"))
-        count = self.session.scalars(statement).one()
+        if status is None:
+            found = self.session.scalars(_COUNT_ALL, {"there": org_id})
+        else:
+            given = {"there": org_id, "status": Status.parse(status, "status")}
+            found = self.session.scalars(_COUNT_IN_STATUS, given)
+        count = found.one()
         if not count:
             self._require_known(Organization, "org_id", org_id)
         return count
@@ -193,13 +194,8 @@ class MembershipOperations(TupleOperations):
         Specification: docs/tenancy.md#memberships.
         """
         require(usr_id, "usr", "usr_id")
-        statement = (
-            select(Membership)
-            .join(Membership.organization)
-            .options(contains_eager(Membership.organization))
-        )
-        memberships = memberships_in({Membership.usr_id: usr_id}, status)
-        page = self._page(statement, Membership, memberships, cursor=cursor, limit=limit)
+        query = MEMBERSHIPS[_in(status)]
+        page = self._page(Membership, query, cursor=cursor, limit=limit, whose=usr_id)
         if not page.data:
             self._require_known(User, "usr_id", usr_id)
         return page
@@ -288,6 +284,12 @@ class MembershipOperations(TupleOperations):
         return membership
 
 
+def _in(status: Status | str | None) -> Status | None:
+    return None if status is None else Status.parse(status, "status")
+
+
+_COUNT_ALL: Final = select(func.count()).where(Membership.org_id == bindparam("there"))
+_COUNT_IN_STATUS: Final = _COUNT_ALL.where(Membership.status == bindparam("status"))
 _ADMITTED: Final = ACTIVE_MEMBERSHIP.join(Membership.organization).where(
     Organization.status == Status.ACTIVE
 )

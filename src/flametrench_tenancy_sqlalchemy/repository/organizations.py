@@ -22,7 +22,7 @@ from ..values import (
     Unset,
 )
 from .locking import FRESH
-from .pages import Stretch
+from .pages import ORGS, Stretch, page_of
 from .tuples import TupleOperations
 
 
@@ -241,15 +241,14 @@ class OrganizationOperations(TupleOperations):
         Specification: ADR 0025.
         """
         in_status = None if status is None else Status.parse(status, "status")
-        if query is not None:
-            if not is_storable(query):  # nor can it be part of what is stored
-                return Page([], None)
-            statement = select(Organization).where(_contains(query))
-            if in_status is not None:
-                statement = statement.where(Organization.status == in_status)
-            return self._page(statement, Organization, cursor=cursor, limit=limit)
-        stretch = Stretch() if in_status is None else Stretch({Organization.status: in_status})
-        return self._page(select(Organization), Organization, stretch, cursor=cursor, limit=limit)
+        if query is None:
+            return self._page(Organization, ORGS[in_status], cursor=cursor, limit=limit)
+        if not is_storable(query):  # nor can it be part of what is stored
+            return Page([], None)
+        found = select(Organization).where(_contains(query))
+        if in_status is not None:
+            found = found.where(Organization.status == in_status)
+        return self._page(Organization, page_of(found, Stretch()), cursor=cursor, limit=limit)
 
 
 def _contains(query: str) -> ColumnElement[bool]:

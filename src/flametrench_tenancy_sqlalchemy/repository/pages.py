@@ -10,20 +10,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Uuid, literal, select, tuple_, union_all
-from sqlalchemy.orm import InstrumentedAttribute, aliased
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    Uuid,
+    bindparam,
+    literal,
+    select,
+    tuple_,
+    union_all,
+)
+from sqlalchemy.orm import InstrumentedAttribute, aliased, contains_eager
 
-from ..ids import decode
 from ..models import Invitation, Membership, Organization
 from ..values import InvitationStatus, Status
+from .locking import FRESH
 
-Entity: TypeAlias = type[Organization] | type[Membership] | type[Invitation]
+Listing: TypeAlias = Mapping[Status | None, Select[Any]]
+"""The query for a page of a list, whatever its rows' status or in one status."""
 
-_BEFORE_ALL: Final = UUID(int=0)
+BEFORE_ALL: Final = UUID(int=0)
+"""The ``:after`` of the first page."""
+
+_AFTER: Final = bindparam("after", type_=Uuid())
+_ROWS: Final = bindparam("rows", type_=Integer())
 
 
 @dataclass(frozen=True)
@@ -31,79 +45,115 @@ class Stretch:
     """Rows that lie side by side in an index, ascending by id."""
 
     prefix: Mapping[InstrumentedAttribute[Any], Any] = field(default_factory=dict)
-    """The index's columns before the id, in its order, with the values wanted."""
+    """The index's columns before the id, in its order, with the values or parameters wanted."""
     where: ColumnElement[bool] | None = None
     """A further condition."""
     nulls_first: bool = False
     """Whether its first column is ordered so: no other index that begins with it is."""
 
 
-@dataclass(frozen=True)
-class Window:
-    """Which rows of a list are wanted: so many after a cursor, and one that tells of more."""
+def page_of(query: Select[Any], *stretches: Stretch) -> Select[Any]:
+    """Return the query for ``:rows`` of its entities after the id ``:after``, ascending by id.
 
-    entity: Entity
-    cursor: str | None
-    limit: int
-
-    def over(self, statement: Select[Any], stretches: list[Stretch]) -> Select[Any]:
-        """Narrow a query for the entity to the window over one stretch, or several merged."""
-        if len(stretches) == 1:
-            return self._within(statement, stretches[0])
-        parts = [self._within(statement, stretch).subquery() for stretch in stretches]
-        merged = aliased(self.entity, union_all(*map(select, parts)).subquery())
-        return select(merged).order_by(merged.id).limit(self.limit + 1)
-
-    def _within(self, statement: Select[Any], stretch: Stretch) -> Select[Any]:
-        id_ = self.entity.id
-        # A table is named after its type of id.
-        type_ = self.entity.__tablename__
-        uuid = _BEFORE_ALL if self.cursor is None else decode(self.cursor, type_, "cursor")
-        after = literal(uuid, Uuid())
-        if not stretch.prefix:
-            return statement.where(id_ > after).order_by(id_).limit(self.limit + 1)
-        *outer, last = stretch.prefix
-        value = literal(stretch.prefix[last], last.type)
-        statement = statement.where(
-            # Named twice, since one value would be a constant, by which there is no order.
-            *(column.in_([stretch.prefix[column]] * 2) for column in outer),
-            # "Greater" would look like few rows, or none, where the value is the greatest.
-            tuple_(last, id_) >= tuple_(value, after),
-            last <= value,
-            id_ != after,
-        )
-        if stretch.where is not None:
-            statement = statement.where(stretch.where)
-        first, *others = stretch.prefix
-        order = first.nulls_first() if stretch.nulls_first else first
-        return statement.order_by(order, *others, id_).limit(self.limit + 1)
+    Args:
+        query: the query for the entities.
+        stretches: where they lie; several are merged.
+    """
+    entity = query.column_descriptions[0]["entity"]
+    parts = [_within(query, entity.id, stretch) for stretch in stretches]
+    if len(parts) == 1:
+        return parts[0].execution_options(**FRESH)
+    merged = aliased(entity, union_all(*(select(part.subquery()) for part in parts)).subquery())
+    return select(merged).order_by(merged.id).limit(_ROWS).execution_options(**FRESH)
 
 
-def memberships_in(
-    of: Mapping[InstrumentedAttribute[Any], str], status: Status | str | None
-) -> Stretch:
-    """Return where the memberships of an organization or user lie, or those in one status."""
-    if status is None:
-        return Stretch(of, nulls_first=True)
-    in_status = {Membership.status: Status.parse(status, "status"), **of}
-    return Stretch(in_status, nulls_first=Membership.usr_id in of)
+def _within(query: Select[Any], id_: InstrumentedAttribute[Any], stretch: Stretch) -> Select[Any]:
+    if not stretch.prefix:
+        return query.where(id_ > _AFTER).order_by(id_).limit(_ROWS)
+    given = {
+        column: value if isinstance(value, ColumnElement) else literal(value, column.type)
+        for column, value in stretch.prefix.items()
+    }
+    *outer, last = given
+    query = query.where(
+        # Named twice, since one value would be a constant, by which there is no order.
+        *(column.in_([given[column]] * 2) for column in outer),
+        # "Greater" would look like few rows, or none, where the value is the greatest.
+        tuple_(last, id_) >= tuple_(given[last], _AFTER),
+        last <= given[last],
+        id_ != _AFTER,
+    )
+    if stretch.where is not None:
+        query = query.where(stretch.where)
+    first, *others = given
+    order = first.nulls_first() if stretch.nulls_first else first
+    return query.order_by(order, *others, id_).limit(_ROWS)
 
 
-def invitations_in(org_id: str, status: InvitationStatus | None, now: datetime) -> list[Stretch]:
-    """Return where an organization's invitations lie, or those in one status at a time."""
+def _listing(
+    query: Select[Any],
+    whole: Stretch,
+    status: InstrumentedAttribute[Any],
+    *,
+    nulls_first: bool = False,
+) -> Listing:
+    """Return the queries for a page of a list: of all of it, and of what is in one status.
 
-    def stored_as(stored: InvitationStatus, where: ColumnElement[bool] | None = None) -> Stretch:
-        return Stretch({Invitation.status: stored, Invitation.org_id: org_id}, where)
+    Args:
+        query: the query for the entities.
+        whole: where all of the list lies; what is in one status lies behind the status.
+        status: the status of an entity.
+        nulls_first: whether the index that begins with it is ordered so.
+    """
+    return {None: page_of(query, whole)} | {
+        one: page_of(query, Stretch({status: one} | dict(whole.prefix), nulls_first=nulls_first))
+        for one in Status
+    }
 
-    # Written into the statement, for a plan that knows the organization: one made once and for all
-    # would expect a third of an average one, and might rather sort all of it.
-    at = literal(now, Invitation.expires_at.type, literal_execute=True)
-    match status:
-        case None:
-            return [Stretch({Invitation.org_id: org_id}, nulls_first=True)]
-        case InvitationStatus.PENDING:
-            return [stored_as(status, Invitation.expires_at >= at)]
-        case InvitationStatus.EXPIRED:
-            overdue = Invitation.expires_at < at
-            return [stored_as(status), stored_as(InvitationStatus.PENDING, overdue)]
-    return [stored_as(status)]
+
+_THERE: Final = bindparam("there", type_=Organization.id.type)
+_WHOSE: Final = bindparam("whose", type_=Membership.usr_id.type)
+
+ORGS: Final = _listing(select(Organization), Stretch(), Organization.status)
+"""All organizations."""
+
+MEMBERS: Final = _listing(
+    select(Membership),
+    Stretch({Membership.org_id: _THERE}, nulls_first=True),
+    Membership.status,
+)
+"""The memberships of the organization ``:there``."""
+
+MEMBERSHIPS: Final = _listing(
+    select(Membership)
+    .join(Membership.organization)
+    .options(contains_eager(Membership.organization)),
+    Stretch({Membership.usr_id: _WHOSE}, nulls_first=True),
+    Membership.status,
+    nulls_first=True,
+)
+"""The memberships of the user ``:whose``, and their organizations."""
+
+# Written into the statement, for a plan that knows the organization: one made once and for all
+# would expect a third of an average one, and might rather sort all of it.
+_NOW: Final = bindparam("now", type_=Invitation.expires_at.type, literal_execute=True)
+_OVERDUE: Final = Invitation.expires_at < _NOW
+
+
+def _offered(status: InvitationStatus, where: ColumnElement[bool] | None = None) -> Stretch:
+    return Stretch({Invitation.status: status, Invitation.org_id: _THERE}, where)
+
+
+INVITATIONS: Final[Mapping[InvitationStatus | None, Select[Any]]] = {
+    None: page_of(select(Invitation), Stretch({Invitation.org_id: _THERE}, nulls_first=True)),
+    **{status: page_of(select(Invitation), _offered(status)) for status in InvitationStatus},
+    InvitationStatus.PENDING: page_of(
+        select(Invitation), _offered(InvitationStatus.PENDING, ~_OVERDUE)
+    ),
+    InvitationStatus.EXPIRED: page_of(
+        select(Invitation),
+        _offered(InvitationStatus.EXPIRED),
+        _offered(InvitationStatus.PENDING, _OVERDUE),
+    ),
+}
+"""The invitations to the organization ``:there``; those overdue at ``:now`` are expired."""

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Select,
     TableValuedAlias,
     and_,
+    bindparam,
     column,
     func,
     literal,
@@ -45,9 +46,7 @@ class TupleOperations(Repository):
         """
         type_ = require_object_type(subject_type, "subject_type")
         uuid = decode_object(subject_id, type_, "subject_id")
-        return self._tuples(
-            select(Tuple).where(Tuple.subject_type == type_, Tuple.subject_uuid == uuid)
-        )
+        return list(self.session.scalars(_OF_SUBJECT, {"type": type_, "sought": uuid}))
 
     def list_tuples_for_object(
         self, object_type: str, object_id: str, *, relation: str | None = None
@@ -68,14 +67,11 @@ class TupleOperations(Repository):
         """
         type_ = require_object_type(object_type, "object_type")
         uuid = decode_object(object_id, type_, "object_id")
-        statement = select(Tuple).where(Tuple.object_type == type_, Tuple.object_uuid == uuid)
-        if relation is not None:
-            require_relation(relation, "relation")
-            statement = statement.where(Tuple.relation == relation)
-        return self._tuples(statement)
-
-    def _tuples(self, statement: Select[Any]) -> list[Tuple]:
-        return list(self.session.scalars(statement.order_by(Tuple.id).execution_options(**FRESH)))
+        given = {"type": type_, "sought": uuid}
+        if relation is None:
+            return list(self.session.scalars(_ABOUT_OBJECT, given))
+        given["relation"] = require_relation(relation, "relation")
+        return list(self.session.scalars(_ABOUT_OBJECT_AS, given))
 
     def _write(self, *entities: Base, created_by: str | None = None, at: datetime) -> None:
         """Write new and changed entities as they stand, and the tuples that follow from them.
@@ -110,7 +106,7 @@ class TupleOperations(Repository):
         Nothing holds those: one that somebody else has just deleted is written after all.
         """
         while kept := [key for key in keys if key not in new]:
-            new |= {t.key: t for t in self._tuples(self._with_keys(kept))}
+            new |= {t.key: t for t in self.session.scalars(self._with_keys(kept))}
             gone = [key for key in kept if key not in new]
             if gone:
                 new |= Writes(grants=gone, created_by=created_by, at=at).execute(self.session)
@@ -137,13 +133,21 @@ class TupleOperations(Repository):
 
     def _with_keys(self, keys: Sequence[TupleKey]) -> Select[Any]:
         """Return the query for users' tuples; in memory it may find more of theirs."""
-        of_users = select(Tuple).where(Tuple.subject_type == "usr")
+        of_users = _TUPLES.where(Tuple.subject_type == "usr")
         if self.session.get_bind(Tuple).dialect.name == "sqlite":
             return of_users.where(Tuple.subject_uuid.in_({key.subject_uuid for key in keys}))
         given = _given(keys, _KEY)
         return of_users.join(given, and_(*(c == given.c[c.key] for c in _KEY)))
 
 
+_TUPLES: Final = select(Tuple).order_by(Tuple.id).execution_options(**FRESH)
+_OF_SUBJECT: Final = _TUPLES.where(
+    Tuple.subject_type == bindparam("type"), Tuple.subject_uuid == bindparam("sought")
+)
+_ABOUT_OBJECT: Final = _TUPLES.where(
+    Tuple.object_type == bindparam("type"), Tuple.object_uuid == bindparam("sought")
+)
+_ABOUT_OBJECT_AS: Final = _ABOUT_OBJECT.where(Tuple.relation == bindparam("relation"))
 _KEY: Final = (Tuple.subject_uuid, Tuple.relation, Tuple.object_type, Tuple.object_uuid)
 
 
