@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import load_only
 
 from flametrench_tenancy_sqlalchemy import (
     AlreadyTerminalError,
+    Invitation,
     InvitationStatus,
+    Membership,
     NotFoundError,
     PreconditionError,
     PreTuple,
     Role,
     Status,
     TenancyRepository,
+    Tuple,
     new_id,
 )
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
+from tests.support.rows import rows, untruths
 from tests.support.sql import bare, everything, grants_of, insert, stored
 from tests.support.stage import DAY, NOW, TICK, Stage
 
@@ -124,11 +130,11 @@ def test_revoke_org_revokes_every_membership_in_nobodys_name(
 ) -> None:
     org = stage.org()
     memberships = [stage.owner(org), stage.member(org, role, status)]
-    rows = [stored(stage.session, "mem", m.id) for m in memberships]
+    before = [stored(stage.session, "mem", m.id) for m in memberships]
     stage.clock.now = LATER
     tenancy.revoke_org(org.id)
     assert [stored(stage.session, "mem", m.id) for m in memberships] == [
-        row | {"status": "revoked", "removed_by": None, "updated_at": LATER} for row in rows
+        row | {"status": "revoked", "removed_by": None, "updated_at": LATER} for row in before
     ]
 
 
@@ -204,8 +210,21 @@ def test_revoke_org_does_not_touch_another_organization(
     org, other = stage.org(), stage.org()
     membership, invitation = stage.member(other), stage.invitation(other)
     named = [("org", other.id), ("mem", membership.id), ("inv", invitation.id)]
-    rows = [stored(stage.session, table, id_) for table, id_ in named]
+    before = [stored(stage.session, table, id_) for table, id_ in named]
     stage.clock.now = LATER
     tenancy.revoke_org(org.id)
-    assert [stored(stage.session, table, id_) for table, id_ in named] == rows
+    assert [stored(stage.session, table, id_) for table, id_ in named] == before
     assert len(tenancy.list_tuples_for_object("org", other.id)) == 2
+
+
+def test_revoke_org_leaves_no_untruth_where_only_a_part_was_loaded(
+    stage: Stage, tenancy: TenancyRepository
+) -> None:
+    session, invitation = stage.session, stage.invitation(stage.org())
+    parts = [Membership.updated_at, Invitation.terminal_at, Tuple.relation]
+    session.expunge_all()
+    held = [session.scalars(select(p.class_).options(load_only(p))).all() for p in parts]
+    assert all(held)
+    stage.clock.now = LATER
+    tenancy.revoke_org(invitation.org_id)
+    assert untruths(session, rows(session.connection())) == []

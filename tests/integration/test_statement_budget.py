@@ -118,7 +118,7 @@ BUDGETS = [
     Budget("suspend_org", 2),
     Budget("reinstate_org", 2),
     # Organization locked and revoked; memberships, tuples and invitations, each at one blow.
-    Budget("revoke_org", 5),
+    Budget("revoke_org", 2),
     # Written behind the lock on the organization.
     Budget("add_member", 1),
     # Membership locked behind its organization; written.
@@ -228,7 +228,7 @@ def _join(stage: Stage, org: Organization, role: Role, number: int) -> None:
 
 
 CROWDED = {
-    "revoke_org": 5,
+    "revoke_org": 2,
     "add_member": 1,
     "change_role": 3,
     "suspend_membership": 3,

@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from sqlalchemy import ColumnElement, bindparam, delete, literal, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, literal, or_, select
 
 from .._integrity import ORG_SLUG_UNIQUE
 from ..errors import NotFoundError, OrgSlugConflictError, TenancyError
-from ..ids import decode, require
-from ..models import Invitation, Membership, Organization, Tuple
+from ..ids import require
+from ..models import Membership, Organization
 from ..models.organization import is_slug, is_storable
 from ..values import (
     UNSET,
     CreateOrgResult,
-    InvitationStatus,
     Page,
     Role,
     Status,
@@ -23,6 +22,7 @@ from ..values import (
 )
 from .locking import FRESH
 from .pages import ORGS, Stretch, page_of
+from .revocation import write_revocation
 from .tuples import TupleOperations
 
 
@@ -191,28 +191,11 @@ class OrganizationOperations(TupleOperations):
 
         Specification: docs/tenancy.md#organizations.
         """
-        org_uuid = decode(org_id, "org", "org_id")
+        require(org_id, "org", "org_id")
         with self._operation("revoke_org") as now:
             org = self._lock_org(org_id)
             org.revoke(now)
-            self._write(org, at=now)
-            # Statements, since an organization may have a million members.
-            self.session.execute(
-                update(Membership)
-                .where(
-                    Membership.org_id == org_id,
-                    Membership.status.in_([Status.ACTIVE, Status.SUSPENDED]),
-                )
-                .values(status=Status.REVOKED, removed_by=None, updated_at=now)
-            )
-            self.session.execute(
-                delete(Tuple).where(Tuple.object_type == "org", Tuple.object_uuid == org_uuid)
-            )
-            self.session.execute(
-                update(Invitation)
-                .where(Invitation.org_id == org_id, Invitation.status == InvitationStatus.PENDING)
-                .values(status=InvitationStatus.REVOKED, terminal_at=now, terminal_by=None)
-            )
+            write_revocation(org, self.session, at=now)
         return org
 
     def list_orgs(
