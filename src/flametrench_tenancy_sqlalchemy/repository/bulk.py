@@ -20,9 +20,7 @@ from sqlalchemy import (
     Uuid,
     any_,
     cast,
-    column,
     delete,
-    func,
     literal,
     select,
     text,
@@ -38,6 +36,7 @@ from ..ids import ObjectId, WireId, new_id
 from ..models import Base, Invitation, Membership, Organization, Tuple, User
 from ..unit_of_work import as_flushed
 from ..values import Role, Status
+from .arrays import rows_of
 from .base import word
 from .locking import FRESH
 from .tuples import TupleOperations
@@ -274,11 +273,7 @@ def _table(columns: Columns) -> Select[Any]:
         for attribute, values in columns.items()
         if attribute is first or values.count(values[0]) < len(values)
     }
-    given = (
-        func.unnest(*(_array(a.type, columns[a]) for a in varying.values()))
-        .table_valued(*(column(a.key, a.type) for a in varying.values()), name="given")
-        .render_derived()
-    )
+    given = rows_of({key: _array(a.type, columns[a]) for key, a in varying.items()})
     return select(
         *(
             given.c[a.key]

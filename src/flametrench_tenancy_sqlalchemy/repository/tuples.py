@@ -9,20 +9,17 @@ from typing import Any, Final
 from sqlalchemy import (
     ARRAY,
     Select,
-    TableValuedAlias,
     and_,
     bindparam,
-    column,
-    func,
     literal,
     select,
 )
-from sqlalchemy.orm import InstrumentedAttribute
 
 from ..ids import decode_object, require_object_type
 from ..models import Base, Invitation, Membership, Organization, Tuple
 from ..models.tuple import TupleKey, require_relation
 from ..unit_of_work import as_flushed
+from .arrays import rows_of
 from .base import Repository, not_found
 from .locking import FRESH
 from .writes import Writes
@@ -136,7 +133,8 @@ class TupleOperations(Repository):
         of_users = _TUPLES.where(Tuple.subject_type == "usr")
         if self.session.get_bind(Tuple).dialect.name == "sqlite":
             return of_users.where(Tuple.subject_uuid.in_({key.subject_uuid for key in keys}))
-        given = _given(keys, _KEY)
+        values = dict(zip(_KEY, zip(*keys, strict=True), strict=True))
+        given = rows_of({c.key: literal(list(values[c]), ARRAY(c.type)) for c in _KEY})
         return of_users.join(given, and_(*(c == given.c[c.key] for c in _KEY)))
 
 
@@ -149,21 +147,3 @@ _ABOUT_OBJECT: Final = _TUPLES.where(
 )
 _ABOUT_OBJECT_AS: Final = _ABOUT_OBJECT.where(Tuple.relation == bindparam("relation"))
 _KEY: Final = (Tuple.subject_uuid, Tuple.relation, Tuple.object_type, Tuple.object_uuid)
-
-
-def _given(
-    rows: Sequence[Sequence[Any]], columns: Sequence[InstrumentedAttribute[Any]]
-) -> TableValuedAlias:
-    """Return rows as a table made of one array for each column.
-
-    A list of rows would become several statements, or more parameters than one may have.
-    """
-    arrays = [
-        literal(list(values), ARRAY(c.type))
-        for c, values in zip(columns, zip(*rows, strict=True), strict=True)
-    ]
-    return (
-        func.unnest(*arrays)
-        .table_valued(*(column(c.key, c.type) for c in columns), name="given")
-        .render_derived()
-    )

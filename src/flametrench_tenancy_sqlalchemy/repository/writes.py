@@ -26,7 +26,6 @@ from sqlalchemy import (
     Update,
     and_,
     bindparam,
-    column,
     delete,
     exists,
     func,
@@ -44,6 +43,7 @@ from ..models import Base, Invitation, Membership, Organization, Tuple
 from ..models.tuple import TupleKey
 from ..unit_of_work import BIND, AnySession, as_flushed, is_new
 from ..values import Status
+from .arrays import rows_of
 from .base import word
 from .locking import FRESH, LockingRead, Sight, StaleReadError, unchanged
 
@@ -368,12 +368,12 @@ def _statement(
             )
             return delete(table).where(own, *conditions)
         case Kind.GRANT_MANY | Kind.GRANT_ALL:
-            # One array for each column: a list of rows would be more parameters than there may be.
-            arrays = (
-                bindparam(f"p{number}_{name}", type_=ARRAY(table.c[name].type)) for name in EACH
+            rows = rows_of(
+                {
+                    name: bindparam(f"p{number}_{name}", type_=ARRAY(table.c[name].type))
+                    for name in EACH
+                }
             )
-            columns = (column(name, table.c[name].type) for name in EACH)
-            rows = func.unnest(*arrays).table_valued(*columns, name="given").render_derived()
             source = select(*(rows.c[name] if name in EACH else given[name] for name in given))
             granted = new.from_select(list(given), source.where(*conditions))
             if part.kind is Kind.GRANT_MANY:
