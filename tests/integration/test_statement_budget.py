@@ -150,7 +150,7 @@ BUDGETS = [
     Budget("accept_invitation", 3, "a tuple exists", _invitation_of_what_the_user_has(1)),
     # Invitation locked behind its organization, and written; the administrator is locked between.
     Budget("decline_invitation", 2),
-    Budget("revoke_invitation", 3),
+    Budget("revoke_invitation", 2),
     Budget("expire_invitations", 1),
     # Organization locked, users locked; memberships, tuples.
     Budget("add_members", 4),

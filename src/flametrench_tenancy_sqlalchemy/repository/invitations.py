@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import and_, bindparam, literal_column, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, literal_column, select, true, update
 from sqlalchemy.orm import QueryableAttribute, aliased, contains_eager
 
 from .._integrity import MEM_UNIQUE_ACTIVE
@@ -23,7 +23,7 @@ from ..values import (
     Role,
     Status,
 )
-from .base import not_found, parsed_users, whole_number
+from .base import not_found, parsed_users, whole_number, word
 from .locking import FRESH, LockingRead, Query, row_version
 from .pages import INVITATIONS
 from .tuples import TupleOperations
@@ -172,7 +172,7 @@ class InvitationOperations(TupleOperations):
                 invitation = self._lock_invitation(inv_id)
                 user: User | None = User.register(at=now)
             else:
-                invitation, user = self._lock_invitation_with_user(inv_id, as_usr_id)
+                invitation, user = self._lock_invitation_with(_USER, inv_id, as_usr_id)
             accept = functools.partial(
                 invitation.accept,
                 user,
@@ -248,8 +248,9 @@ class InvitationOperations(TupleOperations):
         require(inv_id, "inv", "inv_id")
         require(admin_usr_id, "usr", "admin_usr_id")
         with self._operation("revoke_invitation") as now:
-            invitation = self._lock_invitation(inv_id)
-            admin = self._lock_administrator(admin_usr_id, invitation.org_id)
+            invitation, admin = self._lock_invitation_with(_ADMINISTRATOR, inv_id, admin_usr_id)
+            # He may have become one while we waited.
+            admin = admin or self._lock_administrator(admin_usr_id, invitation.org_id)
             invitation.revoke(admin, admin_usr_id=admin_usr_id, at=now)
             self._write(invitation, at=now)
         return invitation
@@ -291,15 +292,15 @@ class InvitationOperations(TupleOperations):
         """Lock an invitation behind a shared lock on its organization, which comes with it."""
         return self._lock_one(Invitation, _INVITATION_TO_CHANGE, "inv_id", inv_id)
 
-    def _lock_invitation_with_user(
-        self, inv_id: str, usr_id: str
-    ) -> tuple[Invitation, User | None]:
-        """Do the same, and read a user, if there is such a one."""
-        found = self._lock(_INVITATION_AND_USER, {"sought": inv_id, "whose": usr_id})
+    def _lock_invitation_with(
+        self, read: LockingRead, inv_id: str, usr_id: str
+    ) -> tuple[Invitation, Any]:
+        """Do the same, and return what a user is to it, if he is."""
+        found = self._lock(read, {"sought": inv_id, "whose": usr_id})
         if not found:
             raise not_found(Invitation, inv_id, "inv_id")
-        invitation, user = found[0]
-        return invitation, user
+        invitation, beside = found[0]
+        return invitation, beside
 
     def _present(self, org_id: str, usr_id: str | None) -> list[Membership]:
         """Return the active and suspended memberships of a user in an organization."""
@@ -307,7 +308,16 @@ class InvitationOperations(TupleOperations):
         return [m for m in self.session.scalars(_PRESENT, given) if m is not None]
 
 
-# The organization is locked in a subquery, which the database finishes first.
+class _Beside(NamedTuple):
+    """What is read beside an invitation, if it is there: the entity, its place and its version."""
+
+    entity: Any
+    on: ColumnElement[bool]
+    version: tuple[str, ...] = ()
+
+
+# The organization is locked in a subquery, which the database finishes first; so is, behind it, the
+# membership of an administrator.
 _LOCKED_ORG: Final = (
     select(Organization, row_version("org").label("version"))
     .join(Invitation, Invitation.org_id == Organization.id)
@@ -316,28 +326,61 @@ _LOCKED_ORG: Final = (
     .subquery("locked_org")
 )
 _ITS_LOCKED_ORG: Final = Invitation.organization.of_type(aliased(Organization, _LOCKED_ORG))
+_its_org = _LOCKED_ORG.alias("its_org")
+_LOCKED_MEMBERSHIP: Final = (
+    select(Membership, row_version("mem").label("version"))
+    .join(_its_org, _its_org.c.id == Membership.org_id)
+    .where(Membership.usr_id == bindparam("whose"), Membership.status == word(Status.ACTIVE))
+    .with_for_update(read=True, of=Membership)
+    .subquery("locked_mem")
+)
 
 
 def _with_org(
-    org: QueryableAttribute[Organization], version: str, *, and_user: bool = False
+    org: QueryableAttribute[Organization], version: str, beside: _Beside | None = None
 ) -> Query:
     query = select(Invitation).join(org).where(Invitation.id == bindparam("sought"))
-    if and_user:
-        query = query.add_columns(User).outerjoin(User, User.id == bindparam("whose"))
-    return Query(query, ("inv.id", "inv.xmin", version), (contains_eager(org),))
+    versions: tuple[str, ...] = ("inv.id", "inv.xmin", version)
+    if beside is not None:
+        query = query.add_columns(beside.entity).outerjoin(beside.entity, beside.on)
+        versions += beside.version
+    return Query(query, versions, (contains_eager(org),))
 
 
-def _behind_its_org(*, and_user: bool = False) -> LockingRead:
-    """Return the read of an invitation which locks its organization first."""
+def _behind_its_org(
+    beside: _Beside | None = None, *, unlocked: _Beside | None = None
+) -> LockingRead:
+    """Return the read of an invitation which locks its organization first.
+
+    Args:
+        beside: what is read, or locked, with it.
+        unlocked: the same without a lock.
+    """
     return LockingRead(
-        _with_org(_ITS_LOCKED_ORG, "locked_org.version", and_user=and_user),
+        _with_org(_ITS_LOCKED_ORG, "locked_org.version", beside),
         {"key_share": True, "of": Invitation},
-        unlocked=_with_org(Invitation.organization, "org.xmin", and_user=and_user),
+        unlocked=_with_org(Invitation.organization, "org.xmin", unlocked or beside),
     )
 
 
 _INVITATION_TO_CHANGE: Final = _behind_its_org()
-_INVITATION_AND_USER: Final = _behind_its_org(and_user=True)
+_USER: Final = _behind_its_org(_Beside(User, User.id == bindparam("whose")))
+_ADMINISTRATOR: Final = _behind_its_org(
+    _Beside(
+        aliased(Membership, _LOCKED_MEMBERSHIP),
+        true(),
+        ("locked_mem.id", "locked_mem.version"),
+    ),
+    unlocked=_Beside(
+        Membership,
+        and_(
+            Membership.org_id == Invitation.org_id,
+            Membership.usr_id == bindparam("whose"),
+            Membership.status == word(Status.ACTIVE),
+        ),
+        ("mem.id", "mem.xmin"),
+    ),
+)
 # One row at least, to which other things can be added.
 _PRESENT: Final = (
     select(Membership)
