@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import flametrench_tenancy
 import pytest
@@ -64,6 +64,24 @@ class TestAnOperation:
 
         assert statements
         assert not [statement for statement in statements if "SAVEPOINT" in statement]
+
+    def test_sends_what_psycopg_remembers_how_to_send(
+        self, db: Engine, call: Call, store: TenancyStore
+    ) -> None:
+        """Longer statements, and those with more parameters, it reads anew each time."""
+        sent: list[tuple[int, int]] = []
+
+        def note(conn: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+            sent.append((len(statement), len(parameters)))
+
+        event.listen(db, "before_cursor_execute", note)
+        try:
+            call(store)
+        finally:
+            event.remove(db, "before_cursor_execute", note)
+
+        assert sent
+        assert [sizes for sizes in sent if sizes[0] > 4096 or sizes[1] > 50] == []
 
     def test_returns_what_stays_readable(self, db: Engine, call: Call, store: TenancyStore) -> None:
         result = call(store)

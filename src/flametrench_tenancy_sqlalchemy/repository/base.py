@@ -127,9 +127,9 @@ class Repository:
         """Lock a membership behind its organization, which comes loaded with it."""
         return self._lock_one(Membership, _MEMBERSHIP_TO_CHANGE, "mem_id", mem_id)
 
-    def _lock_memberships(self, mem_ids: list[str]) -> dict[str, Membership]:
-        """Lock memberships behind their organizations, in the one order, and return them by id."""
-        found = self._lock(_MEMBERSHIPS_TO_CHANGE, {"sought": mem_ids})
+    def _lock_memberships(self, one: str, other: str) -> dict[str, Membership]:
+        """Lock two memberships behind their organizations, in the one order; return them by id."""
+        found = self._lock(_MEMBERSHIPS_TO_CHANGE, {"sought": one, "other": other})
         return {membership.id: membership for (membership,) in found}
 
     def _lock_other_owners(
@@ -230,7 +230,7 @@ class Repository:
             raise not_found(entity, id_, parameter)
 
 
-def word(term: Term) -> ColumnElement[Any]:
+def word(term: Term | str) -> ColumnElement[Any]:
     """Return a word that the statement itself contains.
 
     A plan for all parameters may use a partial index only if its condition is no parameter.
@@ -293,10 +293,9 @@ _MEMBERSHIP_AND_ANOTHER: Final = _behind_org(
         )
     )
 )
+_one, _other = (bindparam(name, type_=Membership.id.type) for name in ("sought", "other"))
 _MEMBERSHIPS_TO_CHANGE: Final = _behind_org(
-    _BEHIND_ORG.where(Membership.id.in_(bindparam("sought", expanding=True))).order_by(
-        Membership.org_id, Membership.id
-    )
+    _BEHIND_ORG.where(Membership.id.in_([_one, _other])).order_by(Membership.org_id, Membership.id)
 )
 
 _IS_OWNER: Final = Membership.role == word(Role.OWNER)

@@ -102,7 +102,7 @@ class DepartureOperations(TupleOperations):
         require(from_mem_id, "mem", "from_mem_id")
         require(to_mem_id, "mem", "to_mem_id")
         with self._operation("transfer_ownership") as now:
-            locked = self._lock_memberships([from_mem_id, to_mem_id])
+            locked = self._lock_memberships(from_mem_id, to_mem_id)
             for parameter, mem_id in (("from_mem_id", from_mem_id), ("to_mem_id", to_mem_id)):
                 if mem_id not in locked:
                     raise not_found(Membership, mem_id, parameter)

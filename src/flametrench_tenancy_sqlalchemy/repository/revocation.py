@@ -16,6 +16,7 @@ from ..ids import decode
 from ..models import Base, Invitation, Membership, Organization, Tuple
 from ..unit_of_work import BIND, AnySession, as_flushed
 from ..values import InvitationStatus, Status
+from .base import word
 
 
 def write_revocation(org: Organization, session: AnySession, *, at: datetime) -> None:
@@ -62,7 +63,7 @@ _ABOUT: Final = ("object_type", "object_uuid")
 _BELONGING: Final = ("org_id", "status")
 
 _org, _mem, _inv, _tup = (Base.metadata.tables[name] for name in ("org", "mem", "inv", "tup"))
-_open = (Status.ACTIVE, Status.SUSPENDED)
+_open = (word(Status.ACTIVE), word(Status.SUSPENDED))
 _PARTS: Final = (
     update(_org)
     .where(_org.c.id == bindparam("there"))
@@ -72,7 +73,7 @@ _PARTS: Final = (
     .values(status=Status.REVOKED, removed_by=None, updated_at=bindparam("at")),
     delete(_tup).where(_tup.c.object_type == "org", _tup.c.object_id == bindparam("about")),
     update(_inv)
-    .where(_inv.c.org_id == bindparam("there"), _inv.c.status == InvitationStatus.PENDING)
+    .where(_inv.c.org_id == bindparam("there"), _inv.c.status == word(InvitationStatus.PENDING))
     .values(status=InvitationStatus.REVOKED, terminal_at=bindparam("at"), terminal_by=None),
 )
 *_first, _last = _PARTS

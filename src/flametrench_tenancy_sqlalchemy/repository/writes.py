@@ -24,7 +24,6 @@ from sqlalchemy import (
     Select,
     Table,
     Update,
-    and_,
     bindparam,
     delete,
     exists,
@@ -56,10 +55,12 @@ CHANGING: Final[dict[type[Base], tuple[str, ...]]] = {
     Membership: ("status", "removed_by", "updated_at"),
     Invitation: ("status", "invited_user_id", "terminal_at", "terminal_by"),
 }
-# The columns of `TupleKey`, and those that tell apart many tuples of one statement.
-KEY: Final = ("subject_id", "relation", "object_type", "object_id")
-EACH: Final = ("id", *KEY)
-TUPLE: Final = (*EACH, "subject_type", "created_at", "created_by")
+# What tells apart many tuples of one statement: the id and the columns of `TupleKey`.
+EACH: Final = ("id", "subject_id", "relation", "object_type", "object_id")
+TUPLE: Final = (*EACH, "created_at", "created_by")
+# In the statement itself: whom tuples are about here and, unless it is given, what. Of a statement
+# with more than 50 parameters psycopg does not remember how to send it.
+WORDS: Final = {"subject_type": word("usr"), "object_type": word("org")}
 
 
 class Kind(Enum):
@@ -100,7 +101,7 @@ class Writes:
         at: datetime,
     ) -> None:
         self._entities = entities
-        self._common = {"subject_type": "usr", "created_at": at, "created_by": created_by}
+        self._common = {"created_at": at, "created_by": created_by}
         # Always in the same order, so that two transactions with common tuples do not deadlock.
         self._grants = {new_id("tup"): key for key in sorted(grants)}
         self._parts = list(self._take_apart())
@@ -229,7 +230,11 @@ class Writes:
 
     def _withdrawn_from(self, session: AnySession) -> Iterator[Tuple]:
         """Return those of the deleted tuples that the Session has loaded."""
-        gone = {tuple(given.values()) for part, given in self._parts if part.kind is Kind.WITHDRAW}
+        gone = {
+            TupleKey(given["subject_id"], given["relation"], "org", given["object_id"])
+            for part, given in self._parts
+            if part.kind is Kind.WITHDRAW
+        }
         if gone:
             for entity in session.identity_map.values():
                 # One that is not loaded, or not all of it, finds out by itself.
@@ -241,7 +246,8 @@ class Writes:
                     yield entity
 
     def _granted(self, id_: str) -> Tuple:
-        tuple_ = Tuple._of(id=id_, **self._grants[id_]._asdict(), **self._common)
+        key = self._grants[id_]._asdict()
+        tuple_ = Tuple._of(id=id_, subject_type="usr", **key, **self._common)
         make_transient_to_detached(tuple_)
         return tuple_
 
@@ -259,11 +265,17 @@ class Writes:
                 yield from self._tuple_of(entity)
 
     def _tuple_of(self, membership: Membership) -> Iterator[tuple[Part, Values]]:
-        key = dict(zip(KEY, TupleKey.of(membership.usr_id, membership.grant), strict=True))
+        key = TupleKey.of(membership.usr_id, membership.grant)
+        values: Values = {
+            "subject_id": key.subject_uuid,
+            "relation": key.relation,
+            "object_id": key.object_uuid,
+        }
         if membership.status is Status.ACTIVE:
-            yield Part(Kind.GRANT, Tuple, TUPLE), self._common | key | {"id": new_id("tup")}
+            values |= {"id": new_id("tup"), **self._common}
+            yield Part(Kind.GRANT, Tuple, tuple(values)), values
         elif Status.ACTIVE in get_history(membership, "status").deleted:
-            yield Part(Kind.WITHDRAW, Tuple, KEY), key
+            yield Part(Kind.WITHDRAW, Tuple, tuple(values)), values
 
 
 @cache
@@ -349,9 +361,11 @@ def _statement(
     *conditions: ColumnElement[bool],
 ) -> Statement:
     table = _table(part.model)
-    given = {
+    given: dict[str, ColumnElement[Any]] = {
         name: bindparam(f"p{number}_{name}", type_=table.c[name].type) for name in part.columns
     }
+    if part.model is Tuple:
+        given = WORDS | given
     new = postgresql.insert(table)
     match part.kind:
         case Kind.CHANGE:
@@ -363,10 +377,8 @@ def _statement(
                 added = new.from_select(list(given), select(*given.values()).where(*ready))
             return added.on_conflict_do_nothing() if part.kind is Kind.GRANT else added
         case Kind.WITHDRAW:
-            own = and_(
-                table.c.subject_type == "usr", *(table.c[name] == given[name] for name in KEY)
-            )
-            return delete(table).where(own, *conditions)
+            its_key = (table.c[name] == value for name, value in given.items())
+            return delete(table).where(*its_key, *conditions)
         case Kind.GRANT_MANY | Kind.GRANT_ALL:
             rows = rows_of(
                 {
