@@ -143,10 +143,12 @@ FUNCTIONS = {
             WHERE org_id = organization AND role = 'owner' AND status = 'active'
             ORDER BY id LIMIT 1 FOR SHARE;
         END IF;
-        IF NOT FOUND AND (
-            org_status <> 'revoked'
+        IF FOUND THEN
+            RETURN NULL;
+        END IF;
+        IF org_status <> 'revoked'
             OR EXISTS (SELECT FROM @schema.mem WHERE org_id = organization AND status = 'active')
-        ) THEN
+        THEN
             RAISE EXCEPTION 'organization % would be left without an active owner', organization
                 USING ERRCODE = 'check_violation', CONSTRAINT = 'mem_keeps_owner',
                 TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA;
