@@ -22,9 +22,10 @@ depends_on = None
 
 ROLES = "('owner', 'admin', 'member', 'guest', 'viewer', 'editor')"
 
-# Functions name their tables with the schema, lest one further up the caller's search path, or a
-# temporary one, pass for ours. Giving each function a search path of its own would do as well, but
-# setting it and setting it back is a third of a trigger's time.
+# Functions name tables, types and what else could be mistaken with their schemas, lest something
+# further up the caller's search path, or something temporary, pass for them. Giving each function a
+# search path of its own would be simpler, but setting it and setting it back is a third of a
+# trigger's time.
 CREATE_FUNCTION = """
 DO $do$
 BEGIN
@@ -38,7 +39,7 @@ END
 $do$
 """
 
-# A key between itself and itself, in the order of its index: no other index can be used for that,
+# A key between itself and itself, in the order of its index: no other index has that order,
 # whatever the statistics say or do not say yet. Of two equal chances the planner would look for one
 # tuple among all members of an organization, and remember that plan for a connection's life.
 MEMBERSHIP = """
@@ -84,7 +85,7 @@ FUNCTIONS = {
     # changing nothing, and the revocation fails to serialize.
     "flametrench_tenancy_enter()": """
     DECLARE
-        org_status text;
+        org_status pg_catalog.text;
     BEGIN
         IF TG_ARGV[0] = 'succeed' THEN
             SELECT status INTO org_status FROM @schema.org WHERE id = NEW.org_id FOR NO KEY UPDATE;
@@ -93,10 +94,11 @@ FUNCTIONS = {
         END IF;
         IF org_status = 'revoked' THEN
             RAISE EXCEPTION 'organization % is revoked', NEW.org_id USING
-                ERRCODE = 'check_violation', CONSTRAINT = TG_TABLE_NAME || '_org_not_revoked',
+                ERRCODE = 'check_violation', CONSTRAINT = TG_ARGV[1],
                 TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA;
         END IF;
-        IF TG_ARGV[0] = 'join' AND current_setting('transaction_isolation') = 'repeatable read'
+        IF TG_ARGV[0] = 'join'
+            AND pg_catalog.current_setting('transaction_isolation') = 'repeatable read'
         THEN
             BEGIN
                 -- Two who hold the shared lock would wait for each other.
@@ -128,14 +130,15 @@ FUNCTIONS = {
     # lock would not).
     "flametrench_tenancy_keep_owner()": """
     DECLARE
-        organization uuid := CASE TG_OP WHEN 'DELETE' THEN OLD.org_id ELSE NEW.org_id END;
-        org_status text;
+        organization pg_catalog.uuid;
+        org_status pg_catalog.text;
     BEGIN
+        organization := CASE TG_OP WHEN 'DELETE' THEN OLD.org_id ELSE NEW.org_id END;
         IF TG_ARGV[0] = 'owner left' THEN
             SELECT status INTO org_status FROM @schema.org WHERE id = organization
             FOR NO KEY UPDATE;
         END IF;
-        IF current_setting('transaction_isolation') = 'read committed' THEN
+        IF pg_catalog.current_setting('transaction_isolation') = 'read committed' THEN
             PERFORM FROM @schema.mem
             WHERE org_id = organization AND role = 'owner' AND status = 'active' LIMIT 1;
         ELSE
@@ -158,9 +161,9 @@ FUNCTIONS = {
     """,
     "flametrench_tenancy_keep_duality()": f"""
     DECLARE
-        usr uuid;
-        organization uuid;
-        held text;
+        usr pg_catalog.uuid;
+        organization pg_catalog.uuid;
+        held pg_catalog.text;
     BEGIN
         CASE TG_ARGV[0]
             WHEN 'new mem' THEN
@@ -172,7 +175,7 @@ FUNCTIONS = {
             WHEN 'old tup' THEN
                 usr := OLD.subject_id; organization := OLD.object_id; held := OLD.relation;
         END CASE;
-        IF current_setting('transaction_isolation') <> 'read committed' THEN
+        IF pg_catalog.current_setting('transaction_isolation') <> 'read committed' THEN
             -- The snapshot may be old; what has changed since fails to serialize.
             PERFORM {MEMBERSHIP} FOR SHARE;
             PERFORM {TUPLE} FOR SHARE;
@@ -240,22 +243,22 @@ TRIGGERS = (
     (
         *(NOW, "mem_org_not_revoked", "mem", "BEFORE INSERT"),
         "NEW.status = 'active' AND NEW.replaces IS NULL",
-        f"{ENTER}('join')",
+        f"{ENTER}('join', 'mem_org_not_revoked')",
     ),
     (
         *(NOW, "mem_org_not_revoked_successor", "mem", "BEFORE INSERT"),
         "NEW.status = 'active' AND NEW.replaces IS NOT NULL",
-        f"{ENTER}('succeed')",
+        f"{ENTER}('succeed', 'mem_org_not_revoked')",
     ),
     (
         *(NOW, "mem_org_not_revoked_again", "mem", "BEFORE UPDATE OF status"),
         "NEW.status = 'active' AND OLD.status <> 'active'",
-        f"{ENTER}('return')",
+        f"{ENTER}('return', 'mem_org_not_revoked')",
     ),
     (
         *(NOW, "inv_org_not_revoked", "inv", "BEFORE INSERT"),
         "NEW.status = 'pending'",
-        f"{ENTER}('join')",
+        f"{ENTER}('join', 'inv_org_not_revoked')",
     ),
     # Role history stays within one user and organization.
     (

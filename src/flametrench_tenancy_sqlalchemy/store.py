@@ -144,7 +144,7 @@ class OwnTransaction(TenancyRepository):
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        """Run one operation, commit it and return its result."""
+        """Run one operation, commit what it has written and return its result."""
         if stands_alone(self.session):
             if operation in READS:
                 self._begin_nothing()

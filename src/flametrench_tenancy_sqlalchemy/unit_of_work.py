@@ -38,7 +38,7 @@ _operations: WeakSet[SessionTransaction] = WeakSet()
 
 _DRIVERS: Final = ("psycopg", "asyncpg")
 _LEVELS: Final = frozenset({"isolation_level", "postgresql_readonly", "postgresql_deferrable"})
-_ENGINE_EVENTS: Final = ("engine_connect", "begin", "commit")
+_ENGINE_EVENTS: Final = ("engine_connect", "begin", "commit", "rollback")
 _SESSION_EVENTS: Final = (
     "after_transaction_create",
     "after_begin",

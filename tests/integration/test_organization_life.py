@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import inspect, select
 from sqlalchemy.orm import load_only
 
 from flametrench_tenancy_sqlalchemy import (
@@ -228,3 +228,14 @@ def test_revoke_org_leaves_no_untruth_where_only_a_part_was_loaded(
     stage.clock.now = LATER
     tenancy.revoke_org(invitation.org_id)
     assert untruths(session, rows(session.connection())) == []
+
+
+def test_revoke_org_forgets_nothing_that_was_loaded_of_other_organizations(
+    stage: Stage, tenancy: TenancyRepository
+) -> None:
+    session, org, other = stage.session, stage.org(), stage.member(stage.org())
+    session.expunge_all()
+    only = load_only(Membership.org_id, Membership.role)
+    held = session.scalars(select(Membership).where(Membership.id == other.id).options(only)).one()
+    tenancy.revoke_org(org.id)
+    assert inspect(held).unloaded.isdisjoint({"org_id", "role"})

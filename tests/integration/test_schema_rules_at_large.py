@@ -144,6 +144,13 @@ class TestElsewhere:
                 connection.commit()
             connection.detach()
 
+    def test_a_temporary_type_of_the_same_name(self, scene: Scene, clean_engine: Engine) -> None:
+        with clean_engine.connect() as connection:
+            run(connection, scene, 'CREATE DOMAIN pg_temp.text AS "char"', withdraw("eve"))
+            with refused("mem_tup_duality"):
+                connection.commit()
+            connection.detach()
+
 
 class TestRestores:
     """A restore goes around the rules, and the doctor looks at what it brought."""

@@ -117,7 +117,7 @@ BUDGETS = [
     Budget("update_org", 2),
     Budget("suspend_org", 2),
     Budget("reinstate_org", 2),
-    # Organization locked and revoked; memberships, tuples and invitations, each at one blow.
+    # Organization locked; revoked with its memberships, tuples and invitations at one blow.
     Budget("revoke_org", 2),
     # Written behind the lock on the organization.
     Budget("add_member", 1),

@@ -46,6 +46,7 @@ LISTENERS = [
     ("engine", "engine_connect"),
     ("engine", "begin"),
     ("engine", "commit"),
+    ("engine", "rollback"),
 ]
 CHANGES = ("INSERT", "UPDATE", "DELETE")
 NAMES = sorted(operation.__name__ for operation in ONE_STATEMENT | READS)

@@ -12,7 +12,11 @@ from sqlalchemy import ARRAY, ColumnElement, TableValuedAlias, column, func
 
 
 def rows_of(arrays: Mapping[str, ColumnElement[Any]]) -> TableValuedAlias:
-    """Return arrays of the same length as a table, a column of the same name for each."""
+    """Return arrays as a table.
+
+    Args:
+        arrays: a column's name -> its values, all columns of the same length.
+    """
     columns = (
         column(name, cast("ARRAY[Any]", array.type).item_type) for name, array in arrays.items()
     )

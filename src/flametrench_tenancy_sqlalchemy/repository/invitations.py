@@ -172,7 +172,7 @@ class InvitationOperations(TupleOperations):
                 invitation = self._lock_invitation(inv_id)
                 user: User | None = User.register(at=now)
             else:
-                invitation, user = self._lock_invitation_with(_USER, inv_id, as_usr_id)
+                invitation, user = self._lock_invitation_with(_WITH_USER, inv_id, as_usr_id)
             accept = functools.partial(
                 invitation.accept,
                 user,
@@ -248,7 +248,9 @@ class InvitationOperations(TupleOperations):
         require(inv_id, "inv", "inv_id")
         require(admin_usr_id, "usr", "admin_usr_id")
         with self._operation("revoke_invitation") as now:
-            invitation, admin = self._lock_invitation_with(_ADMINISTRATOR, inv_id, admin_usr_id)
+            invitation, admin = self._lock_invitation_with(
+                _WITH_ADMINISTRATOR, inv_id, admin_usr_id
+            )
             # He may have become one while we waited.
             admin = admin or self._lock_administrator(admin_usr_id, invitation.org_id)
             invitation.revoke(admin, admin_usr_id=admin_usr_id, at=now)
@@ -364,8 +366,8 @@ def _behind_its_org(
 
 
 _INVITATION_TO_CHANGE: Final = _behind_its_org()
-_USER: Final = _behind_its_org(_Beside(User, User.id == bindparam("whose")))
-_ADMINISTRATOR: Final = _behind_its_org(
+_WITH_USER: Final = _behind_its_org(_Beside(User, User.id == bindparam("whose")))
+_WITH_ADMINISTRATOR: Final = _behind_its_org(
     _Beside(
         aliased(Membership, _LOCKED_MEMBERSHIP),
         true(),

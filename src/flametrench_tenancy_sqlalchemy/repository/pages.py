@@ -95,7 +95,7 @@ def _listing(
     whole: Stretch,
     status: InstrumentedAttribute[Any],
     *,
-    nulls_first: bool = False,
+    status_nulls_first: bool = False,
 ) -> Listing:
     """Return the queries for a page of a list: of all of it, and of what is in one status.
 
@@ -103,10 +103,12 @@ def _listing(
         query: the query for the entities.
         whole: where all of the list lies; what is in one status lies behind the status.
         status: the status of an entity.
-        nulls_first: whether the index that begins with it is ordered so.
+        status_nulls_first: whether the index that begins with the status is ordered so.
     """
     return {None: page_of(query, whole)} | {
-        one: page_of(query, Stretch({status: one} | dict(whole.prefix), nulls_first=nulls_first))
+        one: page_of(
+            query, Stretch({status: one} | dict(whole.prefix), nulls_first=status_nulls_first)
+        )
         for one in Status
     }
 
@@ -130,7 +132,7 @@ MEMBERSHIPS: Final = _listing(
     .options(contains_eager(Membership.organization)),
     Stretch({Membership.usr_id: _WHOSE}, nulls_first=True),
     Membership.status,
-    nulls_first=True,
+    status_nulls_first=True,
 )
 """The memberships of the user ``:whose``, and their organizations."""
 

@@ -1,11 +1,13 @@
 """The end of an organization, and of all that it grants, by one statement.
 
-It names no rows: an organization may have a million members. SQLite, which knows no such
+It names no rows: an organization may have a million members. Its parts run in no particular order:
+whoever else locks such rows has locked the organization first. SQLite, which knows no such
 statements, gets the parts one after another.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
@@ -35,32 +37,40 @@ def write_revocation(org: Organization, session: AnySession, *, at: datetime) ->
     else:
         connection.execute(_ALL, given)
     ended: list[Base] = [org]
-    deleted = []
-    for entity in _known(session):
+    deleted: list[Base] = []
+    for entity in _ending_with(org, session):
         if isinstance(entity, Tuple):
-            if (entity.object_type, entity.object_uuid) == ("org", given["about"]):
-                deleted.append(entity)
-        elif entity.org_id == org.id:
+            deleted.append(entity)
+        else:
             entity.end_with_organization(at)
             ended.append(entity)
     as_flushed(session, ended, deleted)
 
 
-def _known(session: AnySession) -> list[Membership | Invitation | Tuple]:
-    """Return what the Session knows well enough to tell whether it has ended; it forgets others."""
-    known = []
+def _ending_with(
+    org: Organization, session: AnySession
+) -> Iterator[Membership | Invitation | Tuple]:
+    """Return what the Session holds of what ends; what it knows too little of, it forgets."""
+    about_org: dict[str, object] = {
+        "object_type": "org",
+        "object_uuid": decode(org.id, "org", "org_id"),
+    }
+    in_org: dict[str, object] = {"org_id": org.id}
     for entity in session.identity_map.values():
-        if isinstance(entity, Membership | Invitation | Tuple):
-            telling = _ABOUT if isinstance(entity, Tuple) else _BELONGING
-            if instance_state(entity).unloaded.isdisjoint(telling):
-                known.append(entity)
-            else:
-                session.expire(entity)
-    return known
+        if isinstance(entity, Tuple):
+            place, needed = about_org, set(about_org)
+        elif isinstance(entity, Membership | Invitation):
+            place, needed = in_org, {*in_org, "status"}
+        else:
+            continue
+        loaded = instance_state(entity).dict
+        if any(loaded.get(name, value) != value for name, value in place.items()):
+            continue
+        if needed <= loaded.keys():
+            yield entity
+        else:
+            session.expire(entity)
 
-
-_ABOUT: Final = ("object_type", "object_uuid")
-_BELONGING: Final = ("org_id", "status")
 
 _org, _mem, _inv, _tup = (Base.metadata.tables[name] for name in ("org", "mem", "inv", "tup"))
 _open = (word(Status.ACTIVE), word(Status.SUSPENDED))

@@ -133,8 +133,8 @@ class TupleOperations(Repository):
         of_users = _TUPLES.where(Tuple.subject_type == "usr")
         if self.session.get_bind(Tuple).dialect.name == "sqlite":
             return of_users.where(Tuple.subject_uuid.in_({key.subject_uuid for key in keys}))
-        values = dict(zip(_KEY, zip(*keys, strict=True), strict=True))
-        given = rows_of({c.key: literal(list(values[c]), ARRAY(c.type)) for c in _KEY})
+        columns = zip(_KEY, zip(*keys, strict=True), strict=True)
+        given = rows_of({c.key: literal(list(values), ARRAY(c.type)) for c, values in columns})
         return of_users.join(given, and_(*(c == given.c[c.key] for c in _KEY)))
 
 
