@@ -7,7 +7,7 @@ statements, gets the parts one after another.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -19,6 +19,7 @@ from ..models import Base, Invitation, Membership, Organization, Tuple
 from ..unit_of_work import BIND, AnySession, as_flushed
 from ..values import InvitationStatus, Status
 from .base import word
+from .parts import table_of
 
 
 def write_revocation(org: Organization, session: AnySession, *, at: datetime) -> None:
@@ -30,7 +31,8 @@ def write_revocation(org: Organization, session: AnySession, *, at: datetime) ->
         at: the time of its end.
     """
     connection = session.connection(bind_arguments=BIND)
-    given = {"there": org.id, "about": decode(org.id, "org", "org_id"), "at": at}
+    uuid = decode(org.id, "org", "org_id")
+    given = {"there": org.id, "about": uuid, "at": at}
     if connection.dialect.name == "sqlite":
         for part in _PARTS:
             connection.execute(part, given)
@@ -38,7 +40,9 @@ def write_revocation(org: Organization, session: AnySession, *, at: datetime) ->
         connection.execute(_ALL, given)
     ended: list[Base] = [org]
     deleted: list[Base] = []
-    for entity in _ending_with(org, session):
+    in_org = {"org_id": org.id}
+    about_org = {"object_type": "org", "object_uuid": uuid}
+    for entity in _ending(session, in_org, about_org):
         if isinstance(entity, Tuple):
             deleted.append(entity)
         else:
@@ -47,15 +51,10 @@ def write_revocation(org: Organization, session: AnySession, *, at: datetime) ->
     as_flushed(session, ended, deleted)
 
 
-def _ending_with(
-    org: Organization, session: AnySession
+def _ending(
+    session: AnySession, in_org: Mapping[str, object], about_org: Mapping[str, object]
 ) -> Iterator[Membership | Invitation | Tuple]:
     """Return what the Session holds of what ends; what it knows too little of, it forgets."""
-    about_org: dict[str, object] = {
-        "object_type": "org",
-        "object_uuid": decode(org.id, "org", "org_id"),
-    }
-    in_org: dict[str, object] = {"org_id": org.id}
     for entity in session.identity_map.values():
         if isinstance(entity, Tuple):
             place, needed = about_org, set(about_org)
@@ -72,7 +71,7 @@ def _ending_with(
             session.expire(entity)
 
 
-_org, _mem, _inv, _tup = (Base.metadata.tables[name] for name in ("org", "mem", "inv", "tup"))
+_org, _mem, _inv, _tup = map(table_of, (Organization, Membership, Invitation, Tuple))
 _open = (word(Status.ACTIVE), word(Status.SUSPENDED))
 _PARTS: Final = (
     update(_org)
