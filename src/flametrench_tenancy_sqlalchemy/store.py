@@ -151,7 +151,7 @@ class OwnTransaction(TenancyRepository):
                 return operation(self, *args, **kwargs)
             if operation in ONE_STATEMENT:
                 self._begin_nothing()
-            if operation in OPTIMISTIC:
+            elif operation in OPTIMISTIC:
                 # What is refused at first sight, or comes too late, is judged again with locks.
                 with suppress(StaleReadError, TenancyError, IntegrityError):
                     return self._at_sight(operation, *args, **kwargs)

@@ -57,6 +57,11 @@ class Term(StrEnum):
             parameter=parameter,
         )
 
+    @classmethod
+    def parse_if_given(cls, value: object, parameter: str) -> Self | None:
+        """Return the same, or ``None`` for ``None``."""
+        return None if value is None else cls.parse(value, parameter)
+
 
 class Role(Term):
     """What a member may do in an organization.

@@ -16,7 +16,7 @@ from ..errors import NotFoundError, PreconditionError, TenancyError
 from ..ids import decode, require
 from ..models import Base, Invitation, Membership, Organization, User
 from ..unit_of_work import AnySession, savepoint
-from ..values import Page, Role, Status, Term
+from ..values import Page, Role, Status
 from .locking import FRESH, LockingRead, Query
 from .pages import BEFORE_ALL
 
@@ -230,7 +230,7 @@ class Repository:
             raise not_found(entity, id_, parameter)
 
 
-def word(term: Term | str) -> ColumnElement[Any]:
+def word(term: str) -> ColumnElement[Any]:
     """Return a word that the statement itself contains.
 
     A plan for all parameters may use a partial index only if its condition is no parameter.

@@ -122,7 +122,7 @@ class InvitationOperations(TupleOperations):
         Specification: docs/tenancy.md#invitations.
         """
         require(org_id, "org", "org_id")
-        wanted = None if status is None else InvitationStatus.parse(status, "status")
+        wanted = InvitationStatus.parse_if_given(status, "status")
         given = {"there": org_id, "now": self._now()}
         page = self._page(Invitation, INVITATIONS[wanted], cursor=cursor, limit=limit, **given)
         if not page.data:

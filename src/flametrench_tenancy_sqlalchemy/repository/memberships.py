@@ -139,7 +139,7 @@ class MembershipOperations(TupleOperations):
         Specification: docs/tenancy.md#memberships.
         """
         require(org_id, "org", "org_id")
-        query = MEMBERS[_in(status)]
+        query = MEMBERS[Status.parse_if_given(status, "status")]
         page = self._page(Membership, query, cursor=cursor, limit=limit, there=org_id)
         if not page.data:
             self._require_known(Organization, "org_id", org_id)
@@ -194,7 +194,7 @@ class MembershipOperations(TupleOperations):
         Specification: docs/tenancy.md#memberships.
         """
         require(usr_id, "usr", "usr_id")
-        query = MEMBERSHIPS[_in(status)]
+        query = MEMBERSHIPS[Status.parse_if_given(status, "status")]
         page = self._page(Membership, query, cursor=cursor, limit=limit, whose=usr_id)
         if not page.data:
             self._require_known(User, "usr_id", usr_id)
@@ -282,10 +282,6 @@ class MembershipOperations(TupleOperations):
             membership.reinstate(now)
             self._write(membership, at=now)
         return membership
-
-
-def _in(status: Status | str | None) -> Status | None:
-    return None if status is None else Status.parse(status, "status")
 
 
 _COUNT_ALL: Final = select(func.count()).where(Membership.org_id == bindparam("there"))

@@ -223,7 +223,7 @@ class OrganizationOperations(TupleOperations):
 
         Specification: ADR 0025.
         """
-        in_status = None if status is None else Status.parse(status, "status")
+        in_status = Status.parse_if_given(status, "status")
         if query is None:
             return self._page(Organization, ORGS[in_status], cursor=cursor, limit=limit)
         if not is_storable(query):  # nor can it be part of what is stored

@@ -148,7 +148,11 @@ def _offered(status: InvitationStatus, where: ColumnElement[bool] | None = None)
 
 INVITATIONS: Final[Mapping[InvitationStatus | None, Select[Any]]] = {
     None: page_of(select(Invitation), Stretch({Invitation.org_id: _THERE}, nulls_first=True)),
-    **{status: page_of(select(Invitation), _offered(status)) for status in InvitationStatus},
+    **{
+        status: page_of(select(Invitation), _offered(status))
+        for status in InvitationStatus
+        if status not in (InvitationStatus.PENDING, InvitationStatus.EXPIRED)
+    },
     InvitationStatus.PENDING: page_of(
         select(Invitation), _offered(InvitationStatus.PENDING, ~_OVERDUE)
     ),
