@@ -23,6 +23,7 @@ MEM_UNIQUE_ACTIVE: Final = "mem_unique_active"
 ORG_SLUG_UNIQUE: Final = "org_slug_unique"
 
 _INTEGRITY_CLASS: Final = "23"
+_PROGRAM_LIMIT_EXCEEDED: Final = "54000"
 _SERIALIZATION_FAILURE: Final = "40001"
 _DEADLOCK_DETECTED: Final = "40P01"
 
@@ -45,6 +46,10 @@ _RULES: Final[dict[str, Callable[[str], TenancyError]]] = {
     "mem_replaces_same_chain": lambda message: PreconditionError(message, "replaces_chain"),
     "mem_replaces_unique": lambda message: PreconditionError(message, "replaces_chain"),
     "mem_tup_duality": lambda message: PreconditionError(message, "membership_tuple"),
+    # No rule, but an index of which a row cannot hold the value.
+    "inv_pending_idx": lambda message: PreconditionError(
+        f"identifier is too long: {message}", "identifier_format", parameter="identifier"
+    ),
 }
 
 
@@ -60,8 +65,11 @@ def broken_rule(exc: DBAPIError) -> TenancyError | None:
 
 
 def is_violation(exc: DBAPIError) -> bool:
-    """Tell whether a constraint refused the statement; pg8000 has no class of its own for that."""
-    return isinstance(exc, IntegrityError) or (sqlstate(exc) or "").startswith(_INTEGRITY_CLASS)
+    """Tell whether a constraint refused the statement, or an index that cannot hold the row."""
+    if isinstance(exc, IntegrityError):
+        return True
+    state = sqlstate(exc) or ""  # pg8000 has no class of its own for violations
+    return state.startswith(_INTEGRITY_CLASS) or state == _PROGRAM_LIMIT_EXCEEDED
 
 
 def constraint_name(exc: DBAPIError) -> str | None:

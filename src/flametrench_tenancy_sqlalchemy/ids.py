@@ -19,16 +19,15 @@ import flametrench_ids
 from sqlalchemy import Dialect, Uuid
 from sqlalchemy.types import TypeDecorator
 
-from .errors import InvalidIdError, PreconditionError
+from .errors import InvalidIdError
 
 if sys.version_info >= (3, 14):
     from uuid import uuid7
 else:
     from uuid_utils.compat import uuid7
 
-_TYPE_PATTERN: Final = re.compile(r"[a-z]{2,6}")
 _HEX_PATTERN: Final = re.compile(r"[0-9a-f]{32}")
-_UUID_PATTERN: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+UUID_PATTERN: Final = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _generation = threading.Lock()
 # The ids of an operation come and go many times while it runs.
 REMEMBERED: Final = 16_384
@@ -118,7 +117,7 @@ def _decoded_object(value: str, type_: str) -> UUID:
     prefix, separator, payload = value.rpartition("_")
     if separator and prefix == type_ and _HEX_PATTERN.fullmatch(payload):
         return UUID(payload)
-    if _HEX_PATTERN.fullmatch(value) or _UUID_PATTERN.fullmatch(value.lower()):
+    if _HEX_PATTERN.fullmatch(value) or re.fullmatch(UUID_PATTERN[1:-1], value.lower()):
         return UUID(value)
     raise ValueError(value)
 
@@ -129,21 +128,6 @@ def encode_object(type_: str, value: UUID) -> str:
     A wire id when the type is one of Flametrench's, else a canonical UUID.
     """
     return encode(type_, value) if type_ in flametrench_ids.TYPES else str(value)
-
-
-def require_object_type(value: object, parameter: str) -> str:
-    """Return ``value`` if it can name the type of a tuple's subject or object.
-
-    Raises:
-        PreconditionError: ``type_format``; it is not two to six lowercase letters.
-    """
-    if isinstance(value, str) and _TYPE_PATTERN.fullmatch(value):
-        return value
-    raise PreconditionError(
-        f"{parameter}: {value!r} is not two to six lowercase letters",
-        "type_format",
-        parameter=parameter,
-    )
 
 
 class WireId(TypeDecorator[str]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Concatenate, Final, ParamSpec, TypedDict, TypeVar
 
 import stamina
@@ -15,13 +15,13 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from ._integrity import broken_rule, is_transient
 from .errors import TenancyError
-from .models import Base, Tuple, User
+from .models import Base, Organization, Tuple, User
 from .models.tuple import TupleKey
 from .repository import TenancyRepository
 from .repository.base import Clock, utc_now
 from .repository.locking import LockingRead, Sight, StaleReadError
 from .repository.writes import Writes
-from .unit_of_work import BIND, stands_alone
+from .unit_of_work import BIND, commits_by_itself, has_more_to_write, stands_alone
 from .values import Status
 
 P = ParamSpec("P")
@@ -123,6 +123,15 @@ What else they depend on, the database tells: users by foreign keys, other membe
 index, suspended ones by the organization's version.
 """
 
+_AT_SIGHT: Final = (StaleReadError, TenancyError, IntegrityError)
+
+ALONE: Final[dict[Callable[..., Any], tuple[type[Exception], ...]]] = {
+    **dict.fromkeys(READS | ONE_STATEMENT, (StaleReadError,)),
+    # What is refused at first sight, or comes too late, is judged again with locks.
+    **dict.fromkeys(OPTIMISTIC, _AT_SIGHT),
+}
+"""Operations that need no transaction around them, and after which errors they get one."""
+
 
 def may_try_again(exc: DBAPIError, attempts: int) -> bool:
     """Tell whether an operation that failed may be tried again, with so many attempts left."""
@@ -135,6 +144,7 @@ class OwnTransaction(TenancyRepository):
     def __init__(self, session: Session, *, clock: Clock) -> None:
         super().__init__(session, clock=clock)
         session.expire_on_commit = False  # what an operation returns outlives the transaction
+        self._alone = False
         self._sight: Sight | None = None
 
     def run(
@@ -145,45 +155,54 @@ class OwnTransaction(TenancyRepository):
         **kwargs: P.kwargs,
     ) -> R:
         """Run one operation, commit what it has written and return its result."""
-        if stands_alone(self.session):
-            if operation in READS:
-                self._begin_nothing()
-                return operation(self, *args, **kwargs)
-            if operation in ONE_STATEMENT:
-                self._begin_nothing()
-            elif operation in OPTIMISTIC:
-                # What is refused at first sight, or comes too late, is judged again with locks.
-                with suppress(StaleReadError, TenancyError, IntegrityError):
-                    return self._at_sight(operation, *args, **kwargs)
+        if operation in ALONE and stands_alone(self.session):
+            try:
+                result = self._without_transaction(operation, *args, **kwargs)
+            except ALONE[operation]:
+                self.session.rollback()
+            else:
+                if operation not in READS:
+                    self.session.commit()
+                return result
+        self._require_transaction()
         with rules_in_our_words():
             result = operation(self, *args, **kwargs)
             self.session.commit()
         return result
 
-    def _at_sight(
+    def _without_transaction(
         self,
         operation: Callable[Concatenate[TenancyRepository, P], R],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        self._begin_nothing()
-        self._sight = Sight()
+        """Let each statement be a transaction by itself, without two waits for its ends."""
+        self._begin("AUTOCOMMIT")
+        self._alone = True
+        self._sight = Sight() if operation in OPTIMISTIC else None
         try:
-            result = operation(self, *args, **kwargs)
-            self.session.commit()
-        except BaseException:
-            self.session.rollback()
-            raise
+            with self.session.no_autoflush:
+                result = operation(self, *args, **kwargs)
+            if operation in READS:  # as events of loaded entities can do
+                self._require_nothing_beside()
         finally:
-            self._sight = None
+            self._alone, self._sight = False, None
         return result
 
-    def _begin_nothing(self) -> None:
-        """Let each statement be a transaction by itself, without two waits for its ends."""
-        self.session.connection(
-            bind_arguments=BIND, execution_options={"isolation_level": "AUTOCOMMIT"}
-        )
+    def _begin(self, level: str) -> None:
+        self.session.connection(bind_arguments=BIND, execution_options={"isolation_level": level})
+
+    def _require_transaction(self) -> None:
+        """Begin a transaction at PostgreSQL's own level where the engine would begin none."""
+        if commits_by_itself(self.session.connection(bind_arguments=BIND)):
+            self.session.rollback()
+            self._begin("READ COMMITTED")
+
+    def _require_nothing_beside(self, *ours: Base) -> None:
+        """Go back to a transaction if the application has rows of its own to write with ours."""
+        if self._alone and has_more_to_write(self.session, ours):
+            raise StaleReadError
 
     def _lock(self, read: LockingRead, given: dict[str, Any]) -> list[Any]:
         if self._sight is None:
@@ -191,13 +210,19 @@ class OwnTransaction(TenancyRepository):
         return self._sight.read(read, given, self.session)
 
     def _carry_out(self, writes: Writes) -> dict[TupleKey, Tuple]:
+        self._require_nothing_beside(*writes.entities)
         if self._sight is None:
             return super()._carry_out(writes)
         return writes.execute_if_unchanged(self._sight, self.session)
 
+    def _carry_out_behind(self, org_id: str, writes: Writes) -> Organization | None:
+        self._require_nothing_beside(*writes.entities)
+        return super()._carry_out_behind(org_id, writes)
+
     def _carry_out_asking(
         self, writes: Writes, question: Select[Any], given: dict[str, Any]
     ) -> tuple[dict[TupleKey, Tuple], list[Any]]:
+        self._require_nothing_beside(*writes.entities)
         if self._sight is None:
             return super()._carry_out_asking(writes, question, given)
         # Where the question finds something, it is asked again with locks.

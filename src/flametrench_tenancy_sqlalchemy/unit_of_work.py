@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, Final, TypeAlias
 from weakref import WeakSet
 
@@ -43,10 +44,15 @@ _SESSION_EVENTS: Final = (
     "after_transaction_create",
     "after_begin",
     "do_orm_execute",
+    "before_attach",
+    "after_attach",
+    "transient_to_pending",
     "before_flush",
     "after_flush",
     "after_flush_postexec",
     "pending_to_persistent",
+    "persistent_to_deleted",
+    "deleted_to_detached",
     "before_commit",
 )
 
@@ -104,11 +110,25 @@ def stands_alone(session: AnySession) -> bool:
         and not engine.pool.dispatch.checkout
         and all(_is_sqlalchemys(listener) for listener in engine.pool.dispatch.connect)
         and not any(getattr(session.dispatch, name) for name in _SESSION_EVENTS)
+        and not has_more_to_write(session, ())
     )
 
 
 def _is_sqlalchemys(listener: object) -> bool:
     return str(getattr(listener, "__module__", "")).startswith("sqlalchemy.")
+
+
+def has_more_to_write(session: AnySession, entities: Collection[Base]) -> bool:
+    """Tell whether a flush would write more than these entities: rows of the application's own."""
+    ours = {id(entity) for entity in entities}
+    waiting = chain(session.new, session.dirty, session.deleted)
+    return any(id(entity) not in ours for entity in waiting)
+
+
+def commits_by_itself(connection: Connection) -> bool:
+    """Tell whether each statement of a connection is a transaction, for drivers that can do so."""
+    # SQLite's has a number there, which is true.
+    return getattr(connection.connection.dbapi_connection, "autocommit", False) is True
 
 
 def is_new(entity: Base) -> bool:

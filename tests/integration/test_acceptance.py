@@ -267,7 +267,7 @@ def test_the_user_must_exist_before_the_organization_must_be_active(
     org, unknown = stage.org(), new_id("usr")
     invitation = stage.invitation(org)
     stage.set_status(org, org_status)
-    with stage.refuses(NotFoundError, parameter="as_usr_id", usr_id=unknown):
+    with stage.refuses(NotFoundError, parameter="as_usr_id", id=unknown):
         tenancy.accept_invitation(invitation.id, as_usr_id=unknown, accepting_identifier=IDENTIFIER)
 
 

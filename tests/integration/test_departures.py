@@ -145,7 +145,7 @@ def test_an_heir_needs_an_active_membership_there(
     org = stage.org()
     owner, former = stage.owner(org), stage.member(org, status=status)
     for heir in (former.usr_id, stage.member(stage.org()).usr_id, new_id("usr")):
-        with stage.refuses(NotFoundError, parameter="transfer_to", usr_id=heir, org_id=org.id):
+        with stage.refuses(NotFoundError, parameter="transfer_to", id=heir, org_id=org.id):
             tenancy.self_leave(owner.id, transfer_to=heir)
 
 

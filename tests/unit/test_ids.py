@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flametrench_tenancy_sqlalchemy import InvalidIdError, PreconditionError, new_id
+from flametrench_tenancy_sqlalchemy import InvalidIdError, new_id
 from flametrench_tenancy_sqlalchemy.ids import (
     decode,
     decode_object,
@@ -23,7 +23,6 @@ from flametrench_tenancy_sqlalchemy.ids import (
     encode_object,
     new_uuid,
     require,
-    require_object_type,
 )
 from tests.support.entities import refused
 
@@ -183,14 +182,3 @@ def test_a_prefix_that_contradicts_the_type_never_resolves_to_another_entity() -
 def test_objects_are_written_as_their_type_is() -> None:
     assert encode_object("org", UUID(HEX)) == WIRE
     assert encode_object("proj", UUID(HEX)) == CANONICAL
-
-
-@pytest.mark.parametrize("type_", ["ab", "proj", "abcdef"])
-def test_object_types(type_: str) -> None:
-    assert require_object_type(type_, "object_type") == type_
-
-
-@pytest.mark.parametrize("type_", ["", "a", "abcdefg", "Ab", "a_b", "a1", "ab\n", "äb", None, 7])
-def test_anything_else_is_no_object_type(type_: Any) -> None:
-    with refused(PreconditionError, reason="type_format"):
-        require_object_type(type_, "object_type")

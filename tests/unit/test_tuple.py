@@ -9,8 +9,12 @@ import pytest
 from sqlalchemy import make_url
 
 from flametrench_tenancy_sqlalchemy import InvalidIdError, PreconditionError, PreTuple, Role, Tuple
-from flametrench_tenancy_sqlalchemy.models.invitation import PreTuples, well_formed
-from flametrench_tenancy_sqlalchemy.models.tuple import TupleKey, require_relation
+from flametrench_tenancy_sqlalchemy.models.pre_tuples import PreTuples, well_formed
+from flametrench_tenancy_sqlalchemy.models.tuple import (
+    TupleKey,
+    require_object_type,
+    require_relation,
+)
 from tests.support.entities import an_invitation, refused
 
 POSTGRESQL = make_url("postgresql+psycopg://").get_dialect()()
@@ -175,3 +179,14 @@ def test_pre_tuples_are_stored_in_the_shape_that_all_sdks_share() -> None:
 )
 def test_pre_tuples_of_any_sdk_are_read(stored: Any, read: Any) -> None:
     assert PreTuples().process_result_value(stored, POSTGRESQL) == read
+
+
+@pytest.mark.parametrize("type_", ["ab", "proj", "abcdef"])
+def test_object_types(type_: str) -> None:
+    assert require_object_type(type_, "object_type") == type_
+
+
+@pytest.mark.parametrize("type_", ["", "a", "abcdefg", "Ab", "a_b", "a1", "ab\n", "äb", None, 7])
+def test_anything_else_is_no_object_type(type_: Any) -> None:
+    with refused(PreconditionError, reason="type_format"):
+        require_object_type(type_, "object_type")

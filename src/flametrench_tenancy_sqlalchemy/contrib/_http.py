@@ -61,7 +61,9 @@ def membership_in(
         roles: the roles that may pass; any, if none is named.
 
     Raises:
-        InvalidIdError: ``named`` is neither a wire id of an organization nor can it be a slug.
+        InvalidIdError: ``named`` has an underscore, as no slug has, and is no ``org_`` wire id;
+            or ``usr_id`` is malformed.
+        PreconditionError: ``role_format``; one of the roles is none.
         NotFoundError: there is no such organization.
         ForbiddenError: he is no active member with one of the roles, or it is not active.
     """

@@ -31,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
+from ..ids import UUID_PATTERN
 from ..models import Base, Invitation, Membership, Organization
 from ..models.tuple import RELATION_PATTERN, TYPE_PATTERN
 from ..values import InvitationStatus, Role, Status
@@ -165,7 +166,7 @@ MALFORMED: Final = not_(
         _RELATION.regexp_match(RELATION_PATTERN),
         _OBJECT_TYPE.regexp_match(TYPE_PATTERN),
         or_(
-            func.lower(_OBJECT_ID).regexp_match("^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"),
+            func.lower(_OBJECT_ID).regexp_match(UUID_PATTERN),
             _OBJECT_ID.regexp_match(func.concat("^(", _OBJECT_TYPE, "_)?[0-9a-f]{32}$")),
         ),
     )

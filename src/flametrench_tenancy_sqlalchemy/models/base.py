@@ -1,7 +1,8 @@
-"""What all models share: their metadata, and the column types of the schema."""
+"""What all models share: their metadata, the column types of the schema, and two judgements."""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, Self, TypeVar, cast
 
@@ -10,6 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.orm.attributes import flag_modified, instance_dict
 from sqlalchemy.types import TypeDecorator
 
+from ..errors import NotFoundError
 from ..values import Term
 
 T = TypeVar("T", bound=Term)
@@ -19,6 +21,8 @@ NAMING_CONVENTION: Final = {
     "pk": "%(table_name)s_pkey",
     "fk": "%(table_name)s_%(column_0_name)s_fkey",
 }
+
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
 class Base(DeclarativeBase):
@@ -92,6 +96,18 @@ class Timestamps:
         self.updated_at = at
         # Written even when the clock stands still, so that the trigger knows it for ours.
         flag_modified(self, "updated_at")
+
+
+def not_found(entity: type[Base], id_: object, parameter: str) -> NotFoundError:
+    """Return the error for an argument that names nothing."""
+    return NotFoundError(
+        f"{parameter}: there is no {entity.__name__.lower()} {id_}", parameter=parameter, id=id_
+    )
+
+
+def is_storable(value: object) -> bool:
+    """Tell whether PostgreSQL can store ``value`` as text: no NUL, no lone surrogate."""
+    return isinstance(value, str) and _UNSTORABLE.search(value) is None
 
 
 def one_of(words: type[Term], table: str, column: str) -> CheckConstraint:

@@ -4,69 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Self
 
-from sqlalchemy import (
-    JSON,
-    CheckConstraint,
-    ColumnElement,
-    Dialect,
-    ForeignKey,
-    Index,
-    Text,
-    and_,
-    func,
-    text,
-)
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import CheckConstraint, ColumnElement, ForeignKey, Index, Text, and_, func, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.orm.attributes import set_committed_value
-from sqlalchemy.types import TypeDecorator
 
 from ..errors import (
     IdentifierBindingRequiredError,
     IdentifierMismatchError,
-    InvalidIdError,
     InvitationExpiredError,
     InvitationNotPendingError,
-    NotFoundError,
     PreconditionError,
 )
-from ..ids import WireId, decode_object, encode_object, new_id, require_object_type
+from ..ids import WireId, new_id
 from ..values import InvitationStatus, PreTuple, Role, Status
-from .base import Base, TermType, UtcDateTime, one_of, page_index, partial_index
+from .base import (
+    Base,
+    TermType,
+    UtcDateTime,
+    is_storable,
+    not_found,
+    one_of,
+    page_index,
+    partial_index,
+)
 from .membership import Membership, require_administrator
-from .organization import Organization, is_storable
-from .tuple import require_relation
+from .organization import Organization
+from .pre_tuples import PreTuples, well_formed, well_formed_all
 from .user import User
-
-
-class PreTuples(TypeDecorator[list[PreTuple]]):
-    """A ``jsonb`` array of pre-tuples; rows of other SDKs may spell its keys in camelCase."""
-
-    impl = JSON().with_variant(JSONB(), "postgresql")
-    cache_ok = True
-
-    def process_bind_param(
-        self, value: Iterable[PreTuple] | None, dialect: Dialect
-    ) -> list[dict[str, str]] | None:
-        """Store each pre-tuple with its object's id as a canonical UUID."""
-        if value is None:
-            return None
-        return [
-            {
-                "relation": grant.relation,
-                "object_type": grant.object_type,
-                "object_id": str(decode_object(grant.object_id, grant.object_type, "object_id")),
-            }
-            for grant in value
-        ]
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> list[PreTuple]:
-        """Read what is there, well-formed or not: `Invitation.accept` is where it must hold."""
-        if value is None:  # another client's JSON null; the column itself is never null
-            return []
-        return [_as_stored(item) for item in (value if isinstance(value, list) else [value])]
 
 
 class Invitation(Base):
@@ -166,7 +132,7 @@ class Invitation(Base):
             role=role,
             status=InvitationStatus.PENDING,
             expires_at=_require_future(expires_at, at),
-            pre_tuples=_well_formed_all(pre_tuples),
+            pre_tuples=well_formed_all(pre_tuples),
             invited_by=invited_by,
             invited_user_id=None,
             created_at=at,
@@ -216,9 +182,7 @@ class Invitation(Base):
         if as_usr_id is not None:
             self._require_binding(accepting_identifier)
         if user is None:
-            raise NotFoundError(
-                f"as_usr_id: there is no user {as_usr_id}", parameter="as_usr_id", usr_id=as_usr_id
-            )
+            raise not_found(User, as_usr_id, "as_usr_id")
         self.organization.require_active()
         self.require_newcomer(memberships)
         grants = self.grants  # another SDK may have written what ours refuses to offer
@@ -287,58 +251,6 @@ class Invitation(Base):
             raise IdentifierBindingRequiredError
         if accepting_identifier != self.identifier:
             raise IdentifierMismatchError(accepting_identifier, self.identifier)
-
-
-def well_formed(grant: PreTuple | Mapping[str, str]) -> PreTuple:
-    """Return a pre-tuple as it is read back, if an invitation may carry it.
-
-    It may not grant a membership's role on an organization: that would be a role without a
-    membership, in any organization the inviter cares to name.
-    """
-    if isinstance(grant, Mapping):
-        if set(grant) != {"relation", "object_type", "object_id"}:
-            raise _malformed(grant)
-        grant = PreTuple(**grant)
-    try:
-        relation = require_relation(grant.relation, "relation")
-        type_ = require_object_type(grant.object_type, "object_type")
-        uuid = decode_object(grant.object_id, type_, "object_id")
-    except (AttributeError, InvalidIdError, PreconditionError) as exc:
-        raise _malformed(grant) from exc
-    if type_ == "org" and relation in list(Role):
-        raise PreconditionError(
-            f"pre_tuples: {relation!r} on an organization is a membership's to grant",
-            "pre_tuple_org_role",
-            parameter="pre_tuples",
-        )
-    return PreTuple(relation=relation, object_type=type_, object_id=encode_object(type_, uuid))
-
-
-def _well_formed_all(grants: object) -> list[PreTuple]:
-    if not isinstance(grants, Collection):  # an iterator would be empty when it is tried again
-        raise _malformed(grants)
-    return [well_formed(grant) for grant in grants]
-
-
-def _malformed(grant: object) -> PreconditionError:
-    return PreconditionError(
-        f"pre_tuples: {grant!r} is not a relation, an object_type and an object_id of that type",
-        "pre_tuple_format",
-        parameter="pre_tuples",
-    )
-
-
-def _as_stored(item: Any) -> PreTuple:
-    if not isinstance(item, Mapping):
-        return PreTuple(relation="", object_type="", object_id=str(item))
-    type_ = str(item.get("object_type", item.get("objectType", "")))
-    object_id = str(item.get("object_id", item.get("objectId", "")))
-    try:
-        require_object_type(type_, "object_type")
-        object_id = encode_object(type_, decode_object(object_id, type_, "object_id"))
-    except (InvalidIdError, PreconditionError):
-        pass  # shown as it is; accepting it is what fails
-    return PreTuple(relation=str(item.get("relation", "")), object_type=type_, object_id=object_id)
 
 
 def _require_future(expires_at: datetime, at: datetime) -> datetime:

@@ -200,7 +200,7 @@ class Membership(Timestamps, Base):
                 raise NotFoundError(
                     f"transfer_to {transfer_to} has no active membership in {self.org_id}",
                     parameter="transfer_to",
-                    usr_id=transfer_to,
+                    id=transfer_to,
                     org_id=self.org_id,
                 )
             promoted = heir._succeed(Role.OWNER, at)

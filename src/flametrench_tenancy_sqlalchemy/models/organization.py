@@ -12,9 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from ..errors import AlreadyTerminalError, PreconditionError
 from ..ids import WireId, new_id
 from ..values import UNSET, Status, Unset
-from .base import Base, TermType, Timestamps, one_of, page_index, partial_index
-
-_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+from .base import Base, TermType, Timestamps, is_storable, one_of, page_index, partial_index
 
 SLUG_PATTERN: Final = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
@@ -117,11 +115,6 @@ class Organization(Timestamps, Base):
             raise AlreadyTerminalError(
                 f"organization {self.id} is revoked", org_id=self.id, status=self.status
             )
-
-
-def is_storable(value: object) -> bool:
-    """Tell whether PostgreSQL can store ``value`` as text: no NUL, no lone surrogate."""
-    return isinstance(value, str) and _UNSTORABLE.search(value) is None
 
 
 def is_slug(value: object) -> bool:

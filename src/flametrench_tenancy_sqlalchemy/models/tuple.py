@@ -133,3 +133,18 @@ def require_relation(value: object, parameter: str) -> str:
         "relation_format",
         parameter=parameter,
     )
+
+
+def require_object_type(value: object, parameter: str) -> str:
+    """Return ``value`` if it can name the type of a tuple's subject or object.
+
+    Raises:
+        PreconditionError: ``type_format``; it is not two to six lowercase letters.
+    """
+    if isinstance(value, str) and re.fullmatch(TYPE_PATTERN[1:-1], value):
+        return value
+    raise PreconditionError(
+        f"{parameter}: {value!r} is not two to six lowercase letters",
+        "type_format",
+        parameter=parameter,
+    )

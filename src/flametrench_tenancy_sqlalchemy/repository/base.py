@@ -12,9 +12,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import aliased, contains_eager
 
 from .. import _integrity
-from ..errors import NotFoundError, PreconditionError, TenancyError
+from ..errors import PreconditionError, TenancyError
 from ..ids import decode, require
 from ..models import Base, Invitation, Membership, Organization, User
+from ..models.base import not_found
 from ..unit_of_work import AnySession, savepoint
 from ..values import Page, Role, Status
 from .locking import FRESH, LockingRead, Query
@@ -30,13 +31,6 @@ MAX_LIMIT: Final = 200
 def utc_now() -> datetime:
     """Return the current time; the clock of every repository that is given no other."""
     return datetime.now(UTC)
-
-
-def not_found(entity: type[Base], id_: str, parameter: str) -> NotFoundError:
-    """Return the error for an argument that names nothing."""
-    return NotFoundError(
-        f"{parameter}: there is no {entity.__name__.lower()} {id_}", parameter=parameter, id=id_
-    )
 
 
 class Repository:
@@ -117,6 +111,10 @@ class Repository:
         for parameter, usr_id in users.items():
             if usr_id is not None and usr_id not in known:
                 raise not_found(User, usr_id, parameter) from cause
+        column = _USER_COLUMNS.get(_integrity.constraint_name(cause) or "")
+        if column is not None:  # he has come since the database looked for him
+            parameter = column if column in users else next(iter(users))
+            raise not_found(User, str(users[parameter]), parameter) from cause
 
     def _lock_org(self, org_id: str, *, joining: bool = False) -> Organization:
         """Lock an organization: to change it, or, side by side with others, to join it."""
@@ -259,6 +257,14 @@ _BY_ID: Final[dict[type[Base], Select[Any]]] = {
 _ORG: Final = Query(_BY_ID[Organization], ("org.id", "org.xmin"))
 _ORG_TO_JOIN: Final = LockingRead(_ORG, {"read": True, "of": Organization})
 _ORG_TO_CHANGE: Final = LockingRead(_ORG, {"key_share": True, "of": Organization})
+
+# A foreign key's name -> its column, of all that refer to users.
+_USER_COLUMNS: Final = {
+    key.name: key.column_keys[0]
+    for table in Base.metadata.tables.values()
+    for key in table.foreign_key_constraints
+    if key.referred_table is User.__table__
+}
 
 _BEHIND_ORG: Final = select(Membership).join(Membership.organization)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ..ids import require
 from ..models import Membership, Organization
+from ..models.base import not_found
 from ..values import TransferOwnershipResult
-from .base import not_found, parsed_users
+from .base import parsed_users
 from .tuples import TupleOperations
 
 

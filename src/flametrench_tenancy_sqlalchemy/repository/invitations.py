@@ -14,6 +14,7 @@ from .._integrity import MEM_UNIQUE_ACTIVE
 from ..errors import TenancyError
 from ..ids import require
 from ..models import Invitation, Membership, Organization, User
+from ..models.base import not_found
 from ..models.tuple import TupleKey
 from ..values import (
     AcceptInvitationResult,
@@ -23,7 +24,7 @@ from ..values import (
     Role,
     Status,
 )
-from .base import not_found, parsed_users, whole_number, word
+from .base import parsed_users, whole_number, word
 from .locking import FRESH, LockingRead, Query, row_version
 from .pages import INVITATIONS
 from .tuples import TupleOperations
@@ -273,7 +274,7 @@ class InvitationOperations(TupleOperations):
 
         Specification: ADR 0003.
         """
-        limit = max(1, whole_number(limit))
+        limit = max(1, min(whole_number(limit), _BIGINT))
         with self._operation("expire_invitations") as now:
             overdue = (
                 select(Invitation.id)
@@ -308,6 +309,10 @@ class InvitationOperations(TupleOperations):
         """Return the active and suspended memberships of a user in an organization."""
         given = {"there": org_id, "whose": usr_id}
         return [m for m in self.session.scalars(_PRESENT, given) if m is not None]
+
+
+# As far as the server counts.
+_BIGINT: Final = 2**63 - 1
 
 
 class _Beside(NamedTuple):

@@ -8,10 +8,11 @@ from typing import Final
 from sqlalchemy import ColumnElement, bindparam, literal, or_, select
 
 from .._integrity import ORG_SLUG_UNIQUE
-from ..errors import NotFoundError, OrgSlugConflictError, TenancyError
+from ..errors import OrgSlugConflictError, TenancyError
 from ..ids import require
 from ..models import Membership, Organization
-from ..models.organization import is_slug, is_storable
+from ..models.base import is_storable, not_found
+from ..models.organization import is_slug
 from ..values import (
     UNSET,
     CreateOrgResult,
@@ -85,9 +86,7 @@ class OrganizationOperations(TupleOperations):
         Specification: ADR 0011.
         """
         if not is_slug(slug):
-            raise NotFoundError(
-                f"slug: there is no organization {slug!r}", parameter="slug", slug=slug
-            )
+            raise not_found(Organization, slug, "slug")
         return self._one(Organization, _BY_SLUG, "slug", slug)
 
     def update_org(

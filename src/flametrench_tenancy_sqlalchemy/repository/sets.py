@@ -12,8 +12,9 @@ from typing import TypeVar
 from ..errors import PreconditionError
 from ..ids import require
 from ..models import Invitation, Membership, Organization, User
+from ..models.base import not_found
 from ..values import InvitationRequest, Outcome, Role, Status
-from .base import not_found, parsed_users
+from .base import parsed_users
 from .bulk import ONE_ACTIVE, BulkOperations
 from .outcomes import attempt, done, settle, then
 

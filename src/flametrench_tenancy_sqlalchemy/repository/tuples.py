@@ -15,12 +15,13 @@ from sqlalchemy import (
     select,
 )
 
-from ..ids import decode_object, require_object_type
+from ..ids import decode_object
 from ..models import Base, Invitation, Membership, Organization, Tuple
-from ..models.tuple import TupleKey, require_relation
+from ..models.base import not_found
+from ..models.tuple import TupleKey, require_object_type, require_relation
 from ..unit_of_work import as_flushed
 from .arrays import rows_of
-from .base import Repository, not_found
+from .base import Repository
 from .locking import FRESH
 from .writes import Writes
 
@@ -84,6 +85,10 @@ class TupleOperations(Repository):
         """Do the writes of an operation that has judged, and return the new grants."""
         return writes.execute(self.session)
 
+    def _carry_out_behind(self, org_id: str, writes: Writes) -> Organization | None:
+        """Do the writes of an operation that judges afterwards, and return the organization."""
+        return writes.execute_behind(org_id, self.session)
+
     def _carry_out_asking(
         self, writes: Writes, question: Select[Any], given: dict[str, Any]
     ) -> tuple[dict[TupleKey, Tuple], list[Any]]:
@@ -121,8 +126,7 @@ class TupleOperations(Repository):
 
         In this order it takes one statement, which writes nothing where it will be refused.
         """
-        writes = Writes(newcomer, created_by=created_by, at=at)
-        org = writes.execute_behind(org_id, self.session)
+        org = self._carry_out_behind(org_id, Writes(newcomer, created_by=created_by, at=at))
         if org is None:
             raise not_found(Organization, org_id, "org_id")
         newcomer.enter(org)

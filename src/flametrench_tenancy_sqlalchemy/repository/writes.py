@@ -61,7 +61,7 @@ class Writes:
         created_by: str | None = None,
         at: datetime,
     ) -> None:
-        self._entities = entities
+        self.entities = entities
         self._common = {"created_at": at, "created_by": created_by}
         # Always in the same order, so that two transactions with common tuples do not deadlock.
         self._grants = {new_id("tup"): key for key in sorted(grants)}
@@ -186,7 +186,7 @@ class Writes:
 
     def _told(self, session: AnySession, new: Iterable[str]) -> dict[TupleKey, Tuple]:
         """Tell the Session what was written, and return the new tuples by their keys."""
-        as_flushed(session, self._entities, deleted=list(self._withdrawn_from(session)))
+        as_flushed(session, self.entities, deleted=list(self._withdrawn_from(session)))
         return {self._grants[id_]: self._granted(id_) for id_ in new}
 
     def _withdrawn_from(self, session: AnySession) -> Iterator[Tuple]:
@@ -213,7 +213,7 @@ class Writes:
         return tuple_
 
     def _take_apart(self) -> Iterator[tuple[Part, Values]]:
-        for entity in self._entities:
+        for entity in self.entities:
             model = type(entity)
             if is_new(entity):
                 every = {c.name: getattr(entity, c.name) for c in table_of(model).c}

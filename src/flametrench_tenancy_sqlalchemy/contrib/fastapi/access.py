@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from ...errors import ForbiddenError, NotFoundError
+from ...errors import ForbiddenError
 from ...models import Invitation, Membership
+from ...models.base import not_found
 from ...repository import TenancyRepository
 from ...values import PreTuple, Role
 from .dependencies import Caller
@@ -24,7 +25,7 @@ def member(tenancy: TenancyRepository, org_id: str, caller: Caller, *roles: Role
     return tenancy.require_role(org_id, caller.usr_id, *roles)
 
 
-def member_in_any_status(
+def member_of_any_org(
     tenancy: TenancyRepository, org_id: str, caller: Caller, *roles: Role
 ) -> Membership:
     """Return the caller's membership, be the organization suspended: somebody must reinstate it."""
@@ -39,7 +40,7 @@ def membership_of(tenancy: TenancyRepository, org_id: str, mem_id: str) -> Membe
     """Return a membership of the organization in the path; any other is not to be found there."""
     membership = tenancy.get_membership(mem_id)
     if membership.org_id != org_id:
-        raise NotFoundError(f"there is no membership {mem_id} in {org_id}", id=mem_id)
+        raise not_found(Membership, mem_id, "mem_id")
     return membership
 
 
@@ -74,7 +75,7 @@ def visible_invitation(tenancy: TenancyRepository, inv_id: str, caller: Caller) 
     invitation = tenancy.get_invitation(inv_id)
     if is_invitee(invitation, caller) or tenancy.find_membership(invitation.org_id, caller.usr_id):
         return invitation
-    raise NotFoundError(f"inv_id: there is no invitation {inv_id}", parameter="inv_id", id=inv_id)
+    raise not_found(Invitation, inv_id, "inv_id")
 
 
 def is_invitee(invitation: Invitation, caller: Caller) -> bool:

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 
 from ...repository import TenancyRepository
 from ...values import Role, Status
-from .access import MANAGERS, member, member_in_any_status, membership_of, require_own
+from .access import MANAGERS, member, member_of_any_org, membership_of, require_own
 from .dependencies import Caller, Endpoint
 from .schemas import (
     CreatedOrgOut,
@@ -62,7 +62,7 @@ def add_routes(router: APIRouter, endpoint: Endpoint, *, gate: Any) -> None:
         """Show an organization to its members."""
 
         def action(tenancy: TenancyRepository) -> OrgOut:
-            member_in_any_status(tenancy, org_id, caller)
+            member_of_any_org(tenancy, org_id, caller)
             return OrgOut.model_validate(tenancy.get_org(org_id))
 
         return await endpoint.perform(session, action)
@@ -87,7 +87,7 @@ def add_routes(router: APIRouter, endpoint: Endpoint, *, gate: Any) -> None:
         """Pause an organization, as one of its owners."""
 
         def action(tenancy: TenancyRepository) -> OrgOut:
-            member_in_any_status(tenancy, org_id, caller, Role.OWNER)
+            member_of_any_org(tenancy, org_id, caller, Role.OWNER)
             return OrgOut.model_validate(tenancy.suspend_org(org_id))
 
         return await endpoint.perform(session, action)
@@ -99,7 +99,7 @@ def add_routes(router: APIRouter, endpoint: Endpoint, *, gate: Any) -> None:
         """Bring a suspended organization back, as one of its owners."""
 
         def action(tenancy: TenancyRepository) -> OrgOut:
-            member_in_any_status(tenancy, org_id, caller, Role.OWNER)
+            member_of_any_org(tenancy, org_id, caller, Role.OWNER)
             return OrgOut.model_validate(tenancy.reinstate_org(org_id))
 
         return await endpoint.perform(session, action)
@@ -111,7 +111,7 @@ def add_routes(router: APIRouter, endpoint: Endpoint, *, gate: Any) -> None:
         """End an organization for good, as one of its owners."""
 
         def action(tenancy: TenancyRepository) -> OrgOut:
-            member_in_any_status(tenancy, org_id, caller, Role.OWNER)
+            member_of_any_org(tenancy, org_id, caller, Role.OWNER)
             return OrgOut.model_validate(tenancy.revoke_org(org_id))
 
         return await endpoint.perform(session, action)
