@@ -25,11 +25,12 @@ from sqlalchemy.sql.elements import (
 )
 
 from .models import Base, Organization
+from .models.columns import added_columns
 
 AnySession: TypeAlias = Session | scoped_session[Session]
 
 # Where the tables are, for a Session that has several engines.
-BIND: Final[dict[str, Any]] = {"mapper": Organization}
+BIND: Final[dict[str, Any]] = {"mapper": Organization.__mapper__}
 
 # SQLAlchemy leaves them without annotations.
 _roll_back_to: Callable[[str], Executable] = RollbackToSavepointClause
@@ -150,6 +151,11 @@ def as_flushed(
         if state.key is None:
             session._save_impl(state)  # as `add`, without a look at whatever is related
     session._register_persistent(set(states))
+    # The application's own columns, which the database has filled in or computed.
+    added = {model: added_columns(model) for model in set(map(type, written))}
+    for entity in written:
+        if names := added[type(entity)]:
+            session.expire(entity, names)
     session._remove_newly_deleted([instance_state(entity) for entity in deleted])
 
 

@@ -7,7 +7,15 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar, cast
 
-from sqlalchemy import ColumnElement, Select, bindparam, literal_column, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    ScalarResult,
+    Select,
+    bindparam,
+    literal_column,
+    or_,
+    select,
+)
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import aliased, contains_eager
 
@@ -179,11 +187,15 @@ class Repository:
         """Lock rows until the transaction ends, and return them."""
         return list(self.session.execute(read.locked, given))
 
+    def _read(self, statement: Select[Any], given: dict[str, Any]) -> ScalarResult[Any]:
+        """Return what a statement finds, with what the application relates to it eagerly."""
+        return self.session.scalars(statement, given).unique()
+
     def _one(
         self, entity: type[Entity], statement: Select[Any], parameter: str, id_: str
     ) -> Entity:
         """Return what a statement finds for the id that it asks for as ``:sought``."""
-        found = self.session.scalars(statement, {"sought": id_}).one_or_none()
+        found = self._read(statement, {"sought": id_}).one_or_none()
         if found is None:
             raise not_found(entity, id_, parameter)
         return cast("Entity", found)
@@ -210,9 +222,9 @@ class Repository:
         # A table is named after its type of id.
         type_ = entity.__tablename__
         after = BEFORE_ALL if cursor is None else decode(cursor, type_, "cursor")
-        rows = list(self.session.scalars(query, {"after": after, "rows": limit + 1, **given}))
+        rows = self._read(query, {"after": after, "rows": limit + 1, **given}).all()
         more = len(rows) > limit
-        return Page(rows[:limit], rows[limit - 1].id if more else None)
+        return Page(list(rows[:limit]), rows[limit - 1].id if more else None)
 
     def _get(self, entity: type[Entity], parameter: str, id_: str) -> Entity:
         """Return what an argument names."""

@@ -34,11 +34,12 @@ from sqlalchemy.types import TypeEngine
 
 from ..ids import ObjectId, WireId, new_id
 from ..models import Base, Invitation, Membership, Organization, Tuple, User
+from ..models.columns import OWN_COLUMNS
 from ..unit_of_work import as_flushed
 from ..values import Role, Status
 from .arrays import rows_of
 from .base import word
-from .locking import FRESH
+from .locking import bare
 from .tuples import TupleOperations
 
 Attribute: TypeAlias = InstrumentedAttribute[Any]
@@ -84,19 +85,17 @@ class BulkOperations(TupleOperations):
         orgs = {
             org.id: org
             for org in self.session.scalars(
-                select(Organization)
+                bare(select(Organization))
                 .where(Organization.id.in_(select(Membership.org_id).where(chosen).distinct()))
                 .order_by(Organization.id)
                 .with_for_update(key_share=True, of=Organization)
-                .execution_options(**FRESH)
             )
         }
         memberships = self.session.scalars(
-            select(Membership)
+            bare(select(Membership))
             .where(chosen)
             .order_by(Membership.id)
             .with_for_update(key_share=True, of=Membership)
-            .execution_options(**FRESH)
         )
         # One that was committed between the two statements came too late.
         locked = {m.id: m for m in memberships if m.org_id in orgs}
@@ -130,12 +129,11 @@ class BulkOperations(TupleOperations):
             .scalar_subquery()
         )
         statement = (
-            select(Membership)
+            bare(select(Membership))
             .join(Organization, true())
             .where(self._among(Organization.id, owners), Membership.id == spare)
             .order_by(Membership.org_id)
             .with_for_update(key_share=True, of=Membership)
-            .execution_options(**FRESH)
         )
         for membership in self.session.scalars(statement):
             owners[membership.org_id][membership.id] = membership
@@ -146,7 +144,7 @@ class BulkOperations(TupleOperations):
         if not org_ids:
             return {}
         statement = (
-            select(Membership)
+            bare(select(Membership))
             .where(
                 Membership.usr_id == usr_id,
                 self._among(Membership.org_id, org_ids),
@@ -154,7 +152,6 @@ class BulkOperations(TupleOperations):
             )
             .order_by(Membership.org_id)
             .with_for_update(read=True, of=Membership)
-            .execution_options(**FRESH)
         )
         return {admin.org_id: admin for admin in self.session.scalars(statement)}
 
@@ -181,9 +178,7 @@ class BulkOperations(TupleOperations):
         if not entities:
             return set()
         entity: type[Membership | Invitation] = type(entities[0])
-        attributes = [
-            getattr(entity, attribute.key) for attribute in entity.__mapper__.column_attrs
-        ]
+        attributes = [getattr(entity, name) for name in OWN_COLUMNS[entity]]
         columns = _columns(entities, attributes)
         if may_collide:
             written = set(self._insert_rows(entity, columns, entity.id, **may_collide).scalars())

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from functools import cache, partial
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, bindparam, literal_column, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Subquery,
+    and_,
+    bindparam,
+    literal_column,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.orm import QueryableAttribute, aliased, contains_eager
 
 from .._integrity import MEM_UNIQUE_ACTIVE
@@ -25,8 +34,8 @@ from ..values import (
     Status,
 )
 from .base import parsed_users, whole_number, word
-from .locking import FRESH, LockingRead, Query, row_version
-from .pages import INVITATIONS
+from .locking import LockingRead, Query, bare, row_version
+from .pages import invitations_in
 from .tuples import TupleOperations
 from .writes import Writes
 
@@ -125,7 +134,7 @@ class InvitationOperations(TupleOperations):
         require(org_id, "org", "org_id")
         wanted = InvitationStatus.parse_if_given(status, "status")
         given = {"there": org_id, "now": self._now()}
-        page = self._page(Invitation, INVITATIONS[wanted], cursor=cursor, limit=limit, **given)
+        page = self._page(Invitation, invitations_in(wanted), cursor=cursor, limit=limit, **given)
         if not page.data:
             self._require_known(Organization, "org_id", org_id)
         return page
@@ -173,8 +182,10 @@ class InvitationOperations(TupleOperations):
                 invitation = self._lock_invitation(inv_id)
                 user: User | None = User.register(at=now)
             else:
-                invitation, user = self._lock_invitation_with(_WITH_USER, inv_id, as_usr_id)
-            accept = functools.partial(
+                invitation, user = self._lock_invitation_with(
+                    _invitation_with_user(), inv_id, as_usr_id
+                )
+            accept = partial(
                 invitation.accept,
                 user,
                 as_usr_id=as_usr_id,
@@ -250,7 +261,7 @@ class InvitationOperations(TupleOperations):
         require(admin_usr_id, "usr", "admin_usr_id")
         with self._operation("revoke_invitation") as now:
             invitation, admin = self._lock_invitation_with(
-                _WITH_ADMINISTRATOR, inv_id, admin_usr_id
+                _invitation_with_administrator(), inv_id, admin_usr_id
             )
             # He may have become one while we waited.
             admin = admin or self._lock_administrator(admin_usr_id, invitation.org_id)
@@ -293,7 +304,7 @@ class InvitationOperations(TupleOperations):
 
     def _lock_invitation(self, inv_id: str) -> Invitation:
         """Lock an invitation behind a shared lock on its organization, which comes with it."""
-        return self._lock_one(Invitation, _INVITATION_TO_CHANGE, "inv_id", inv_id)
+        return self._lock_one(Invitation, _invitation_to_change(), "inv_id", inv_id)
 
     def _lock_invitation_with(
         self, read: LockingRead, inv_id: str, usr_id: str
@@ -323,24 +334,33 @@ class _Beside(NamedTuple):
     version: tuple[str, ...] = ()
 
 
-# The organization is locked in a subquery, which the database finishes first; so is, behind it, the
-# membership of an administrator.
-_LOCKED_ORG: Final = (
-    select(Organization, row_version("org").label("version"))
-    .join(Invitation, Invitation.org_id == Organization.id)
-    .where(Invitation.id == bindparam("sought"))
-    .with_for_update(read=True, of=Organization)
-    .subquery("locked_org")
-)
-_ITS_LOCKED_ORG: Final = Invitation.organization.of_type(aliased(Organization, _LOCKED_ORG))
-_its_org = _LOCKED_ORG.alias("its_org")
-_LOCKED_MEMBERSHIP: Final = (
-    select(Membership, row_version("mem").label("version"))
-    .join(_its_org, _its_org.c.id == Membership.org_id)
-    .where(Membership.usr_id == bindparam("whose"), Membership.status == word(Status.ACTIVE))
-    .with_for_update(read=True, of=Membership)
-    .subquery("locked_mem")
-)
+# The queries below are made when they are first needed: by then the application has added to the
+# models what it wants to.
+
+
+@cache
+def _locked_org() -> Subquery:
+    """Return the organization, locked in a subquery, which the database finishes first."""
+    return (
+        select(Organization, row_version("org").label("version"))
+        .join(Invitation, Invitation.org_id == Organization.id)
+        .where(Invitation.id == bindparam("sought"))
+        .with_for_update(read=True, of=Organization)
+        .subquery("locked_org")
+    )
+
+
+@cache
+def _locked_administrator() -> Subquery:
+    """Return an administrator's membership, locked behind its organization in the same way."""
+    its_org = _locked_org().alias("its_org")
+    return (
+        select(Membership, row_version("mem").label("version"))
+        .join(its_org, its_org.c.id == Membership.org_id)
+        .where(Membership.usr_id == bindparam("whose"), Membership.status == word(Status.ACTIVE))
+        .with_for_update(read=True, of=Membership)
+        .subquery("locked_mem")
+    )
 
 
 def _with_org(
@@ -363,33 +383,46 @@ def _behind_its_org(
         beside: what is read, or locked, with it.
         unlocked: the same without a lock.
     """
+    org = Invitation.organization.of_type(aliased(Organization, _locked_org()))
     return LockingRead(
-        _with_org(_ITS_LOCKED_ORG, "locked_org.version", beside),
+        _with_org(org, "locked_org.version", beside),
         {"key_share": True, "of": Invitation},
         unlocked=_with_org(Invitation.organization, "org.xmin", unlocked or beside),
     )
 
 
-_INVITATION_TO_CHANGE: Final = _behind_its_org()
-_WITH_USER: Final = _behind_its_org(_Beside(User, User.id == bindparam("whose")))
-_WITH_ADMINISTRATOR: Final = _behind_its_org(
-    _Beside(
-        aliased(Membership, _LOCKED_MEMBERSHIP),
-        true(),
-        ("locked_mem.id", "locked_mem.version"),
-    ),
-    unlocked=_Beside(
-        Membership,
-        and_(
-            Membership.org_id == Invitation.org_id,
-            Membership.usr_id == bindparam("whose"),
-            Membership.status == word(Status.ACTIVE),
+@cache
+def _invitation_to_change() -> LockingRead:
+    return _behind_its_org()
+
+
+@cache
+def _invitation_with_user() -> LockingRead:
+    return _behind_its_org(_Beside(User, User.id == bindparam("whose")))
+
+
+@cache
+def _invitation_with_administrator() -> LockingRead:
+    return _behind_its_org(
+        _Beside(
+            aliased(Membership, _locked_administrator()),
+            true(),
+            ("locked_mem.id", "locked_mem.version"),
         ),
-        ("mem.id", "mem.xmin"),
-    ),
-)
+        unlocked=_Beside(
+            Membership,
+            and_(
+                Membership.org_id == Invitation.org_id,
+                Membership.usr_id == bindparam("whose"),
+                Membership.status == word(Status.ACTIVE),
+            ),
+            ("mem.id", "mem.xmin"),
+        ),
+    )
+
+
 # One row at least, to which other things can be added.
-_PRESENT: Final = (
+_PRESENT: Final = bare(
     select(Membership)
     .select_from(select(literal_column("1").label("one")).subquery())
     .outerjoin(
@@ -400,5 +433,4 @@ _PRESENT: Final = (
             Membership.status != Status.REVOKED,
         ),
     )
-    .execution_options(**FRESH)
 )

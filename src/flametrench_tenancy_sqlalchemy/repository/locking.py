@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import lazyload
 from sqlalchemy.sql.base import ExecutableOption
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -35,6 +36,15 @@ from ..unit_of_work import AnySession
 
 # What is in the Session may be older than the row that was just read, or locked.
 FRESH: Final = {"populate_existing": True}
+
+
+def bare(query: Select[Any]) -> Select[Any]:
+    """Return a query that loads entities as they are now, and nothing beside them.
+
+    What the application relates to them, eagerly perhaps, would be read again after each lock, or
+    before the rows that a statement has just written are the Session's.
+    """
+    return query.options(lazyload("*")).execution_options(**FRESH)
 
 
 class Lock(TypedDict, total=False):
@@ -85,7 +95,7 @@ class Query(NamedTuple):
     @property
     def loading(self) -> Select[Any]:
         """The query as it is sent."""
-        return self.select.options(*self.options).execution_options(**FRESH)
+        return bare(self.select).options(*self.options)
 
     @property
     def versions(self) -> ColumnElement[str]:

@@ -80,7 +80,7 @@ class MembershipOperations(TupleOperations):
         """
         require(org_id, "org", "org_id")
         require(usr_id, "usr", "usr_id")
-        found = self.session.scalars(ACTIVE_MEMBERSHIP, {"whose": usr_id, "there": org_id})
+        found = self._read(ACTIVE_MEMBERSHIP, {"whose": usr_id, "there": org_id})
         return found.one_or_none()
 
     def require_role(self, org_id: str, usr_id: str, *roles: Role | str) -> Membership:
@@ -104,7 +104,7 @@ class MembershipOperations(TupleOperations):
         require(org_id, "org", "org_id")
         require(usr_id, "usr", "usr_id")
         allowed = [Role.parse(role, "roles") for role in roles]
-        found = self.session.scalars(_ADMITTED, {"whose": usr_id, "there": org_id})
+        found = self._read(_ADMITTED, {"whose": usr_id, "there": org_id})
         membership: Membership | None = found.one_or_none()
         if membership is None or (allowed and membership.role not in allowed):
             raise ForbiddenError(

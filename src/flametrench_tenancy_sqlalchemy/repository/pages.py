@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -146,20 +147,22 @@ def _offered(status: InvitationStatus, where: ColumnElement[bool] | None = None)
     return Stretch({Invitation.status: status, Invitation.org_id: _THERE}, where)
 
 
-INVITATIONS: Final[Mapping[InvitationStatus | None, Select[Any]]] = {
-    None: page_of(select(Invitation), Stretch({Invitation.org_id: _THERE}, nulls_first=True)),
-    **{
-        status: page_of(select(Invitation), _offered(status))
-        for status in InvitationStatus
-        if status not in (InvitationStatus.PENDING, InvitationStatus.EXPIRED)
-    },
-    InvitationStatus.PENDING: page_of(
-        select(Invitation), _offered(InvitationStatus.PENDING, ~_OVERDUE)
-    ),
-    InvitationStatus.EXPIRED: page_of(
-        select(Invitation),
-        _offered(InvitationStatus.EXPIRED),
-        _offered(InvitationStatus.PENDING, _OVERDUE),
-    ),
-}
-"""The invitations to the organization ``:there``; those overdue at ``:now`` are expired."""
+@cache
+def invitations_in(status: InvitationStatus | None) -> Select[Any]:
+    """Return the query for the invitations to the organization ``:there``, as they are ``:now``.
+
+    Made when it is needed: it may merge stretches, and the models have all their columns by then.
+
+    Args:
+        status: only those in it; one that is pending, but overdue, has expired.
+    """
+    match status:
+        case None:
+            stretches = [Stretch({Invitation.org_id: _THERE}, nulls_first=True)]
+        case InvitationStatus.PENDING:
+            stretches = [_offered(status, ~_OVERDUE)]
+        case InvitationStatus.EXPIRED:
+            stretches = [_offered(status), _offered(InvitationStatus.PENDING, _OVERDUE)]
+        case _:
+            stretches = [_offered(status)]
+    return page_of(select(Invitation), *stretches)

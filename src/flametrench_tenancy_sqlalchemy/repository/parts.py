@@ -32,7 +32,7 @@ from ..models import Base, Membership, Organization, Tuple
 from ..values import Status
 from .arrays import rows_of
 from .base import word
-from .locking import FRESH, LockingRead, unchanged
+from .locking import LockingRead, bare, unchanged
 
 Values: TypeAlias = dict[str, Any]
 Statement: TypeAlias = Insert | Update | Delete
@@ -80,8 +80,7 @@ def together_behind(parts: tuple[Part, ...]) -> Select[Any]:
     locked = select(org).where(org.c.id == bindparam("joined")).with_for_update(read=True).cte()
     # The caller judges, too; but what he refuses may be beyond undoing by then.
     active = exists(select(locked.c.id).where(locked.c.status == word(Status.ACTIVE)))
-    question = select(aliased(Organization, locked)).execution_options(**FRESH)
-    return question.add_cte(*_ctes(parts, active))
+    return bare(select(aliased(Organization, locked))).add_cte(*_ctes(parts, active))
 
 
 @cache

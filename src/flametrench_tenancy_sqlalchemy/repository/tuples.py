@@ -22,7 +22,7 @@ from ..models.tuple import TupleKey, require_object_type, require_relation
 from ..unit_of_work import as_flushed
 from .arrays import rows_of
 from .base import Repository
-from .locking import FRESH
+from .locking import FRESH, bare
 from .writes import Writes
 
 
@@ -44,7 +44,7 @@ class TupleOperations(Repository):
         """
         type_ = require_object_type(subject_type, "subject_type")
         uuid = decode_object(subject_id, type_, "subject_id")
-        return list(self.session.scalars(_OF_SUBJECT, {"type": type_, "sought": uuid}))
+        return list(self._read(_OF_SUBJECT, {"type": type_, "sought": uuid}))
 
     def list_tuples_for_object(
         self, object_type: str, object_id: str, *, relation: str | None = None
@@ -67,9 +67,9 @@ class TupleOperations(Repository):
         uuid = decode_object(object_id, type_, "object_id")
         given = {"type": type_, "sought": uuid}
         if relation is None:
-            return list(self.session.scalars(_ABOUT_OBJECT, given))
+            return list(self._read(_ABOUT_OBJECT, given))
         given["relation"] = require_relation(relation, "relation")
-        return list(self.session.scalars(_ABOUT_OBJECT_AS, given))
+        return list(self._read(_ABOUT_OBJECT_AS, given))
 
     def _write(self, *entities: Base, created_by: str | None = None, at: datetime) -> None:
         """Write new and changed entities as they stand, and the tuples that follow from them.
@@ -134,7 +134,7 @@ class TupleOperations(Repository):
 
     def _with_keys(self, keys: Sequence[TupleKey]) -> Select[Any]:
         """Return the query for users' tuples; in memory it may find more of theirs."""
-        of_users = _TUPLES.where(Tuple.subject_type == "usr")
+        of_users = bare(_TUPLES).where(Tuple.subject_type == "usr")
         if self.session.get_bind(Tuple).dialect.name == "sqlite":
             return of_users.where(Tuple.subject_uuid.in_({key.subject_uuid for key in keys}))
         columns = zip(_KEY, zip(*keys, strict=True), strict=True)

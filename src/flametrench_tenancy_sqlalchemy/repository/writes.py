@@ -17,6 +17,7 @@ from sqlalchemy.orm.attributes import get_history
 
 from ..ids import new_id
 from ..models import Base, Invitation, Membership, Organization, Tuple
+from ..models.columns import OWN_COLUMNS
 from ..models.tuple import TupleKey
 from ..unit_of_work import BIND, AnySession, as_flushed, is_new
 from ..values import Status
@@ -216,7 +217,7 @@ class Writes:
         for entity in self.entities:
             model = type(entity)
             if is_new(entity):
-                every = {c.name: getattr(entity, c.name) for c in table_of(model).c}
+                every = {name: getattr(entity, name) for name in OWN_COLUMNS[model]}
                 values = {name: value for name, value in every.items() if value is not None}
                 yield Part(Kind.ADD, model, tuple(values)), values
             else:
