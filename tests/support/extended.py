@@ -1,0 +1,138 @@
+"""Every operation, in an application that has added to the package's models.
+
+    python -m tests.support.extended URL LAZY
+
+A process of its own, since what is added to a model stays there.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from sqlalchemy import (
+    Engine,
+    ForeignKey,
+    Text,
+    column,
+    create_engine,
+    func,
+    select,
+    table,
+    text,
+    update,
+)
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    Session,
+    column_property,
+    mapped_column,
+    relationship,
+    sessionmaker,
+)
+
+from flametrench_tenancy_sqlalchemy import (
+    Membership,
+    Organization,
+    Role,
+    TenancyStore,
+    User,
+    WireId,
+)
+from tests.support.calls import CALLS, call
+from tests.support.results import entities_in
+from tests.support.stage import NOW, Stage
+
+ORG = table("org", column("id", WireId("org")), column("slug", Text), column("plan", Text))
+
+
+class Base(DeclarativeBase):
+    """The application's own base."""
+
+
+class Project(Base):
+    """The application's own row."""
+
+    __tablename__ = "extended_project"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    org_id: Mapped[str] = mapped_column(ForeignKey(Organization.id))
+    organization: Mapped[Organization] = relationship(
+        lambda: Organization, back_populates="projects"
+    )
+
+
+def extend(lazy: str) -> None:
+    """Add to the models: a column, a computed one, and relationships that load eagerly."""
+    extended: dict[str, object] = {
+        "tariff": mapped_column("plan", Text, server_default="free"),
+        "label": column_property(func.upper(Organization.__table__.c.name)),
+        "projects": relationship(Project, back_populates="organization", lazy=lazy),  # type: ignore[arg-type]  # one of SQLAlchemy's words
+        "memberships": relationship(Membership, viewonly=True, lazy=lazy),  # type: ignore[arg-type]  # the same
+    }
+    for name, attribute in extended.items():
+        setattr(Organization, name, attribute)
+    person = relationship(
+        User, foreign_keys=Membership.usr_id, viewonly=True, lazy="joined", innerjoin=True
+    )
+    setattr(Membership, "person", person)  # noqa: B010 -- mypy knows the model without it
+
+
+def prepare(engine: Engine) -> None:
+    """Add the column to the table, and organizations whose plan must not be mistaken for ours."""
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE org ADD plan text NOT NULL DEFAULT 'free'"))
+        Base.metadata.create_all(connection)
+    with Session(engine) as session, session.begin():
+        stage = Stage(session)
+        for org in [stage.org(), stage.org()]:
+            session.add(Project(organization=org))
+    with engine.begin() as connection:
+        connection.execute(update(ORG).values(plan="enterprise"))
+
+
+def judge(org: Organization) -> None:
+    """See that an organization has its own values, and that its row is the same."""
+    session = Session.object_session(org)
+    assert session is not None
+    shown = (org.tariff, org.label)  # type: ignore[attr-defined]
+    stored = select(ORG.c.plan).where(ORG.c.id == org.id)
+    assert shown == (session.scalar(stored), org.name and org.name.upper())
+
+
+def main(url: str, lazy: str) -> None:
+    """Run all operations, in the application's transaction and in their own."""
+    extend(lazy)
+    engine = create_engine(url)
+    prepare(engine)
+    for name, arguments_on in CALLS.items():
+        with Session(engine) as session:
+            stage = Stage(session)
+            given = arguments_on(stage)
+            for entity in entities_in(call(stage.tenancy, name, given)):
+                if isinstance(entity, Organization):
+                    judge(entity)
+                elif isinstance(entity, Membership):
+                    assert entity in entity.organization.memberships  # type: ignore[attr-defined]
+                    judge(entity.organization)
+            session.rollback()
+            given = arguments_on(stage)
+            session.commit()
+        call(TenancyStore(sessionmaker(engine), clock=lambda: NOW), name, given)  # type: ignore[arg-type]
+        with engine.begin() as connection:  # the next one may want the same slug
+            connection.execute(update(ORG).where(ORG.c.slug.is_not(None)).values(slug=None))
+    with Session(engine) as session:
+        stage = Stage(session)
+        org = stage.org()
+        assert len(org.memberships) == 1  # type: ignore[attr-defined]
+        newcomer = stage.tenancy.add_member(org.id, stage.user(), Role.MEMBER)
+        assert newcomer in org.memberships  # type: ignore[attr-defined]
+        accepted = stage.tenancy.accept_invitation(stage.invitation(org).id)
+        judge(accepted.invitation.organization)
+        assert newcomer in session
+    engine.dispose()
+    print(f"{len(CALLS)} operations")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
