@@ -144,6 +144,7 @@ class OwnTransaction(TenancyRepository):
     def __init__(self, session: Session, *, clock: Clock) -> None:
         super().__init__(session, clock=clock)
         session.expire_on_commit = False  # what an operation returns outlives the transaction
+        session.autoflush = False  # what the application adds waits until we know where it goes
         self._alone = False
         self._sight: Sight | None = None
 
@@ -182,8 +183,7 @@ class OwnTransaction(TenancyRepository):
         self._alone = True
         self._sight = Sight() if operation in OPTIMISTIC else None
         try:
-            with self.session.no_autoflush:
-                result = operation(self, *args, **kwargs)
+            result = operation(self, *args, **kwargs)
             if operation in READS:  # as events of loaded entities can do
                 self._require_nothing_beside()
         finally:

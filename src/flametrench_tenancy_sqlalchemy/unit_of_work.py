@@ -121,6 +121,9 @@ def _is_sqlalchemys(listener: object) -> bool:
 
 def has_more_to_write(session: AnySession, entities: Collection[Base]) -> bool:
     """Tell whether a flush would write more than these entities: rows of the application's own."""
+    session = _itself(session)
+    if session._is_clean():
+        return False
     ours = {id(entity) for entity in entities}
     waiting = chain(session.new, session.dirty, session.deleted)
     return any(id(entity) not in ours for entity in waiting)

@@ -8,19 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from psycopg.pq import TransactionStatus
-from sqlalchemy import create_engine, event, text
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy import create_engine, event, select, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, object_session, sessionmaker
 from sqlalchemy.pool import NullPool
 
 from flametrench_tenancy_sqlalchemy import (
     DuplicateMembershipError,
+    Membership,
     NotFoundError,
+    Organization,
     PreconditionError,
     Role,
+    Status,
+    TenancyError,
     TenancyStore,
     new_id,
 )
 from flametrench_tenancy_sqlalchemy.store import ONE_STATEMENT, READS
+from flametrench_tenancy_sqlalchemy.unit_of_work import commits_by_itself
+from tests.support.adopter import Note
 from tests.support.calls import CALLS, call
 from tests.support.rows import committed_rows
 from tests.support.stage import NOW, Stage
@@ -36,10 +43,15 @@ LISTENERS = [
     ("session", "after_transaction_create"),
     ("session", "after_begin"),
     ("session", "do_orm_execute"),
+    ("session", "before_attach"),
+    ("session", "after_attach"),
+    ("session", "transient_to_pending"),
     ("session", "before_flush"),
     ("session", "after_flush"),
     ("session", "after_flush_postexec"),
     ("session", "pending_to_persistent"),
+    ("session", "persistent_to_deleted"),
+    ("session", "deleted_to_detached"),
     ("session", "before_commit"),
     ("pool", "connect"),
     ("pool", "checkout"),
@@ -264,3 +276,97 @@ class TestARefusedNewcomer:
             level = connection.scalar(text("SHOW transaction_isolation"))
         assert level == "read committed"
         assert statements == [("SHOW transaction_isolation", True)]
+
+
+class TestRowsThatTheApplicationAddsMeanwhile:
+    @pytest.fixture
+    def mem_id(self, warm: Engine) -> str:
+        with Session(warm) as session, session.begin():
+            stage = Stage(session)
+            return stage.member(stage.org()).id
+
+    @pytest.fixture(params=["a note", "a note that is there already"])
+    def note(self, warm: Engine, request: pytest.FixtureRequest) -> Iterator[str]:
+        """What is added whenever the status of a membership of a Session changes."""
+        if "already" in request.param:
+            with Session(warm) as session, session.begin():
+                session.add(Note(text=request.param))
+
+        def add_note(target: Membership, *_: object) -> None:
+            session = object_session(target)
+            if session is not None:
+                session.add(Note(text=request.param))
+
+        event.listen(Membership.status, "set", add_note)
+        yield request.param
+        event.remove(Membership.status, "set", add_note)
+
+    def test_share_the_fate_of_the_operation(self, warm: Engine, note: str, mem_id: str) -> None:
+        store = store_of(warm)
+        before = committed_rows(warm)
+
+        if "already" in note:
+            with pytest.raises(IntegrityError):
+                store.suspend_membership(mem_id)
+            assert committed_rows(warm) == before
+        else:
+            store.suspend_membership(mem_id)
+            assert store.get_membership(mem_id).status is Status.SUSPENDED
+        with Session(warm) as session:
+            assert session.scalars(select(Note.text)).all() == [note]
+
+    def test_are_written_beside_a_read_too(self, warm: Engine, org_id: str) -> None:
+        def add_note(target: Organization, context: object, *_: object) -> None:
+            session = object_session(target)
+            assert session is not None
+            session.add(Note(text="read"))
+
+        event.listen(Organization, "load", add_note)
+        try:
+            store_of(warm).get_org(org_id)
+        finally:
+            event.remove(Organization, "load", add_note)
+
+        with Session(warm) as session:
+            assert session.scalars(select(Note.text)).all() == ["read"]
+
+
+class ConflictOfOthersError(TenancyError):
+    """What a listener raises: one of ours, from another operation."""
+
+
+@pytest.mark.parametrize("name", ["add_member", "change_role", "self_leave"])
+def test_an_error_after_the_commit_is_raised_as_it_is(
+    warm: Engine, name: str, arguments: Arguments
+) -> None:
+    before = committed_rows(warm)
+    factory = sessionmaker(warm)
+
+    @event.listens_for(factory, "after_commit")
+    def fail(session: Session) -> None:
+        raise ConflictOfOthersError("of another operation")
+
+    with pytest.raises(ConflictOfOthersError):
+        call(TenancyStore(factory, clock=lambda: NOW), name, arguments)  # type: ignore[arg-type]
+
+    assert committed_rows(warm) != before
+
+
+@pytest.mark.parametrize("on", ["engine", "options"])
+@pytest.mark.parametrize("name", ["suspend_membership", "add_members", "revoke_org"])
+def test_has_a_transaction_on_an_engine_that_has_none(
+    db: Engine, name: str, on: str, arguments: Arguments
+) -> None:
+    level = {"isolation_level": "AUTOCOMMIT"}
+    engine = create_engine(db.url, **level) if on == "engine" else db.execution_options(**level)
+    listening = sessionmaker(engine)
+    event.listen(listening, "before_flush", lambda *_: None)  # so it does not stand alone
+
+    with statements_of(engine) as statements:
+        call(TenancyStore(listening, clock=lambda: NOW), name, arguments)  # type: ignore[arg-type]
+
+    assert statements
+    assert all(in_transaction for _, in_transaction in statements)
+    with engine.connect() as connection:
+        assert commits_by_itself(connection)
+    engine.dispose()
