@@ -6,8 +6,11 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
+from flametrench_tenancy_sqlalchemy import Role, TenancyRepository
 from tests.support.races import DONE, READ_COMMITTED, Ending, Races
+from tests.support.rows import committed_rows, untruths_of
 from tests.support.scenes import stage
 from tests.support.steps import BY_NAME, Step
 
@@ -43,3 +46,25 @@ def test_who_was_suspended_when_the_session_saw_him_and_is_back_counts(
         assert race.alone(suspend(back).on(scene)) == DONE
     ending = race.behind(reinstate(back).on(scene), BY_NAME[step].on(scene), seen=scene.entities)
     assert ending == Ending(DONE, verdict)
+
+
+def test_who_revokes_an_organization_learns_what_others_had_ended_before(
+    race_engine: Engine,
+) -> None:
+    with race_engine.begin() as connection:
+        (scene,) = stage(connection)
+    with Session(race_engine, expire_on_commit=False) as late:
+        seen = scene.entities(late)
+        late.commit()
+        with Session(race_engine) as early, early.begin():
+            tenancy = TenancyRepository(early)
+            tenancy.admin_remove(scene["eve@acme"], scene["cyd"])
+            tenancy.change_role(scene["bob@acme"], Role.GUEST)
+            tenancy.decline_invitation(scene["first@acme"])
+            tenancy.accept_invitation(scene["second@acme"])
+
+        TenancyRepository(late).revoke_org(scene["acme"])
+        late.commit()
+
+        truth = committed_rows(race_engine)
+        assert [lie for entity in seen for lie in untruths_of(entity, truth)] == []

@@ -8,9 +8,17 @@ import pytest
 from sqlalchemy import Engine, insert, select, text
 from sqlalchemy.orm import Session
 
-from flametrench_tenancy_sqlalchemy import Base, Membership, TenancyRepository, new_id
+from flametrench_tenancy_sqlalchemy import (
+    Base,
+    Membership,
+    Organization,
+    TenancyRepository,
+    new_id,
+)
+from tests.support.named_races import SLUG_TAKEN
 from tests.support.races import (
     DONE,
+    LEVELS,
     READ_COMMITTED,
     REPEATABLE_READ,
     SERIALIZABLE,
@@ -175,3 +183,31 @@ def _application_row(scene: Scene) -> Act:
         session.execute(statement, rows)
 
     return write
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("name, holder", [("acme", "bolt"), ("bolt", "acme")])
+def test_who_asks_for_a_slug_locks_its_holder_too(
+    name: str, holder: str, level: str, races: Callable[[str], Races], scene: Scene
+) -> None:
+    """Two that asked for each other's would each wait for the row that the other has changed."""
+    race = races(level)
+    assert race.alone(lambda session: give_slug(session, scene, holder)) == DONE
+
+    ending = race.against(
+        lambda session: lock_to_join(session, scene, holder),
+        lambda session: give_slug(session, scene, name),
+    )
+
+    assert ending == Ending(DONE, SLUG_TAKEN, waited=True)
+
+
+def give_slug(session: Session, scene: Scene, name: str) -> None:
+    """Give an organization the scene's slug."""
+    TenancyRepository(session).update_org(scene[name], slug=scene["slug"])
+
+
+def lock_to_join(session: Session, scene: Scene, name: str) -> None:
+    """Lock an organization as those do who join it."""
+    org = select(Organization).where(Organization.id == scene[name])
+    session.execute(org.with_for_update(read=True)).all()

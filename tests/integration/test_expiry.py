@@ -80,7 +80,9 @@ def test_expiring_leaves_what_is_in_time_or_terminal(
     assert everything(stage.session) == rows
 
 
-@pytest.mark.parametrize("limit, moved", [(-1, 1), (0, 1), (1, 1), (2, 2), (3, 3), (10_000, 3)])
+@pytest.mark.parametrize(
+    "limit, moved", [(-1, 1), (0, 1), (1, 1), (2, 2), (3, 3), (10_000, 3), (2**64, 3)]
+)
 def test_no_more_are_moved_than_the_limit_says_and_the_oldest_first(
     limit: int, moved: int, stage: Stage, tenancy: TenancyRepository
 ) -> None:

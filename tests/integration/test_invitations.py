@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
@@ -15,6 +16,7 @@ from flametrench_tenancy_sqlalchemy import (
     Invitation,
     InvitationExpiredError,
     InvitationNotPendingError,
+    InvitationRequest,
     InvitationStatus,
     NotFoundError,
     Organization,
@@ -27,6 +29,7 @@ from flametrench_tenancy_sqlalchemy import (
 )
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
 from tests.support.actors import every_unauthorized_actor
+from tests.support.calls import CALLS
 from tests.support.sql import bare, everything, stored
 from tests.support.stage import DAY, IDENTIFIER, NOW, TICK, Stage
 
@@ -143,25 +146,28 @@ FAULTS: list[tuple[str, Change]] = [
 ]
 
 
-def _arguments(stage: Stage) -> dict[str, Any]:
-    return {
-        "org_id": stage.org().id,
-        "identifier": IDENTIFIER,
-        "role": Role.MEMBER,
-        "invited_by": stage.user(),
-        "expires_at": NOW + DAY,
-        "pre_tuples": [],
-    }
-
-
 @pytest.mark.parametrize("reason, spoil", FAULTS)
 def test_create_invitation_refuses_each_fault(
     reason: str, spoil: Change, stage: Stage, tenancy: TenancyRepository
 ) -> None:
-    arguments = _arguments(stage)
+    arguments = CALLS["create_invitation"](stage)
     spoil(stage, arguments)
     with stage.refuses(PreconditionError, reason):
         tenancy.create_invitation(**arguments)
+
+
+@pytest.mark.parametrize("as_set", [False, True])
+def test_an_identifier_that_no_index_can_hold_is_refused(
+    stage: Stage, tenancy: TenancyRepository, as_set: bool
+) -> None:
+    arguments = CALLS["create_invitation"](stage)
+    identifier = secrets.token_hex(3000)  # which the database cannot compress
+    with stage.refuses(PreconditionError, "identifier_format", parameter="identifier"):
+        if as_set:
+            request = InvitationRequest(identifier, Role.MEMBER, NOW + DAY)
+            tenancy.create_invitations(arguments["org_id"], [request], arguments["invited_by"])
+        else:
+            tenancy.create_invitation(**arguments | {"identifier": identifier})
 
 
 @pytest.mark.parametrize(
@@ -173,7 +179,7 @@ def test_of_two_faults_create_invitation_names_the_earlier(
     stage: Stage,
     tenancy: TenancyRepository,
 ) -> None:
-    arguments = _arguments(stage)
+    arguments = CALLS["create_invitation"](stage)
     for _, spoil in (first, second):
         spoil(stage, arguments)
     with stage.refuses(PreconditionError, first[0]):
@@ -184,7 +190,7 @@ def test_of_two_faults_create_invitation_names_the_earlier(
 def test_every_fault_comes_before_an_unknown_inviter(
     reason: str, spoil: Change, stage: Stage, tenancy: TenancyRepository
 ) -> None:
-    arguments = _arguments(stage) | {"invited_by": new_id("usr")}
+    arguments = CALLS["create_invitation"](stage) | {"invited_by": new_id("usr")}
     spoil(stage, arguments)
     with stage.refuses(PreconditionError, reason):
         tenancy.create_invitation(**arguments)
@@ -194,7 +200,7 @@ def test_every_fault_comes_before_an_unknown_inviter(
 def test_create_invitation_does_not_find_what_is_not_there(
     parameter: str, stage: Stage, tenancy: TenancyRepository
 ) -> None:
-    arguments = _arguments(stage)
+    arguments = CALLS["create_invitation"](stage)
     unknown = new_id(arguments[parameter][:3])
     with stage.refuses(NotFoundError, parameter=parameter, id=unknown):
         tenancy.create_invitation(**arguments | {parameter: unknown})
@@ -205,7 +211,7 @@ def test_nobody_is_invited_into_an_organization_that_is_not_active(
     status: Status, stage: Stage, tenancy: TenancyRepository
 ) -> None:
     org = stage.org(status)
-    arguments = _arguments(stage) | {"org_id": org.id}
+    arguments = CALLS["create_invitation"](stage) | {"org_id": org.id}
     with stage.refuses(PreconditionError, "org_not_active", org_id=org.id, status=status):
         tenancy.create_invitation(**arguments)
 

@@ -224,11 +224,6 @@ class Invitation(Base):
         require_administrator(admin, admin_usr_id, self.org_id)
         self._end(InvitationStatus.REVOKED, by=admin_usr_id, at=at)
 
-    def end_with_organization(self, at: datetime) -> None:
-        """Revoke the invitation, if it is pending, in nobody's name: there is no place any more."""
-        if self.status is InvitationStatus.PENDING:
-            self._end(InvitationStatus.REVOKED, by=None, at=at)
-
     def _end(self, status: InvitationStatus, *, by: str | None, at: datetime) -> None:
         self.status = status
         self.terminal_at = at

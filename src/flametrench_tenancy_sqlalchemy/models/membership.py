@@ -272,12 +272,6 @@ class Membership(Timestamps, Base):
         to = target if target.role is Role.OWNER else target._succeed(Role.OWNER, at)
         return self._succeed(Role.MEMBER, at), to
 
-    def end_with_organization(self, at: datetime) -> None:
-        """End the membership, if it has not ended, in nobody's name: there is no place any more."""
-        if self.status is not Status.REVOKED:
-            self.removed_by = None
-            self._revoke(at)
-
     def already_active(self) -> DuplicateMembershipError:
         """Return the refusal that a second active membership of the same user gets."""
         return DuplicateMembershipError(

@@ -266,7 +266,8 @@ _BY_ID: Final[dict[type[Base], Select[Any]]] = {
     entity: select(entity).where(entity.id == bindparam("sought")).execution_options(**FRESH)
     for entity in (Organization, Membership, Invitation)
 }
-_ORG: Final = Query(_BY_ID[Organization], ("org.id", "org.xmin"))
+ORG_VERSION: Final = ("org.id", "org.xmin")
+_ORG: Final = Query(_BY_ID[Organization], ORG_VERSION)
 _ORG_TO_JOIN: Final = LockingRead(_ORG, {"read": True, "of": Organization})
 _ORG_TO_CHANGE: Final = LockingRead(_ORG, {"key_share": True, "of": Organization})
 

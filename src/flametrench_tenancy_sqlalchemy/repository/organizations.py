@@ -21,7 +21,8 @@ from ..values import (
     Status,
     Unset,
 )
-from .locking import FRESH
+from .base import ORG_VERSION
+from .locking import FRESH, LockingRead, Query
 from .pages import ORGS, Stretch, page_of
 from .revocation import write_revocation
 from .tuples import TupleOperations
@@ -118,7 +119,7 @@ class OrganizationOperations(TupleOperations):
         require(org_id, "org", "org_id")
         conflicts: dict[str, TenancyError] = {ORG_SLUG_UNIQUE: OrgSlugConflictError(str(slug))}
         with self._operation("update_org", conflicts=conflicts) as now:
-            org = self._lock_org(org_id)
+            org = self._lock_org_for(org_id, slug)
             org.update(name=name, slug=slug, at=now)
             self._write(org, at=now)
         return org
@@ -232,6 +233,19 @@ class OrganizationOperations(TupleOperations):
             found = found.where(Organization.status == in_status)
         return self._page(Organization, page_of(found, Stretch()), cursor=cursor, limit=limit)
 
+    def _lock_org_for(self, org_id: str, slug: object) -> Organization:
+        """Lock an organization and who holds the slug that it is to get, in the one order.
+
+        Or two that ask for each other's would wait for each other.
+        """
+        if not is_slug(slug):
+            return self._lock_org(org_id)
+        found = self._lock(_ORG_AND_HOLDER, {"sought": org_id, "wanted": slug})
+        orgs: dict[str, Organization] = {org.id: org for (org,) in found}
+        if org_id not in orgs:
+            raise not_found(Organization, org_id, "org_id")
+        return orgs[org_id]
+
 
 def _contains(query: str) -> ColumnElement[bool]:
     """Return the condition that an organization's name or slug contains a text, in any case."""
@@ -246,4 +260,15 @@ def _contains(query: str) -> ColumnElement[bool]:
 
 _BY_SLUG: Final = (
     select(Organization).where(Organization.slug == bindparam("sought")).execution_options(**FRESH)
+)
+_ORG_AND_HOLDER: Final = LockingRead(
+    Query(
+        select(Organization)
+        .where(
+            or_(Organization.id == bindparam("sought"), Organization.slug == bindparam("wanted"))
+        )
+        .order_by(Organization.id),
+        ORG_VERSION,
+    ),
+    {"key_share": True, "of": Organization},
 )

@@ -11,14 +11,15 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import bindparam, delete, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.orm.attributes import instance_state
 
 from ..ids import decode
-from ..models import Base, Invitation, Membership, Organization, Tuple
+from ..models import Invitation, Membership, Organization, Tuple
 from ..unit_of_work import BIND, AnySession, as_flushed
 from ..values import InvitationStatus, Status
 from .base import word
+from .locking import bare
 from .parts import table_of
 
 
@@ -38,38 +39,39 @@ def write_revocation(org: Organization, session: AnySession, *, at: datetime) ->
             connection.execute(part, given)
     else:
         connection.execute(_ALL, given)
-    ended: list[Base] = [org]
-    deleted: list[Base] = []
-    in_org = {"org_id": org.id}
-    about_org = {"object_type": "org", "object_uuid": uuid}
-    for entity in _ending(session, in_org, about_org):
-        if isinstance(entity, Tuple):
-            deleted.append(entity)
-        else:
-            entity.end_with_organization(at)
-            ended.append(entity)
-    as_flushed(session, ended, deleted)
+    held = list(_held(session, {"org_id": org.id}, {"object_type": "org", "object_uuid": uuid}))
+    ended = [entity for entity in held if not isinstance(entity, Tuple)]
+    as_flushed(session, [org, *ended], [entity for entity in held if isinstance(entity, Tuple)])
+    for model in (Membership, Invitation):
+        ids = [entity.id for entity in ended if isinstance(entity, model)]
+        for start in range(0, len(ids), _AT_ONCE):
+            # Not as the Session knows them: some may have ended otherwise before.
+            some = model.id.in_(ids[start : start + _AT_ONCE])
+            session.execute(bare(select(model)).where(some)).all()
 
 
-def _ending(
+def _held(
     session: AnySession, in_org: Mapping[str, object], about_org: Mapping[str, object]
 ) -> Iterator[Membership | Invitation | Tuple]:
-    """Return what the Session holds of what ends; what it knows too little of, it forgets."""
+    """Return what the Session holds of what has ended; what it knows too little of, it forgets."""
     for entity in session.identity_map.values():
         if isinstance(entity, Tuple):
-            place, needed = about_org, set(about_org)
+            place = about_org
         elif isinstance(entity, Membership | Invitation):
-            place, needed = in_org, {*in_org, "status"}
+            place = in_org
         else:
             continue
         loaded = instance_state(entity).dict
         if any(loaded.get(name, value) != value for name, value in place.items()):
             continue
-        if needed <= loaded.keys():
+        if place.keys() <= loaded.keys():
             yield entity
         else:
             session.expire(entity)
 
+
+# Of what is read again, with a parameter for each.
+_AT_ONCE: Final = 1000
 
 _org, _mem, _inv, _tup = map(table_of, (Organization, Membership, Invitation, Tuple))
 _open = (word(Status.ACTIVE), word(Status.SUSPENDED))
