@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from sqlalchemy import create_engine, select
@@ -142,3 +142,18 @@ def test_with_autobegin_off_is_told_to_begin(db: Engine) -> None:
         with session.begin():
             TenancyRepository(session).create_org(creator)
     assert len(committed_rows(db)["org"]) == 1
+
+
+def test_that_ask_for_a_mapper_to_choose_an_engine(clean_engine: Engine) -> None:
+    """As in SQLAlchemy's documentation, where it is a mapper, and not a class, that is given."""
+
+    class RoutingSession(Session):
+        def get_bind(self, mapper: Any = None, clause: Any = None) -> Engine:  # type: ignore[override]
+            assert mapper is None or issubclass(mapper.class_, Base)
+            return clean_engine
+
+    with RoutingSession() as session:
+        for operation in OPERATIONS:
+            operation.stage(session)(TenancyRepository(session))
+        session.commit()
+    assert_kept(clean_engine)

@@ -35,7 +35,7 @@ from sqlalchemy.types import TypeEngine
 from ..ids import ObjectId, WireId, new_id
 from ..models import Base, Invitation, Membership, Organization, Tuple, User
 from ..models.columns import OWN_COLUMNS
-from ..unit_of_work import as_flushed
+from ..unit_of_work import BIND, as_flushed
 from ..values import Role, Status
 from .arrays import rows_of
 from .base import word
@@ -58,7 +58,7 @@ class BulkOperations(TupleOperations):
 
     @property
     def _has_arrays(self) -> bool:
-        return self.session.get_bind(Membership).dialect.name != "sqlite"
+        return self.session.get_bind(**BIND).dialect.name != "sqlite"
 
     def _lock_users(self, usr_ids: Iterable[str | None]) -> set[str]:
         """Return who of these users exists; he cannot vanish before the transaction ends."""
