@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
 
-NAMED = sorted(set(re.findall(r"`((?:alembic|src|tests)/[^`:]+)(?:::(\w+))?`", PAGE)))
+NAMED = sorted(set(re.findall(r"`((?:alembic|src|tests)/[^`:]+)(?:::(?:\w+::)?(\w+))?`", PAGE)))
 LINKED = sorted(set(re.findall(r"\]\(([^):]+)\)", PAGE)))
 
 
