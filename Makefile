@@ -15,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-# The oldest SQLAlchemy that we support, in an environment of its own.
+# SQLAlchemy 2.0, in an environment of its own.
 VENV_20 := .venv-sqlalchemy20
 BIN_20 := $(VENV_20)/bin
 INSTALLED_20 := $(VENV_20)/.installed

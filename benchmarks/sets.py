@@ -1,6 +1,6 @@
 """Sets against loops: a thousand rows by our sets, and one by one by the peer's store.
 
-Run it with ``python benchmarks/sets.py [ROWS]``. Both sides work on the same server and schema,
+Run it with ``python -m benchmarks.sets [ROWS]``. Both sides work on the same server and schema,
 round about; each loop runs once in autocommit, as the peer's users would write it, and once in one
 transaction. Needs a PostgreSQL (`TENANCY_TEST_DATABASE_URL`, Docker, or the embedded server).
 """

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The entrypoint of the image that docker-image.sh builds: as much of the official image's manners
+# The entrypoint of the image that on-docker.sh builds: as much of the official image's manners
 # as tests need. POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB name what is created first;
 # `postgres -c name=value …` is the command.
 set -eu

@@ -62,13 +62,21 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    database = ArgumentParser(add_help=False)
-    database.add_argument("--url", help="the database; DATABASE_URL if it is not given")
-    database.add_argument("--schema", help="the schema of the tables; else the search path's")
+    url, schema, manner = (ArgumentParser(add_help=False) for _ in range(3))
+    url.add_argument("--url", help="the database; DATABASE_URL if it is not given")
+    schema.add_argument("--schema", help="the schema of the tables; else the search path's")
+    manner.add_argument(
+        "--lock-timeout",
+        default=migrations.LOCK_TIMEOUT,
+        help="how long to wait for a table that others use (default: %(default)s)",
+    )
+    manner.add_argument(
+        "--search", action="store_true", help="with the branch flametrench_tenancy_search"
+    )
 
     examine = commands.add_parser(
         "doctor",
-        parents=[database],
+        parents=[url, schema],
         help="find what is wrong in a database, and repair what can be repaired",
         epilog="Exit codes: 0 nothing is wrong, 1 something is (still) wrong, 2 it did not work.",
     )
@@ -83,23 +91,15 @@ def _parser() -> ArgumentParser:
     migrate = commands.add_parser("migrate", help="create the tables, or bring them up to date")
     ways = migrate.add_subparsers(required=True, metavar="WAY")
     newest: dict[str, Any] = {"nargs": "?", "default": migrations.HEAD}
-    for name, run, revision, what in (
-        ("upgrade", _upgrade, newest, "go forward to a revision"),
-        ("downgrade", _downgrade, {}, "go back to a revision"),
-        ("current", _current, None, "print the revision that the database is at"),
-        ("sql", _sql, newest, "print the SQL that creates everything"),
+    for name, run, options, revision, what in (
+        ("upgrade", _upgrade, [url, schema, manner], newest, "go forward to a revision"),
+        ("downgrade", _downgrade, [url, schema, manner], {}, "go back to a revision"),
+        ("current", _current, [url, schema], None, "print the revision that the database is at"),
+        ("sql", _sql, [schema, manner], newest, "print the SQL that creates everything"),
     ):
-        way = ways.add_parser(name, parents=[database], help=what)
-        way.add_argument(
-            "--lock-timeout",
-            default=migrations.LOCK_TIMEOUT,
-            help="how long to wait for a table that others use (default: %(default)s)",
-        )
+        way = ways.add_parser(name, parents=options, help=what)
         if revision is not None:
             way.add_argument("revision", **revision)
-        way.add_argument(
-            "--search", action="store_true", help="with the branch flametrench_tenancy_search"
-        )
         way.set_defaults(run=run)
     return parser
 

@@ -34,7 +34,7 @@ class TenancyError(Exception):
 
 
 class NotFoundError(TenancyError):
-    """No entity has the given id."""
+    """There is nothing of the given id or slug, or not where it would have to be."""
 
     code = "not_found"
 
@@ -96,7 +96,7 @@ class InvitationExpiredError(TenancyError):
 
 
 class AlreadyTerminalError(TenancyError):
-    """The organization is already in a status that this operation cannot leave or enter."""
+    """The organization, or the membership, is in a status that it cannot leave or enter again."""
 
     code = "already_terminal"
 

@@ -112,8 +112,16 @@ def test_triggers_work_while_their_schema_is_not_on_the_search_path(empty: Engin
     upgrade(empty.url, schema=SCHEMA)
     with empty.begin() as connection:
         run(connection, [f'SET LOCAL search_path TO "{SCHEMA}"', *ROWS["usr"]])
-        run(connection, ["SET LOCAL search_path TO public"])
-        run(connection, [f"""UPDATE "{SCHEMA}".usr SET status = 'suspended'"""])
+    with empty.begin() as connection:  # another moment
+        touched = connection.scalars(
+            text(
+                f"""
+                UPDATE "{SCHEMA}".usr SET status = 'suspended'
+                RETURNING updated_at = now() AND updated_at > created_at
+                """
+            )
+        )
+        assert touched.all() == [True, True]
 
 
 def test_tables_in_a_schema_of_their_own_are_adopted(empty: Engine) -> None:

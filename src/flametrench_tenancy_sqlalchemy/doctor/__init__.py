@@ -54,9 +54,10 @@ def diagnose(
 def repair(session: AnySession, *, clock: Clock = utc_now) -> list[Repair]:
     """Put right what has one right answer, and return each thing that was done.
 
-    That is: tuples that memberships lack, tuples that are left over, and overdue invitations.
-    It happens in a savepoint of the caller's transaction, under the locks that all operations
-    take, and is never committed here.
+    That is: tuples that memberships lack, tuples that are left over, overdue invitations, and
+    memberships and invitations that a revoked organization has left behind. It happens in a
+    savepoint of the caller's transaction, under the locks that all operations take, and is never
+    committed here.
 
     Args:
         session: a Session in a READ COMMITTED transaction.

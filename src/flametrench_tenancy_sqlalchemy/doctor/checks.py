@@ -14,7 +14,7 @@ from ..models import Invitation, Membership, Organization, Tuple
 from ..unit_of_work import AnySession
 from ..values import InvitationStatus, Status
 from .conditions import ACTIVE, LEFT_BEHIND, LEFT_OVER, ORPHANED, STILL_OFFERED, WITHOUT_TUPLE
-from .findings import Finding, Severity
+from .findings import EXAMPLES, Finding, Severity
 from .queries import (
     MALFORMED,
     ORG_ROLE,
@@ -29,8 +29,6 @@ from .queries import (
     sharing,
     successors,
 )
-
-EXAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -225,6 +223,7 @@ def checks(at: datetime) -> list[Check]:
             "duplicate_slug",
             "organizations with the slug of another one",
             sharing(Organization, Organization.slug, where=Organization.slug.is_not(None)),
+            kept_by=("org_slug_unique",),
         ),
         Check(
             "duplicate_tuple",

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+EXAMPLES: Final = 5
+"""How many of what is wrong a finding names."""
 
 
 class Severity(StrEnum):
@@ -23,7 +27,7 @@ class Finding:
         check: the check, as a stable word.
         severity: how bad it is.
         count: how many rows, or parts of the schema, are concerned.
-        examples: up to five of them: wire ids, or names of parts.
+        examples: some of them: wire ids, or names of parts.
         message: what is wrong, in words.
         repairable: whether `repair` sets all of them right.
     """

@@ -13,7 +13,7 @@ from ..migrations import catalog
 from ..migrations.catalog import Definitions, Part
 from ..migrations.comparison import differences
 from ..models import Base
-from .findings import Finding, Severity
+from .findings import EXAMPLES, Finding, Severity
 
 # Those of the migrations 0001 and 0002, by table. A test compares them with a migrated database.
 _TRIGGER_NAMES: Final = {
@@ -50,7 +50,6 @@ MISSING: Final = {
     "missing_index": ("index", "indexes that are not there"),
     "missing_trigger": ("trigger", "triggers that are not there"),
 }
-_EXAMPLES: Final = 5
 
 # A foreign key is kept by triggers, which can be disabled like any other.
 _DISABLED: Final = text(
@@ -178,4 +177,4 @@ def _wanted(connection: Connection) -> Definitions:
 def _finding(check: str, message: str, parts: Iterable[object]) -> Iterator[Finding]:
     names = sorted(map(str, parts))
     if names:
-        yield Finding(check, Severity.ERROR, len(names), tuple(names[:_EXAMPLES]), message)
+        yield Finding(check, Severity.ERROR, len(names), tuple(names[:EXAMPLES]), message)
