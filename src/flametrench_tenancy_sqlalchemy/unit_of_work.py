@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, Executable, event
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.sql.elements import (
@@ -64,11 +65,18 @@ def savepoint(session: AnySession, operation: str) -> Iterator[None]:
 
     Leaving with an exception rolls back to the savepoint and releases it, as leaving in peace
     does: the caller's transaction goes on, with his own work in it intact.
+
+    Raises:
+        InvalidRequestError: there is no transaction to take part in; SQLAlchemy's error.
     """
     session = _itself(session)
     if not event.contains(session, "after_soft_rollback", _tell_the_truth):
         event.listen(session, "after_soft_rollback", _tell_the_truth)
     connection = session.connection(bind_arguments=BIND)
+    if commits_by_itself(connection):
+        raise InvalidRequestError(
+            f"{operation} needs a transaction, which a connection in AUTOCOMMIT does not have"
+        )
     name = f"ft_{operation}_{secrets.token_hex(4)}"
     taken = finished = False
     with _named(connection, name):

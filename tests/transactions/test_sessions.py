@@ -10,7 +10,7 @@ from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import NullPool
 
-from flametrench_tenancy_sqlalchemy import Base, TenancyRepository
+from flametrench_tenancy_sqlalchemy import Base, Role, TenancyRepository
 from flametrench_tenancy_sqlalchemy.testing.factories import make_org, make_user
 from tests.support.adopter import AdopterBase, Note
 from tests.support.operations import OPERATIONS
@@ -157,3 +157,19 @@ def test_that_ask_for_a_mapper_to_choose_an_engine(clean_engine: Engine) -> None
             operation.stage(session)(TenancyRepository(session))
         session.commit()
     assert_kept(clean_engine)
+
+
+def test_that_commit_each_statement_can_read_and_are_told_why_they_cannot_write(db: Engine) -> None:
+    engine = db.execution_options(isolation_level="AUTOCOMMIT")
+    with Session(db) as session, session.begin():
+        org = make_org(session)
+        org_id, usr_id = org.id, make_user(session).id
+    before = committed_rows(db)
+
+    with Session(engine) as session:
+        tenancy = TenancyRepository(session)
+        assert tenancy.get_org(org_id).id == org_id
+        with pytest.raises(InvalidRequestError, match="add_member needs a transaction"):
+            tenancy.add_member(org_id, usr_id, Role.MEMBER)
+
+    assert committed_rows(db) == before
