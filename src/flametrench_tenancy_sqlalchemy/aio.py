@@ -164,6 +164,9 @@ async def unit_of_work(
 
     Yields:
         A repository; its ``session`` takes the caller's own rows into the same transaction.
+
+    Raises:
+        TenancyError: at the commit; what was written breaks a rule that the schema upholds.
     """
     async with session_factory() as session:
         with rules_in_our_words():

@@ -38,6 +38,9 @@ def new_id(type_: str) -> str:
 
     Args:
         type_: a registered Flametrench type, such as ``org``.
+
+    Raises:
+        flametrench_ids.InvalidTypeError: it is not registered.
     """
     return encode(type_, new_uuid())
 

@@ -56,6 +56,9 @@ def unit_of_work(
 
     Yields:
         A repository; its ``session`` takes the caller's own rows into the same transaction.
+
+    Raises:
+        TenancyError: at the commit; what was written breaks a rule that the schema upholds.
     """
     with session_factory() as session, rules_in_our_words(), session.begin():
         yield TenancyRepository(session, clock=clock)

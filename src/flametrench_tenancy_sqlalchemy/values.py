@@ -161,7 +161,11 @@ class Outcome(Generic[T]):
         return self.error is None
 
     def unwrap(self) -> T:
-        """Return the value, or raise the error: what the operation on this row alone would do."""
+        """Return the value, or raise the error: what the operation on this row alone would do.
+
+        Raises:
+            TenancyError: the row's error, if it has one.
+        """
         if self.error is not None:
             raise self.error
         return cast("T", self.value)

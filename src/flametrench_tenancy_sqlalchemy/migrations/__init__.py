@@ -115,6 +115,7 @@ def upgrade(
     Raises:
         SchemaMismatchError: there are tables of these names that differ from ours; nothing is
             changed, and the error lists the differences.
+        CommandError: no database is named, or there is no such revision; Alembic's error.
     """
     with _one_at_a_time:
         config = _config_for(target, schema=schema, lock_timeout=lock_timeout, search=search)
@@ -137,6 +138,9 @@ def downgrade(
         schema: the schema that the tables are in.
         lock_timeout: as for `upgrade`.
         search: as for `upgrade`.
+
+    Raises:
+        CommandError: no database is named, or there is no such revision; Alembic's error.
     """
     with _one_at_a_time:
         config = _config_for(target, schema=schema, lock_timeout=lock_timeout, search=search)

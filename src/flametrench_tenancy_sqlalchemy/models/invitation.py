@@ -92,7 +92,20 @@ class Invitation(Base):
         pre_tuples: Collection[PreTuple | Mapping[str, str]] = (),
         at: datetime,
     ) -> Self:
-        """Return a pending invitation into an active organization."""
+        """Return a pending invitation into an active organization.
+
+        Args:
+            organization: where it leads.
+            identifier: how the invitee is known; any text that is not empty.
+            role: the role he will get.
+            invited_by: the inviting user's wire id (``usr_…``).
+            expires_at: the last moment to accept, a timezone-aware datetime.
+            pre_tuples: what else he will be granted.
+            at: the time of the offer, a timezone-aware datetime.
+
+        Raises:
+            PreconditionError: ``org_not_active``, or as for `draft`.
+        """
         organization.require_active()  # before any flaw of the offer
         invitation = cls.draft(
             organization.id,
@@ -118,7 +131,12 @@ class Invitation(Base):
         pre_tuples: Collection[PreTuple | Mapping[str, str]],
         at: datetime,
     ) -> Self:
-        """Return what becomes a pending invitation when it may `enter` the organization."""
+        """Return what becomes a pending invitation when it may `enter` the organization.
+
+        Raises:
+            PreconditionError: ``identifier_format``, ``naive_expiration``, ``past_expiration``,
+                ``expiration_range``, ``pre_tuple_format`` or ``pre_tuple_org_role``.
+        """
         if not is_storable(identifier) or not identifier:
             raise PreconditionError(
                 f"identifier {identifier!r} is empty, or not text that PostgreSQL can store",
@@ -141,7 +159,11 @@ class Invitation(Base):
         )
 
     def enter(self, organization: Organization) -> None:
-        """Offer a place in the organization, which must be active."""
+        """Offer a place in the organization, which must be active.
+
+        Raises:
+            PreconditionError: ``org_not_active``.
+        """
         organization.require_active()
         set_committed_value(self, "organization", organization)
 
@@ -156,7 +178,11 @@ class Invitation(Base):
 
     @property
     def grants(self) -> list[PreTuple]:
-        """The distinct pre-tuples, if an invitation may carry them all."""
+        """The distinct pre-tuples, if an invitation may carry them all.
+
+        Raises:
+            PreconditionError: ``pre_tuple_format`` or ``pre_tuple_org_role``.
+        """
         return list(dict.fromkeys(map(well_formed, self.pre_tuples)))
 
     def accept(
@@ -177,6 +203,16 @@ class Invitation(Base):
             accepting_identifier: the identifier that his authentication vouches for.
             memberships: his active and suspended memberships in the organization.
             at: the time of the change.
+
+        Raises:
+            InvitationNotPendingError: it has been answered, withdrawn or expired.
+            InvitationExpiredError: its time is over.
+            IdentifierBindingRequiredError: an existing user without ``accepting_identifier``.
+            IdentifierMismatchError: the identifier is not, byte for byte, the invited one.
+            NotFoundError: there is no such user.
+            PreconditionError: ``org_not_active`` or ``mem_suspended``. ``pre_tuple_format`` or
+                ``pre_tuple_org_role``; a pre-tuple is one that none may carry.
+            DuplicateMembershipError: the user is an active member already.
         """
         self._require_open(at)
         if as_usr_id is not None:
@@ -195,7 +231,12 @@ class Invitation(Base):
         return membership, grants
 
     def require_newcomer(self, memberships: Iterable[Membership]) -> None:
-        """Refuse a user who is a member already, or suspended: an invitation does not lift that."""
+        """Refuse a user who is a member already, or suspended: an invitation does not lift that.
+
+        Raises:
+            DuplicateMembershipError: one of the memberships is active.
+            PreconditionError: ``mem_suspended``; one of them is suspended.
+        """
         present = {membership.status: membership for membership in memberships}
         if Status.ACTIVE in present:
             raise present[Status.ACTIVE].already_active()
@@ -208,7 +249,12 @@ class Invitation(Base):
             )
 
     def decline(self, *, by: str | None, at: datetime) -> None:
-        """Refuse the invitation, on behalf of whoever ``by`` names."""
+        """Refuse the invitation, on behalf of whoever ``by`` names.
+
+        Raises:
+            InvitationNotPendingError: it has been answered, withdrawn or expired.
+            InvitationExpiredError: its time is over.
+        """
         self._require_open(at)
         self._end(InvitationStatus.DECLINED, by=by, at=at)
 
@@ -219,6 +265,11 @@ class Invitation(Base):
             admin: the acting user's active membership in the organization, if he has one.
             admin_usr_id: the acting user.
             at: the time of the change.
+
+        Raises:
+            InvitationNotPendingError: it has been answered, withdrawn or expired.
+            InvitationExpiredError: its time is over.
+            ForbiddenError: the acting user is no active owner or admin there.
         """
         self._require_open(at)
         require_administrator(admin, admin_usr_id, self.org_id)

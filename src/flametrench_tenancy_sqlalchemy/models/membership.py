@@ -89,7 +89,18 @@ class Membership(Timestamps, Base):
         invited_by: str | None = None,
         at: datetime,
     ) -> Self:
-        """Return the active membership of a user who joins an active organization."""
+        """Return the active membership of a user who joins an active organization.
+
+        Args:
+            organization: the organization that he joins.
+            usr_id: his wire id (``usr_…``).
+            role: the role he gets.
+            invited_by: the wire id (``usr_…``) of the user who brought him in.
+            at: the time of the change, a timezone-aware datetime, here and everywhere below.
+
+        Raises:
+            PreconditionError: ``org_not_active``.
+        """
         membership = cls.draft(organization.id, usr_id, role, invited_by=invited_by, at=at)
         membership.enter(organization)
         return membership
@@ -113,7 +124,11 @@ class Membership(Timestamps, Base):
         )
 
     def enter(self, organization: Organization) -> None:
-        """Join the organization, which must be active."""
+        """Join the organization, which must be active.
+
+        Raises:
+            PreconditionError: ``org_not_active``.
+        """
         organization.require_active()
         set_committed_value(self, "organization", organization)
 
@@ -141,6 +156,10 @@ class Membership(Timestamps, Base):
             role: the new role; the one held already changes nothing.
             other_owners: the organization's other active owners.
             at: the time of the change.
+
+        Raises:
+            PreconditionError: ``mem_not_active``; it is suspended or revoked.
+            SoleOwnerError: it is the last active owner's.
         """
         self._require_active()
         if role is self.role:
@@ -149,14 +168,27 @@ class Membership(Timestamps, Base):
         return self._succeed(role, at)
 
     def suspend(self, *, other_owners: Collection[Membership], at: datetime) -> None:
-        """Pause an active membership, unless it is the last owner's."""
+        """Pause an active membership, unless it is the last owner's.
+
+        Args:
+            other_owners: the organization's other active owners.
+            at: the time of the change.
+
+        Raises:
+            PreconditionError: ``mem_not_active``; it is suspended or revoked.
+            SoleOwnerError: it is the last active owner's.
+        """
         self._require_active()
         self._require_not_last_owner(other_owners)
         self.status = Status.SUSPENDED
         self._touch(at)
 
     def reinstate(self, at: datetime) -> None:
-        """Bring a suspended membership back into an active organization."""
+        """Bring a suspended membership back into an active organization.
+
+        Raises:
+            PreconditionError: ``invalid_transition``; it is not suspended. ``org_not_active``.
+        """
         if self.status is not Status.SUSPENDED:
             raise PreconditionError(
                 f"membership {self.id} is {self.status}; only a suspended one can be reinstated",
@@ -186,6 +218,12 @@ class Membership(Timestamps, Base):
 
         Returns:
             The heir's new owner membership, or ``None`` where nobody had to be promoted.
+
+        Raises:
+            PreconditionError: ``mem_not_active``; it is suspended or revoked. ``self_transfer``;
+                the heir would be the leaver.
+            SoleOwnerError: it is the last active owner's, and nobody is named.
+            NotFoundError: who is named has no active membership there.
         """
         self._require_active()
         promoted = None
@@ -214,6 +252,12 @@ class Membership(Timestamps, Base):
             admin: the acting user's active membership in this organization, if he has one.
             admin_usr_id: the acting user.
             at: the time of the change.
+
+        Raises:
+            PreconditionError: ``mem_not_active``; it is revoked already. ``scope_mismatch``; its
+                role has no place in the hierarchy.
+            ForbiddenError: the acting user is no active owner or admin there.
+            RoleHierarchyError: it is an owner's, or its role is above the acting user's.
         """
         if self.status is Status.REVOKED:
             raise self._not_active()
@@ -251,6 +295,11 @@ class Membership(Timestamps, Base):
 
         Returns:
             The donor's membership, now a plain member's, and the target's, now an owner's.
+
+        Raises:
+            PreconditionError: ``from_not_active`` or ``to_not_active``; one of the two is
+                suspended or revoked. ``org_mismatch``; they are not both there.
+                ``from_not_owner``. ``self_transfer``; both are the same user's.
         """
         for membership, reason in ((self, "from_not_active"), (target, "to_not_active")):
             if membership.status is not Status.ACTIVE:
@@ -325,7 +374,11 @@ class Membership(Timestamps, Base):
 
 
 def require_administrator(membership: Membership | None, usr_id: str, org_id: str) -> Membership:
-    """Return a user's membership if it makes him an active owner or admin of the organization."""
+    """Return a user's membership if it makes him an active owner or admin of the organization.
+
+    Raises:
+        ForbiddenError: it does not, or he has none.
+    """
     if membership is None or not membership.is_administrator:
         raise ForbiddenError(
             f"user {usr_id} is no active owner or admin of {org_id}", usr_id=usr_id, org_id=org_id

@@ -45,7 +45,11 @@ class Organization(Timestamps, Base):
 
     @classmethod
     def create(cls, *, name: str | None, slug: str | None, at: datetime) -> Self:
-        """Return a new active organization with a well-formed name and slug."""
+        """Return a new active organization with a well-formed name and slug.
+
+        Raises:
+            PreconditionError: ``org_slug_format`` or ``name_format``.
+        """
         _require_slug(slug)
         _require_name(name)
         return cls(
@@ -60,7 +64,12 @@ class Organization(Timestamps, Base):
     def update(
         self, *, name: str | Unset | None = UNSET, slug: str | Unset | None = UNSET, at: datetime
     ) -> None:
-        """Change what is given, clear what is ``None``, unless the organization is revoked."""
+        """Change what is given, clear what is ``None``, unless the organization is revoked.
+
+        Raises:
+            AlreadyTerminalError: it is revoked.
+            PreconditionError: ``org_slug_format`` or ``name_format``; nothing is changed.
+        """
         self._require_not_revoked()
         if slug is not UNSET:
             _require_slug(slug)
@@ -73,7 +82,11 @@ class Organization(Timestamps, Base):
         self._touch(at)
 
     def suspend(self, at: datetime) -> None:
-        """Pause an active organization; memberships and tuples stay as they are."""
+        """Pause an active organization; memberships and tuples stay as they are.
+
+        Raises:
+            AlreadyTerminalError: it is suspended already, or revoked.
+        """
         self._require_not_revoked()
         if self.status is Status.SUSPENDED:
             raise AlreadyTerminalError(
@@ -83,7 +96,11 @@ class Organization(Timestamps, Base):
         self._touch(at)
 
     def reinstate(self, at: datetime) -> None:
-        """Bring a suspended organization back."""
+        """Bring a suspended organization back.
+
+        Raises:
+            PreconditionError: ``invalid_transition``; it is not suspended.
+        """
         if self.status is not Status.SUSPENDED:
             raise PreconditionError(
                 f"organization {self.id} is {self.status}; only a suspended one can be reinstated",
@@ -95,13 +112,21 @@ class Organization(Timestamps, Base):
         self._touch(at)
 
     def revoke(self, at: datetime) -> None:
-        """End the organization for good; what it holds must end with it."""
+        """End the organization for good; what it holds must end with it.
+
+        Raises:
+            AlreadyTerminalError: it is revoked already.
+        """
         self._require_not_revoked()
         self.status = Status.REVOKED
         self._touch(at)
 
     def require_active(self) -> None:
-        """Refuse to let anybody in while the organization is not active."""
+        """Refuse to let anybody in while the organization is not active.
+
+        Raises:
+            PreconditionError: ``org_not_active``.
+        """
         if self.status is not Status.ACTIVE:
             raise PreconditionError(
                 f"organization {self.id} is {self.status}, not active",
