@@ -20,6 +20,11 @@ VENV_20 := .venv-sqlalchemy20
 BIN_20 := $(VENV_20)/bin
 INSTALLED_20 := $(VENV_20)/.installed
 
+# The oldest versions that we allow, in another one.
+VENV_OLD := .venv-oldest
+BIN_OLD := $(VENV_OLD)/bin
+INSTALLED_OLD := $(VENV_OLD)/.installed
+
 # The whole suite runs on the default driver, library and server; on each of the others, these.
 ON_LIBRARIES := tests/unit tests/drivers tests/migration tests/integration/test_acceptance.py \
 	tests/transactions/test_session_state.py
@@ -28,7 +33,7 @@ ON_SERVERS := tests/drivers tests/servers tests/migration tests/integration/test
 ON_DOCKER := tests/drivers tests/integration/test_acceptance.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test drivers sqlalchemy20 postgres15 docker soak bench lint types format clean
+.PHONY: help demo test drivers sqlalchemy20 oldest postgres15 docker soak bench lint types format clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +50,9 @@ drivers: $(INSTALLED) ## Run the tests of every driver.
 sqlalchemy20: $(INSTALLED_20) ## Check types and run what is representative on SQLAlchemy 2.0.
 	$(BIN_20)/python -m mypy
 	$(BIN_20)/python -m pytest -n $(WORKERS) --maxprocesses 4 $(ON_LIBRARIES) $(PYTEST_ARGS)
+
+oldest: $(INSTALLED_OLD) ## The same tests on the oldest versions that we allow; needs Python 3.11.
+	$(BIN_OLD)/python -m pytest -n $(WORKERS) --maxprocesses 4 $(ON_LIBRARIES) $(PYTEST_ARGS)
 
 postgres15: $(INSTALLED) ## The same on Debian's PostgreSQL 15 and PgBouncer; installs them, as root.
 	scripts/on-postgres15.sh \
@@ -73,7 +81,7 @@ format: $(INSTALLED) ## Format the code and fix what can be fixed.
 	$(BIN)/python -m ruff format .
 
 clean: ## Remove the environment and everything generated.
-	rm -rf $(VENV) $(VENV_20) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV_20) $(VENV_OLD) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last: an interrupted installation starts again.
@@ -86,4 +94,11 @@ $(INSTALLED_20): pyproject.toml
 	$(PYTHON) -m venv $(VENV_20)
 	$(BIN_20)/python -m pip install --quiet --disable-pip-version-check --upgrade \
 		--editable '.[dev]' 'sqlalchemy<2.1'
+	@touch $@
+
+$(INSTALLED_OLD): pyproject.toml
+	$(PYTHON) -m venv $(VENV_OLD)
+	$(PYTHON) scripts/oldest.py > $(VENV_OLD)/constraints.txt
+	$(BIN_OLD)/python -m pip install --quiet --disable-pip-version-check --upgrade \
+		--editable '.[dev]' --constraint $(VENV_OLD)/constraints.txt
 	@touch $@

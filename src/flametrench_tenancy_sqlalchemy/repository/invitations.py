@@ -339,21 +339,21 @@ class _Beside(NamedTuple):
 
 
 @cache
-def _locked_org() -> Subquery:
+def _locked_org(name: str) -> Subquery:
     """Return the organization, locked in a subquery, which the database finishes first."""
     return (
         select(Organization, row_version("org").label("version"))
         .join(Invitation, Invitation.org_id == Organization.id)
         .where(Invitation.id == bindparam("sought"))
         .with_for_update(read=True, of=Organization)
-        .subquery("locked_org")
+        .subquery(name)
     )
 
 
 @cache
 def _locked_administrator() -> Subquery:
     """Return an administrator's membership, locked behind its organization in the same way."""
-    its_org = _locked_org().alias("its_org")
+    its_org = _locked_org("its_org")
     return (
         select(Membership, row_version("mem").label("version"))
         .join(its_org, its_org.c.id == Membership.org_id)
@@ -383,7 +383,7 @@ def _behind_its_org(
         beside: what is read, or locked, with it.
         unlocked: the same without a lock.
     """
-    org = Invitation.organization.of_type(aliased(Organization, _locked_org()))
+    org = Invitation.organization.of_type(aliased(Organization, _locked_org("locked_org")))
     return LockingRead(
         _with_org(org, "locked_org.version", beside),
         {"key_share": True, "of": Invitation},
