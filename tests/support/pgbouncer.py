@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +15,8 @@ import pytest
 from sqlalchemy import URL, create_engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
+
+from tests.support.ports import free_port
 
 SERVER_CONNECTIONS: Final = 3
 """How many there are for all clients together: so few that they have to share."""
@@ -41,7 +42,7 @@ def running_pgbouncer(database: URL, home: Path) -> Iterator[URL]:
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
         pytest.skip("PgBouncer is not installed")
-    settings, listen_port = home / "pgbouncer.ini", _free_port()
+    settings, listen_port = home / "pgbouncer.ini", free_port()
     settings.write_text(
         _SETTINGS.format(
             server=_server(database),
@@ -89,10 +90,3 @@ def _await_answer(url: URL, process: subprocess.Popen[bytes], log: Path) -> None
                     f"PgBouncer does not answer:\n{log.read_text()[-1000:]}"
                 ) from exc
         time.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

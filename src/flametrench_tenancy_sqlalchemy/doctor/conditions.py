@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import and_, exists, select
+from sqlalchemy import ColumnElement, and_, exists, select
 
 from ..models import Invitation, Membership, Organization, Tuple
 from ..values import InvitationStatus, Role, Status
@@ -21,20 +21,20 @@ _TUPLE_OF_MEMBERSHIP: Final = and_(
 )
 _GRANTS_ROLE: Final = and_(Tuple.subject_type == "usr", Tuple.relation.in_(list(Role)))
 
-IN_REVOKED_ORG: Final = exists(
-    select(Organization.id).where(
-        Organization.id == Membership.org_id, Organization.status == Status.REVOKED
-    )
-)
 
-LEFT_BEHIND: Final = and_(Membership.status.in_([Status.ACTIVE, Status.SUSPENDED]), IN_REVOKED_ORG)
+def _revoked(org_id: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return the condition that an organization is revoked."""
+    its = Organization.id == org_id
+    return exists(select(Organization.id).where(its, Organization.status == Status.REVOKED))
+
+
+LEFT_BEHIND: Final = and_(
+    Membership.status.in_([Status.ACTIVE, Status.SUSPENDED]),
+    _revoked(Membership.org_id.expression),
+)
 STILL_OFFERED: Final = and_(
     Invitation.status == InvitationStatus.PENDING,
-    exists(
-        select(Organization.id).where(
-            Organization.id == Invitation.org_id, Organization.status == Status.REVOKED
-        )
-    ),
+    _revoked(Invitation.org_id.expression),
 )
 
 # A revoked organization grants nothing: there it is the membership that is one too many. A role
@@ -43,7 +43,7 @@ WITHOUT_TUPLE: Final = and_(
     ACTIVE,
     Membership.role.in_(list(Role)),
     ~exists(select(Tuple.id).where(_TUPLE_OF_MEMBERSHIP)),
-    ~IN_REVOKED_ORG,
+    ~_revoked(Membership.org_id.expression),
 )
 
 ORPHANED: Final = and_(
@@ -56,9 +56,5 @@ ORPHANED: Final = and_(
 LEFT_OVER: Final = and_(
     Tuple.object_type == "org",
     ~_GRANTS_ROLE,
-    exists(
-        select(Organization.id).where(
-            Organization.id == Tuple.object_uuid, Organization.status == Status.REVOKED
-        )
-    ),
+    _revoked(Tuple.object_uuid.expression),
 )

@@ -24,6 +24,7 @@ from ..errors import PreconditionError
 from ..ids import encode, encode_object
 from ..models import Invitation, Membership, Organization, Tuple
 from ..models.tuple import TupleKey
+from ..repository.invitations import expire_overdue
 from ..repository.tuples import TupleOperations
 from ..repository.writes import Writes
 from ..values import InvitationStatus, PreTuple, Status
@@ -44,7 +45,10 @@ class Repairs(TupleOperations):
                 *self._finish_revocations(orgs, now),
                 *self._delete("tuple_in_revoked_org", LEFT_OVER, orgs),
                 *self._grant_missing(orgs, now),
-                *self._expire_overdue(now),
+                *(
+                    Repair("overdue_invitation", id_, "invitation expired")
+                    for id_ in self.session.scalars(expire_overdue(now))
+                ),
             ]
 
     def _require_read_committed(self) -> None:
@@ -145,18 +149,3 @@ class Repairs(TupleOperations):
             for mem_id, key in bare.items()
             if key in added
         ]
-
-    def _expire_overdue(self, at: datetime) -> list[Repair]:
-        overdue = (
-            select(Invitation.id)
-            .where(Invitation.overdue_at(at))
-            .order_by(Invitation.id)
-            .with_for_update(key_share=True, skip_locked=True)
-        )
-        expired = self.session.scalars(
-            update(Invitation)
-            .where(Invitation.id.in_(overdue))
-            .values(status=InvitationStatus.EXPIRED, terminal_at=at, terminal_by=None)
-            .returning(Invitation.id)
-        )
-        return [Repair("overdue_invitation", id_, "invitation expired") for id_ in expired]

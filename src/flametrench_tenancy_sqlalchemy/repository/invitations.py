@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import (
     ColumnElement,
     Subquery,
+    Update,
     and_,
     bindparam,
     literal_column,
@@ -287,19 +288,7 @@ class InvitationOperations(TupleOperations):
         """
         limit = max(1, min(whole_number(limit), _BIGINT))
         with self._operation("expire_invitations") as now:
-            overdue = (
-                select(Invitation.id)
-                .where(Invitation.overdue_at(now))
-                .order_by(Invitation.id)
-                .limit(limit)
-                .with_for_update(key_share=True, skip_locked=True)
-            )
-            expired = self.session.execute(
-                update(Invitation)
-                .where(Invitation.id.in_(overdue))
-                .values(status=InvitationStatus.EXPIRED, terminal_at=now, terminal_by=None)
-                .returning(Invitation.id)
-            ).all()
+            expired = self.session.scalars(expire_overdue(now, limit=limit)).all()
         return len(expired)
 
     def _lock_invitation(self, inv_id: str) -> Invitation:
@@ -324,6 +313,26 @@ class InvitationOperations(TupleOperations):
 
 # As far as the server counts.
 _BIGINT: Final = 2**63 - 1
+
+
+def expire_overdue(at: datetime, *, limit: int | None = None) -> Update:
+    """Return the statement that ends overdue invitations which nobody has locked, oldest first.
+
+    It returns their ids.
+    """
+    overdue = (
+        select(Invitation.id)
+        .where(Invitation.overdue_at(at))
+        .order_by(Invitation.id)
+        .limit(limit)
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    return (
+        update(Invitation)
+        .where(Invitation.id.in_(overdue))
+        .values(status=InvitationStatus.EXPIRED, terminal_at=at, terminal_by=None)
+        .returning(Invitation.id)
+    )
 
 
 class _Beside(NamedTuple):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from .servers import Server
 
-Invitation = tuple[str, int, bytes]
+Address = tuple[str, int, bytes]
 """Where a worker asks for the server, and the key that lets it in."""
 
 _SERVER = "server"
@@ -36,7 +36,7 @@ class ServerOwner:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._resources = ExitStack()
-        self._invitation: Invitation | None = None
+        self._address: Address | None = None
         self.server: Server | None = None
 
     def get(self) -> Server:
@@ -50,19 +50,19 @@ class ServerOwner:
                     self._resources.callback(_drop_databases, self.server)
             return self.server
 
-    def invite(self) -> Invitation:
+    def invite(self) -> Address:
         """Open the door for workers and return what they need to come in."""
-        if self._invitation is None:
+        if self._address is None:
             key = secrets.token_bytes(16)
             # All workers may ask at once, while the server is still starting.
             listener = Listener(("127.0.0.1", 0), backlog=64, authkey=key)
             host, port = listener.address
-            self._invitation = (host, port, key)
+            self._address = (host, port, key)
             door = threading.Thread(target=self._answer, args=(listener,), daemon=True)
             door.start()
             self._resources.callback(door.join)
-            self._resources.callback(_ask, self._invitation, _CLOSE)
-        return self._invitation
+            self._resources.callback(_ask, self._address, _CLOSE)
+        return self._address
 
     def close(self) -> None:
         """Shut the door and stop the server."""
@@ -91,8 +91,8 @@ class ServerOwner:
 class ServerGuest:
     """Asks the owner, in the process that started the run, for the server."""
 
-    def __init__(self, invitation: Invitation) -> None:
-        self._invitation = invitation
+    def __init__(self, address: Address) -> None:
+        self._address = address
 
     def get(self) -> Server:
         """Return the owner's server.
@@ -100,15 +100,15 @@ class ServerGuest:
         Raises:
             RuntimeError: the owner could not start one.
         """
-        answer = _ask(self._invitation, _SERVER)
+        answer = _ask(self._address, _SERVER)
         if isinstance(answer, Exception):
             raise answer
         server: Server = answer
         return server
 
 
-def _ask(invitation: Invitation, question: str) -> Any:
-    host, port, key = invitation
+def _ask(address: Address, question: str) -> Any:
+    host, port, key = address
     with Client((host, port), authkey=key) as owner:
         owner.send(question)
         return owner.recv()
