@@ -57,6 +57,8 @@ _SESSION_EVENTS: Final = (
     "deleted_to_detached",
     "before_commit",
 )
+# Where a Session's class may take part in its transactions.
+_METHODS: Final = ("begin", "connection", "execute", "scalars", "flush", "commit", "rollback")
 
 
 @contextmanager
@@ -113,6 +115,7 @@ def stands_alone(session: AnySession) -> bool:
         and getattr(engine.dialect, "default_isolation_level", None) == "READ COMMITTED"
         and _LEVELS.isdisjoint(engine.get_execution_options())
         and _LEVELS.isdisjoint(getattr(session, "execution_options", ()))
+        and all(getattr(type(session), name) is getattr(Session, name) for name in _METHODS)
         and not session.twophase
         and not session.in_transaction()
         and not any(getattr(engine.dispatch, name) for name in _ENGINE_EVENTS)

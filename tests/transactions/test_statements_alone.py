@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from psycopg.pq import TransactionStatus
-from sqlalchemy import create_engine, event, select, text
+from sqlalchemy import Connection, create_engine, event, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, object_session, sessionmaker
 from sqlalchemy.pool import NullPool
@@ -159,6 +159,21 @@ def test_has_a_transaction_where_somebody_listens_for_it(
         event.remove(target, name, listener)
 
     assert [in_transaction for _, in_transaction in statements] == [True]
+
+
+def test_has_a_transaction_where_the_class_of_the_session_takes_part_in_it(
+    warm: Engine, org_id: str
+) -> None:
+    class TellingSession(Session):
+        def connection(self, *args: Any, **options: Any) -> Connection:
+            connection = super().connection(*args, **options)
+            connection.exec_driver_sql("SET LOCAL application_name = 'told'")
+            return connection
+
+    with statements_of(warm) as statements:
+        TenancyStore(sessionmaker(warm, class_=TellingSession)).get_org(org_id)
+
+    assert all(in_transaction for _, in_transaction in statements)
 
 
 def _at_another_level(db: Engine) -> sessionmaker[Session]:
