@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,7 @@ def test_every_operation_works_with_what_is_added(new_database: NewDatabase, laz
             lazy,
         ],
         cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},  # installed or not
         capture_output=True,
         text=True,
         timeout=120,
