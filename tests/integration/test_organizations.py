@@ -151,7 +151,7 @@ def test_no_organization_has_a_slug_that_is_free_or_malformed(
 ) -> None:
     stage.org(slug="acme")
     stage.org()
-    with stage.refuses(NotFoundError, parameter="slug"):
+    with stage.refuses(NotFoundError, parameter="slug", id=slug):
         tenancy.get_org_by_slug(slug)
 
 

@@ -101,7 +101,7 @@ class Timestamps:
 def not_found(entity: type[Base], id_: object, parameter: str) -> NotFoundError:
     """Return the error for an argument that names nothing."""
     return NotFoundError(
-        f"{parameter}: there is no {entity.__name__.lower()} {id_}", parameter=parameter, id=id_
+        f"{parameter}: there is no {entity.__name__.lower()} {id_!r}", parameter=parameter, id=id_
     )
 
 
