@@ -173,6 +173,7 @@ def test_has_a_transaction_where_the_class_of_the_session_takes_part_in_it(
     with statements_of(warm) as statements:
         TenancyStore(sessionmaker(warm, class_=TellingSession)).get_org(org_id)
 
+    assert statements
     assert all(in_transaction for _, in_transaction in statements)
 
 

@@ -126,13 +126,8 @@ def require_relation(value: object, parameter: str) -> str:
     Raises:
         PreconditionError: ``relation_format``; it is not two to 32 of a-z and underscore.
     """
-    if isinstance(value, str) and re.fullmatch(RELATION_PATTERN[1:-1], value):
-        return value
-    raise PreconditionError(
-        f"{parameter}: {value!r} is not two to 32 of a-z and underscore",
-        "relation_format",
-        parameter=parameter,
-    )
+    form = "two to 32 of a-z and underscore"
+    return _require_match(RELATION_PATTERN, value, parameter, form, "relation_format")
 
 
 def require_object_type(value: object, parameter: str) -> str:
@@ -141,10 +136,12 @@ def require_object_type(value: object, parameter: str) -> str:
     Raises:
         PreconditionError: ``type_format``; it is not two to six lowercase letters.
     """
-    if isinstance(value, str) and re.fullmatch(TYPE_PATTERN[1:-1], value):
-        return value
-    raise PreconditionError(
-        f"{parameter}: {value!r} is not two to six lowercase letters",
-        "type_format",
-        parameter=parameter,
+    return _require_match(
+        TYPE_PATTERN, value, parameter, "two to six lowercase letters", "type_format"
     )
+
+
+def _require_match(pattern: str, value: object, parameter: str, form: str, reason: str) -> str:
+    if isinstance(value, str) and re.fullmatch(pattern[1:-1], value):
+        return value
+    raise PreconditionError(f"{parameter}: {value!r} is not {form}", reason, parameter=parameter)

@@ -222,9 +222,9 @@ class Repository:
         # A table is named after its type of id.
         type_ = entity.__tablename__
         after = BEFORE_ALL if cursor is None else decode(cursor, type_, "cursor")
-        rows = self._read(query, {"after": after, "rows": limit + 1, **given}).all()
+        rows = list(self._read(query, {"after": after, "rows": limit + 1, **given}))
         more = len(rows) > limit
-        return Page(list(rows[:limit]), rows[limit - 1].id if more else None)
+        return Page(rows[:limit], rows[limit - 1].id if more else None)
 
     def _get(self, entity: type[Entity], parameter: str, id_: str) -> Entity:
         """Return what an argument names."""

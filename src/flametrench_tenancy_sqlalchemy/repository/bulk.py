@@ -10,15 +10,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeAlias
-from uuid import UUID
 
 from sqlalchemy import (
-    ARRAY,
-    ColumnElement,
     Result,
     Select,
-    Uuid,
-    any_,
     cast,
     delete,
     literal,
@@ -30,14 +25,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 from sqlalchemy.orm.attributes import set_committed_value
-from sqlalchemy.types import TypeEngine
 
-from ..ids import ObjectId, WireId, new_id
+from ..ids import new_id
 from ..models import Base, Invitation, Membership, Organization, Tuple, User
 from ..models.columns import OWN_COLUMNS
-from ..unit_of_work import BIND, as_flushed
+from ..unit_of_work import as_flushed
 from ..values import Role, Status
-from .arrays import rows_of
+from .arrays import among, array_of, has_arrays, rows_of
 from .base import word
 from .locking import bare
 from .tuples import TupleOperations
@@ -56,10 +50,6 @@ ONE_ACTIVE: Final = {
 class BulkOperations(TupleOperations):
     """Locks and writes for sets; the order of the locks is the one of single operations."""
 
-    @property
-    def _has_arrays(self) -> bool:
-        return self.session.get_bind(**BIND).dialect.name != "sqlite"
-
     def _lock_users(self, usr_ids: Iterable[str | None]) -> set[str]:
         """Return who of these users exists; he cannot vanish before the transaction ends."""
         users = {usr_id: usr_id for usr_id in usr_ids if usr_id is not None}
@@ -68,7 +58,7 @@ class BulkOperations(TupleOperations):
         self._admit(users)
         statement = (
             select(User.id)
-            .where(self._among(User.id, users))
+            .where(among(User.id, users, self.session))
             .order_by(User.id)
             .with_for_update(read=True, key_share=True)
         )
@@ -81,7 +71,7 @@ class BulkOperations(TupleOperations):
         """
         if not mem_ids:
             return {}
-        chosen = self._among(Membership.id, mem_ids)
+        chosen = among(Membership.id, mem_ids, self.session)
         orgs = {
             org.id: org
             for org in self.session.scalars(
@@ -121,7 +111,11 @@ class BulkOperations(TupleOperations):
                 other.org_id == Organization.id,
                 other.role == word(Role.OWNER),
                 other.status == word(Status.ACTIVE),
-                ~self._among(other.id, [id_ for of_one in owners.values() for id_ in of_one]),
+                ~among(
+                    other.id,
+                    [id_ for of_one in owners.values() for id_ in of_one],
+                    self.session,
+                ),
             )
             .order_by(other.id)
             .limit(1)
@@ -131,7 +125,7 @@ class BulkOperations(TupleOperations):
         statement = (
             bare(select(Membership))
             .join(Organization, true())
-            .where(self._among(Organization.id, owners), Membership.id == spare)
+            .where(among(Organization.id, owners, self.session), Membership.id == spare)
             .order_by(Membership.org_id)
             .with_for_update(key_share=True, of=Membership)
         )
@@ -147,7 +141,7 @@ class BulkOperations(TupleOperations):
             bare(select(Membership))
             .where(
                 Membership.usr_id == usr_id,
-                self._among(Membership.org_id, org_ids),
+                among(Membership.org_id, org_ids, self.session),
                 Membership.status == word(Status.ACTIVE),
             )
             .order_by(Membership.org_id)
@@ -162,7 +156,7 @@ class BulkOperations(TupleOperations):
         with self.session.no_autoflush:  # or the Session writes row by row
             self.session.execute(
                 update(Membership)
-                .where(self._among(Membership.id, [m.id for m in memberships]))
+                .where(among(Membership.id, [m.id for m in memberships], self.session))
                 .values(status=Status.REVOKED, updated_at=at, **who)
                 .execution_options(synchronize_session=False)
             )
@@ -209,7 +203,7 @@ class BulkOperations(TupleOperations):
         if not memberships:
             return
         mine, keys = Tuple.subject_type == "usr", _keys(memberships)
-        if not self._has_arrays:
+        if not has_arrays(self.session):
             for key in zip(*keys.values(), strict=True):
                 same = (c == value for c, value in zip(keys, key, strict=True))
                 self.session.execute(delete(Tuple).where(mine, *same))
@@ -222,7 +216,7 @@ class BulkOperations(TupleOperations):
     def _insert_rows(
         self, entity: type[Base], columns: Columns, *returning: Attribute, **may_collide: Any
     ) -> Result[Any]:
-        if self._has_arrays:
+        if has_arrays(self.session):
             statement: Any = postgresql.insert(entity).from_select(list(columns), _table(columns))
             parameters = None
         else:
@@ -234,13 +228,6 @@ class BulkOperations(TupleOperations):
         if returning:
             statement = statement.returning(*returning)
         return self.session.execute(statement, parameters)
-
-    def _among(
-        self, attribute: InstrumentedAttribute[str], ids: Iterable[str]
-    ) -> ColumnElement[bool]:
-        if not self._has_arrays:
-            return attribute.in_(ids)
-        return attribute == any_(_array(attribute.type, list(ids)))
 
 
 def _keys(memberships: Collection[Membership]) -> Columns:
@@ -268,7 +255,7 @@ def _table(columns: Columns) -> Select[Any]:
         for attribute, values in columns.items()
         if attribute is first or values.count(values[0]) < len(values)
     }
-    given = rows_of({key: _array(a.type, columns[a]) for key, a in varying.items()})
+    given = rows_of({key: array_of(a.type, columns[a]) for key, a in varying.items()})
     return select(
         *(
             given.c[a.key]
@@ -277,15 +264,3 @@ def _table(columns: Columns) -> Select[Any]:
             for a, values in columns.items()
         )
     )
-
-
-def _array(type_: TypeEngine[Any], values: list[Any]) -> ColumnElement[Any]:
-    """Return the values of a column as an array, whose type drivers are not left to guess.
-
-    A real array and not its text: the planner counts it, and does not join row by row.
-    """
-    element = type_
-    if isinstance(type_, WireId | ObjectId):  # checked when they came in, and not again
-        element, values = Uuid(), [v and UUID(v[-32:]) for v in values]
-    array = ARRAY(element, dimensions=1)
-    return cast(literal(values, array), array)

@@ -347,7 +347,6 @@ class _Beside(NamedTuple):
 # models what it wants to.
 
 
-@cache
 def _locked_org(name: str) -> Subquery:
     """Return the organization, locked in a subquery, which the database finishes first."""
     return (
@@ -359,7 +358,6 @@ def _locked_org(name: str) -> Subquery:
     )
 
 
-@cache
 def _locked_administrator() -> Subquery:
     """Return an administrator's membership, locked behind its organization in the same way."""
     its_org = _locked_org("its_org")

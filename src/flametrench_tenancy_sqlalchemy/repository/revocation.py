@@ -18,6 +18,7 @@ from ..ids import decode
 from ..models import Invitation, Membership, Organization, Tuple
 from ..unit_of_work import BIND, AnySession, as_flushed
 from ..values import InvitationStatus, Status
+from .arrays import among
 from .base import word
 from .locking import bare
 from .parts import table_of
@@ -44,10 +45,8 @@ def write_revocation(org: Organization, session: AnySession, *, at: datetime) ->
     as_flushed(session, [org, *ended], [entity for entity in held if isinstance(entity, Tuple)])
     for model in (Membership, Invitation):
         ids = [entity.id for entity in ended if isinstance(entity, model)]
-        for start in range(0, len(ids), _AT_ONCE):
-            # Not as the Session knows them: some may have ended otherwise before.
-            some = model.id.in_(ids[start : start + _AT_ONCE])
-            session.execute(bare(select(model)).where(some)).all()
+        if ids:  # read again: not all need have ended with the organization
+            session.execute(bare(select(model)).where(among(model.id, ids, session))).all()
 
 
 def _held(
@@ -69,9 +68,6 @@ def _held(
         else:
             session.expire(entity)
 
-
-# Of what is read again, with a parameter for each.
-_AT_ONCE: Final = 1000
 
 _org, _mem, _inv, _tup = map(table_of, (Organization, Membership, Invitation, Tuple))
 _open = (word(Status.ACTIVE), word(Status.SUSPENDED))

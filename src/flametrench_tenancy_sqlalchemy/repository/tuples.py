@@ -19,8 +19,8 @@ from ..ids import decode_object
 from ..models import Base, Invitation, Membership, Organization, Tuple
 from ..models.base import not_found
 from ..models.tuple import TupleKey, require_object_type, require_relation
-from ..unit_of_work import BIND, as_flushed
-from .arrays import rows_of
+from ..unit_of_work import as_flushed
+from .arrays import has_arrays, rows_of
 from .base import Repository
 from .locking import FRESH, bare
 from .writes import Writes
@@ -135,7 +135,7 @@ class TupleOperations(Repository):
     def _with_keys(self, keys: Sequence[TupleKey]) -> Select[Any]:
         """Return the query for users' tuples; in memory it may find more of theirs."""
         of_users = bare(_TUPLES).where(Tuple.subject_type == "usr")
-        if self.session.get_bind(**BIND).dialect.name == "sqlite":
+        if not has_arrays(self.session):
             return of_users.where(Tuple.subject_uuid.in_({key.subject_uuid for key in keys}))
         columns = zip(_KEY, zip(*keys, strict=True), strict=True)
         given = rows_of({c.key: literal(list(values), ARRAY(c.type)) for c, values in columns})
