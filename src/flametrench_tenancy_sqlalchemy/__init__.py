@@ -17,13 +17,13 @@ from .errors import (
     TenancyError,
 )
 from .ids import WireId, new_id
+from .memory import InMemoryTenancyStore
 from .models import Base, Invitation, Membership, Organization, Tuple, User
 from .repository import TenancyRepository
-from .store import InMemoryTenancyStore, TenancyStore, unit_of_work
+from .results import AcceptInvitationResult, CreateOrgResult, TransferOwnershipResult
+from .store import TenancyStore, unit_of_work
 from .values import (
     UNSET,
-    AcceptInvitationResult,
-    CreateOrgResult,
     InvitationRequest,
     InvitationStatus,
     Outcome,
@@ -31,7 +31,6 @@ from .values import (
     PreTuple,
     Role,
     Status,
-    TransferOwnershipResult,
 )
 
 __all__ = [

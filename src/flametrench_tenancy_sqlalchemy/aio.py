@@ -14,19 +14,23 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import stamina
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session
 
 from ._integrity import is_transient
+from .clock import Clock, utc_now
 from .repository import TenancyRepository
-from .repository.base import Clock, utc_now
-from .store import ATTEMPTS, WAITS, OwnTransaction, may_try_again, rules_in_our_words
-from .unit_of_work import BIND
+from .repository.operation import Unit, only_reads
+from .store import ATTEMPTS, WAITS, may_try_again
+from .transactions.own import committed, own, require_factory, rules_in_our_words
+from .transactions.savepoint import savepoint
+from .transactions.sessions import AnySession, connection_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 AsyncSessionFactory = Callable[[], AsyncSession]
+AnyAsyncSession = AsyncSession | async_scoped_session[AsyncSession]
 
 
 class _Door(Protocol):
@@ -96,8 +100,8 @@ class _Operations:
     list_tuples_for_object = _awaited(TenancyRepository.list_tuples_for_object)
 
 
-class _Cancellable(TenancyRepository):
-    """A repository whose operations may be cancelled at any statement.
+def _cancellable(unit: Unit) -> Unit:
+    """Return a unit of work that may be cancelled at any statement.
 
     SQLAlchemy gives up a connection whose statement was cancelled, so that none in an unknown
     state comes back to the pool. psycopg hides some cancellations from it: one that meets the
@@ -106,21 +110,22 @@ class _Cancellable(TenancyRepository):
     """
 
     @contextmanager
-    def _unit_of_work(self, name: str) -> Iterator[None]:
-        connection = self.session.connection(bind_arguments=BIND)
-        with super()._unit_of_work(name):
+    def cancellable(session: AnySession, operation: str) -> Iterator[None]:
+        connection = connection_of(session)
+        with unit(session, operation):
             try:
                 yield
-                self.session.flush()
+                session.flush()
             except AssertionError as exc:
                 if not isinstance(exc.__context__, CancelledError):
                     raise
                 connection.invalidate(exc)
                 raise exc.__context__ from None
 
+    return cancellable
 
-class _CancellableTransaction(_Cancellable, OwnTransaction):
-    """The same, with a transaction of the operation's own."""
+
+_savepoint, _own = _cancellable(savepoint), _cancellable(own)
 
 
 class AsyncTenancyRepository(_Operations):
@@ -131,11 +136,11 @@ class AsyncTenancyRepository(_Operations):
     after a commit, make the Session with ``expire_on_commit=False``.
 
     Args:
-        session: the caller's ``AsyncSession``.
+        session: the caller's ``AsyncSession``, or an ``async_scoped_session``.
         clock: returns the current time as a timezone-aware datetime.
     """
 
-    def __init__(self, session: AsyncSession, *, clock: Clock = utc_now) -> None:
+    def __init__(self, session: AnyAsyncSession, *, clock: Clock = utc_now) -> None:
         self.session = session
         self._clock = clock
 
@@ -147,9 +152,13 @@ class AsyncTenancyRepository(_Operations):
         **kwargs: P.kwargs,
     ) -> R:
         def run(session: Session) -> R:
-            return operation(_Cancellable(session, clock=self._clock), *args, **kwargs)
+            tenancy = TenancyRepository(session, clock=self._clock, unit=_savepoint)
+            return operation(tenancy, *args, **kwargs)
 
-        return await self.session.run_sync(run)
+        session = self.session
+        if isinstance(session, async_scoped_session):
+            session = session()
+        return await session.run_sync(run)
 
 
 @asynccontextmanager
@@ -166,8 +175,10 @@ async def unit_of_work(
         A repository; its ``session`` takes the caller's own rows into the same transaction.
 
     Raises:
+        TypeError: ``session_factory`` is an ``async_scoped_session``, whose Session is in use.
         TenancyError: at the commit; what was written breaks a rule that the schema upholds.
     """
+    require_factory(session_factory, "session_factory", async_scoped_session)
     async with session_factory() as session:
         with rules_in_our_words():
             async with session.begin():
@@ -185,6 +196,11 @@ class AsyncTenancyStore(_Operations):
             does.
         clock: returns the current time as a timezone-aware datetime.
         attempts: how often an operation is tried at the most.
+        reads: returns a new ``AsyncSession`` for each operation that only reads, say on a replica
+            or an engine in AUTOCOMMIT; the same factory, if no other is given.
+
+    Raises:
+        TypeError: a factory is an ``async_scoped_session``, whose Session is in use.
     """
 
     def __init__(
@@ -193,8 +209,12 @@ class AsyncTenancyStore(_Operations):
         *,
         clock: Clock = utc_now,
         attempts: int = ATTEMPTS,
+        reads: AsyncSessionFactory | None = None,
     ) -> None:
+        require_factory(session_factory, "session_factory", async_scoped_session)
+        require_factory(reads, "reads", async_scoped_session)
         self._session_factory = session_factory
+        self._reads = reads or session_factory
         self._clock = clock
         self._attempts = attempts
 
@@ -225,8 +245,10 @@ class AsyncTenancyStore(_Operations):
         **kwargs: P.kwargs,
     ) -> R:
         def run(session: Session) -> R:
-            tenancy = _CancellableTransaction(session, clock=self._clock)
-            return tenancy.run(operation, *args, **kwargs)
+            with committed(session):
+                tenancy = TenancyRepository(session, clock=self._clock, unit=_own)
+                return operation(tenancy, *args, **kwargs)
 
-        async with self._session_factory() as session:
+        factory = self._reads if only_reads(operation) else self._session_factory
+        async with factory() as session:
             return await session.run_sync(run)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, scoped_session
 
 from ..errors import TenancyError
 from ..repository import TenancyRepository
-from ..repository.base import Clock, utc_now
+from ..repository.operation import Clock, utc_now
 from ..values import Role
 from ._http import body_of, membership_in, status_of
 

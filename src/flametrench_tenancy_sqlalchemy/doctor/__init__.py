@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..repository.base import Clock, utc_now
-from ..unit_of_work import BIND, AnySession
+from ..repository.operation import Clock, utc_now
+from ..transactions.sessions import BIND, AnySession
 from .checks import checks
 from .findings import Finding, Repair, Severity
 from .repairs import Repairs

@@ -11,7 +11,7 @@ from sqlalchemy import Select, and_, func, or_, select
 
 from ..ids import encode
 from ..models import Invitation, Membership, Organization, Tuple
-from ..unit_of_work import AnySession
+from ..transactions.sessions import AnySession
 from ..values import InvitationStatus, Status
 from .conditions import ACTIVE, LEFT_BEHIND, LEFT_OVER, ORPHANED, STILL_OFFERED, WITHOUT_TUPLE
 from .findings import EXAMPLES, Finding, Severity

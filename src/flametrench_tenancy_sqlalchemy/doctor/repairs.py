@@ -26,8 +26,8 @@ from ..models import Invitation, Membership, Organization, Tuple
 from ..models.tuple import TupleKey
 from ..repository.invitations import expire_overdue
 from ..repository.tuples import TupleOperations
-from ..repository.writes import Writes
 from ..values import InvitationStatus, PreTuple, Status
+from ..writing import Change, write
 from .conditions import LEFT_BEHIND, LEFT_OVER, ORPHANED, STILL_OFFERED, WITHOUT_TUPLE
 from .findings import Repair
 
@@ -139,7 +139,7 @@ class Repairs(TupleOperations):
         if not bare:
             return []
         # Nobody remembers who granted it.
-        added = Writes(grants=set(bare.values()), at=at).execute(self.session)
+        added = write(self.session, Change(grants=set(bare.values()), at=at))
         return [
             Repair(
                 "membership_without_tuple",

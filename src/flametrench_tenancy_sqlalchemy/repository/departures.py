@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from ..ids import require
 from ..models import Membership, Organization
-from ..models.base import not_found
 from ..values import TransferOwnershipResult
-from .base import parsed_users
-from .tuples import TupleOperations
+from . import locks, queries
+from .base import Repository, parsed_users
 
 
-class DepartureOperations(TupleOperations):
+class DepartureOperations(Repository):
     """The operations by which a membership ends or gives its ownership away."""
 
     def self_leave(self, mem_id: str, *, transfer_to: str | None = None) -> Membership:
@@ -36,18 +35,20 @@ class DepartureOperations(TupleOperations):
         """
         require(mem_id, "mem", "mem_id")
         parsed_users(transfer_to=transfer_to)
-        with self._operation("self_leave") as now:
-            membership = self._lock_membership(mem_id)
-            others = self._lock_other_owners(membership, or_user=transfer_to)
+        with self._operation("self_leave") as operation:
+            membership = locks.membership(self.session, mem_id)
+            others = locks.other_owners(self.session, membership, or_user=transfer_to)
             heir = next((m for m in others if m.usr_id == transfer_to), None)
             promoted = membership.leave(
                 other_owners=[m for m in others if m.is_active_owner],
                 transfer_to=transfer_to,
                 heir=heir,
-                at=now,
+                at=operation.at,
             )
-            changed = [membership, heir, promoted] if promoted else [membership]
-            self._write(*filter(None, changed), at=now)
+            if promoted is None:
+                operation.write(changed=[membership])
+            else:
+                operation.write(changed=[membership, heir], added=[promoted])
         return membership
 
     def admin_remove(self, mem_id: str, admin_usr_id: str) -> Membership:
@@ -72,10 +73,12 @@ class DepartureOperations(TupleOperations):
         """
         require(mem_id, "mem", "mem_id")
         require(admin_usr_id, "usr", "admin_usr_id")
-        with self._operation("admin_remove") as now:
-            membership, admin = self._lock_with_administrator(mem_id, admin_usr_id)
-            membership.remove(admin, admin_usr_id=admin_usr_id, at=now)
-            self._write(membership, at=now)
+        with self._operation("admin_remove") as operation:
+            membership, admin = locks.membership_and_administrator(
+                self.session, mem_id, admin_usr_id
+            )
+            membership.remove(admin, admin_usr_id=admin_usr_id, at=operation.at)
+            operation.write(changed=[membership])
         return membership
 
     def transfer_ownership(
@@ -102,15 +105,15 @@ class DepartureOperations(TupleOperations):
         require(org_id, "org", "org_id")
         require(from_mem_id, "mem", "from_mem_id")
         require(to_mem_id, "mem", "to_mem_id")
-        with self._operation("transfer_ownership") as now:
-            locked = self._lock_memberships(from_mem_id, to_mem_id)
-            for parameter, mem_id in (("from_mem_id", from_mem_id), ("to_mem_id", to_mem_id)):
-                if mem_id not in locked:
-                    raise not_found(Membership, mem_id, parameter)
-            donor, target = locked[from_mem_id], locked[to_mem_id]
+        with self._operation("transfer_ownership") as operation:
+            donor, target = locks.memberships(
+                self.session, from_mem_id=from_mem_id, to_mem_id=to_mem_id
+            )
             if org_id not in (donor.org_id, target.org_id):
-                self._require_known(Organization, "org_id", org_id)
-            demoted, owner = donor.transfer_ownership(target, org_id=org_id, at=now)
-            promoted = [] if owner is target else [target, owner]
-            self._write(donor, demoted, *promoted, at=now)
+                queries.require_known(self.session, Organization, "org_id", org_id)
+            demoted, owner = donor.transfer_ownership(target, org_id=org_id, at=operation.at)
+            if owner is target:
+                operation.write(changed=[donor], added=[demoted])
+            else:
+                operation.write(changed=[donor, target], added=[demoted, owner])
         return TransferOwnershipResult(demoted, owner)

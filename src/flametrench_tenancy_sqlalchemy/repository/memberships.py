@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from sqlalchemy import bindparam, func, select
-
-from .._integrity import MEM_UNIQUE_ACTIVE
-from ..errors import ForbiddenError, TenancyError
+from ..errors import ForbiddenError
 from ..ids import require
 from ..models import Membership, Organization, User
 from ..values import Page, Role, Status
-from .base import ACTIVE_MEMBERSHIP, parsed_users
-from .pages import MEMBERS, MEMBERSHIPS
-from .tuples import TupleOperations
+from . import locks, queries
+from .base import Repository, parsed_users
+from .operation import reads
 
 
-class MembershipOperations(TupleOperations):
+class MembershipOperations(Repository):
     """The operations on memberships."""
 
     def add_member(
@@ -45,13 +40,14 @@ class MembershipOperations(TupleOperations):
         require(org_id, "org", "org_id")
         users = parsed_users(usr_id=require(usr_id, "usr", "usr_id"), invited_by=invited_by)
         role = Role.parse(role, "role")
-        conflicts: dict[str, TenancyError] = {}
-        with self._operation("add_member", into=org_id, users=users, conflicts=conflicts) as now:
-            membership = Membership.draft(org_id, usr_id, role, invited_by=invited_by, at=now)
-            conflicts[MEM_UNIQUE_ACTIVE] = membership.already_active()
-            self._enter(org_id, membership, created_by=invited_by, at=now)
+        with self._operation("add_member", into=org_id, users=users) as operation:
+            membership = Membership.draft(
+                org_id, usr_id, role, invited_by=invited_by, at=operation.at
+            )
+            operation.join(org_id, membership, created_by=invited_by)
         return membership
 
+    @reads
     def get_membership(self, mem_id: str) -> Membership:
         """Return a membership, in whatever status it is.
 
@@ -64,8 +60,9 @@ class MembershipOperations(TupleOperations):
 
         Specification: docs/tenancy.md#memberships.
         """
-        return self._get(Membership, "mem_id", mem_id)
+        return queries.get(self.session, Membership, "mem_id", mem_id)
 
+    @reads
     def find_membership(self, org_id: str, usr_id: str) -> Membership | None:
         """Return a user's active membership in an organization, if he has one.
 
@@ -80,9 +77,12 @@ class MembershipOperations(TupleOperations):
         """
         require(org_id, "org", "org_id")
         require(usr_id, "usr", "usr_id")
-        found = self._read(ACTIVE_MEMBERSHIP, {"whose": usr_id, "there": org_id})
+        found = queries.read(
+            self.session, queries.ACTIVE_MEMBERSHIP, {"whose": usr_id, "there": org_id}
+        )
         return found.one_or_none()
 
+    @reads
     def require_role(self, org_id: str, usr_id: str, *roles: Role | str) -> Membership:
         """Return the membership that lets a user's request pass: the request guard.
 
@@ -104,7 +104,7 @@ class MembershipOperations(TupleOperations):
         require(org_id, "org", "org_id")
         require(usr_id, "usr", "usr_id")
         allowed = [Role.parse(role, "roles") for role in roles]
-        found = self._read(_ADMITTED, {"whose": usr_id, "there": org_id})
+        found = queries.read(self.session, queries.ADMITTED, {"whose": usr_id, "there": org_id})
         membership: Membership | None = found.one_or_none()
         if membership is None or (allowed and membership.role not in allowed):
             raise ForbiddenError(
@@ -115,6 +115,7 @@ class MembershipOperations(TupleOperations):
             )
         return membership
 
+    @reads
     def list_members(
         self,
         org_id: str,
@@ -139,12 +140,15 @@ class MembershipOperations(TupleOperations):
         Specification: docs/tenancy.md#memberships.
         """
         require(org_id, "org", "org_id")
-        query = MEMBERS[Status.parse_if_given(status, "status")]
-        page = self._page(Membership, query, cursor=cursor, limit=limit, there=org_id)
+        query = queries.MEMBERS[Status.parse_if_given(status, "status")]
+        page = queries.page(
+            self.session, Membership, query, cursor=cursor, limit=limit, there=org_id
+        )
         if not page.data:
-            self._require_known(Organization, "org_id", org_id)
+            queries.require_known(self.session, Organization, "org_id", org_id)
         return page
 
+    @reads
     def count_members(self, org_id: str, *, status: Status | str | None = None) -> int:
         """Return how many memberships an organization has, counted in an index.
 
@@ -161,15 +165,16 @@ class MembershipOperations(TupleOperations):
         """
         require(org_id, "org", "org_id")
         if status is None:
-            found = self.session.scalars(_COUNT_ALL, {"there": org_id})
+            found = self.session.scalars(queries.COUNT_ALL, {"there": org_id})
         else:
             given = {"there": org_id, "status": Status.parse(status, "status")}
-            found = self.session.scalars(_COUNT_IN_STATUS, given)
+            found = self.session.scalars(queries.COUNT_IN_STATUS, given)
         count = found.one()
         if not count:
-            self._require_known(Organization, "org_id", org_id)
+            queries.require_known(self.session, Organization, "org_id", org_id)
         return count
 
+    @reads
     def list_memberships(
         self,
         usr_id: str,
@@ -194,10 +199,12 @@ class MembershipOperations(TupleOperations):
         Specification: docs/tenancy.md#memberships.
         """
         require(usr_id, "usr", "usr_id")
-        query = MEMBERSHIPS[Status.parse_if_given(status, "status")]
-        page = self._page(Membership, query, cursor=cursor, limit=limit, whose=usr_id)
+        query = queries.MEMBERSHIPS[Status.parse_if_given(status, "status")]
+        page = queries.page(
+            self.session, Membership, query, cursor=cursor, limit=limit, whose=usr_id
+        )
         if not page.data:
-            self._require_known(User, "usr_id", usr_id)
+            queries.require_known(self.session, User, "usr_id", usr_id)
         return page
 
     def change_role(self, mem_id: str, new_role: Role | str) -> Membership:
@@ -222,12 +229,12 @@ class MembershipOperations(TupleOperations):
         """
         require(mem_id, "mem", "mem_id")
         role = Role.parse(new_role, "new_role")
-        with self._operation("change_role") as now:
-            membership = self._lock_membership(mem_id)
-            owners = self._lock_other_owners(membership)
-            successor = membership.change_role(role, other_owners=owners, at=now)
+        with self._operation("change_role") as operation:
+            membership = locks.membership(self.session, mem_id)
+            owners = locks.other_owners(self.session, membership)
+            successor = membership.change_role(role, other_owners=owners, at=operation.at)
             if successor is not membership:
-                self._write(membership, successor, at=now)
+                operation.write(changed=[membership], added=[successor])
         return successor
 
     def suspend_membership(self, mem_id: str) -> Membership:
@@ -248,12 +255,11 @@ class MembershipOperations(TupleOperations):
         Specification: docs/tenancy.md#status-transitions.
         """
         require(mem_id, "mem", "mem_id")
-        with self._operation("suspend_membership") as now:
-            membership = self._lock_membership(mem_id)
-            membership.suspend(other_owners=self._lock_other_owners(membership), at=now)
-            # The organization's row is written as it is: whoever accepts an invitation without
-            # locking anything is to notice that somebody may have been suspended meanwhile.
-            self._write(membership.organization, membership, at=now)
+        with self._operation("suspend_membership") as operation:
+            membership = locks.membership(self.session, mem_id)
+            owners = locks.other_owners(self.session, membership)
+            membership.suspend(other_owners=owners, at=operation.at)
+            operation.write(changed=[membership])
         return membership
 
     def reinstate_membership(self, mem_id: str) -> Membership:
@@ -275,17 +281,8 @@ class MembershipOperations(TupleOperations):
         Specification: docs/tenancy.md#status-transitions.
         """
         require(mem_id, "mem", "mem_id")
-        conflicts: dict[str, TenancyError] = {}
-        with self._operation("reinstate_membership", conflicts=conflicts) as now:
-            membership = self._lock_membership(mem_id)
-            conflicts[MEM_UNIQUE_ACTIVE] = membership.already_active()
-            membership.reinstate(now)
-            self._write(membership, at=now)
+        with self._operation("reinstate_membership") as operation:
+            membership = locks.membership(self.session, mem_id)
+            membership.reinstate(operation.at)
+            operation.write(changed=[membership])
         return membership
-
-
-_COUNT_ALL: Final = select(func.count()).where(Membership.org_id == bindparam("there"))
-_COUNT_IN_STATUS: Final = _COUNT_ALL.where(Membership.status == bindparam("status"))
-_ADMITTED: Final = ACTIVE_MEMBERSHIP.join(Membership.organization).where(
-    Organization.status == Status.ACTIVE
-)

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final
-
-from sqlalchemy import ColumnElement, bindparam, literal, or_, select
-
-from .._integrity import ORG_SLUG_UNIQUE
-from ..errors import OrgSlugConflictError, TenancyError
 from ..ids import require
 from ..models import Membership, Organization
 from ..models.base import is_storable, not_found
 from ..models.organization import is_slug
-from ..values import (
-    UNSET,
-    CreateOrgResult,
-    Page,
-    Role,
-    Status,
-    Unset,
-)
-from .base import ORG_VERSION
-from .locking import FRESH, LockingRead, Query
-from .pages import ORGS, Stretch, page_of
-from .revocation import write_revocation
-from .tuples import TupleOperations
+from ..results import CreateOrgResult
+from ..values import UNSET, Page, Role, Status, Unset
+from ..writing import write_revocation
+from . import locks, queries
+from .base import Repository
+from .operation import reads
 
 
-class OrganizationOperations(TupleOperations):
+class OrganizationOperations(Repository):
     """The operations on organizations."""
 
     def create_org(
@@ -54,13 +40,13 @@ class OrganizationOperations(TupleOperations):
         Specification: docs/tenancy.md#organizations, ADR 0011.
         """
         users = {"creator": require(creator, "usr", "creator")}
-        conflicts: dict[str, TenancyError] = {ORG_SLUG_UNIQUE: OrgSlugConflictError(str(slug))}
-        with self._operation("create_org", users=users, conflicts=conflicts) as now:
-            org = Organization.create(name=name, slug=slug, at=now)
-            owner = Membership.join(org, creator, Role.OWNER, at=now)
-            self._write(org, owner, created_by=creator, at=now)
+        with self._operation("create_org", users=users) as operation:
+            org = Organization.create(name=name, slug=slug, at=operation.at)
+            owner = Membership.join(org, creator, Role.OWNER, at=operation.at)
+            operation.write(added=[org, owner], created_by=creator)
         return CreateOrgResult(org, owner)
 
+    @reads
     def get_org(self, org_id: str) -> Organization:
         """Return an organization.
 
@@ -73,8 +59,9 @@ class OrganizationOperations(TupleOperations):
 
         Specification: docs/tenancy.md#organizations.
         """
-        return self._get(Organization, "org_id", org_id)
+        return queries.get(self.session, Organization, "org_id", org_id)
 
+    @reads
     def get_org_by_slug(self, slug: str) -> Organization:
         """Return the organization that holds a slug, in whatever status it is.
 
@@ -88,7 +75,7 @@ class OrganizationOperations(TupleOperations):
         """
         if not is_slug(slug):
             raise not_found(Organization, slug, "slug")
-        return self._one(Organization, _BY_SLUG, "slug", slug)
+        return queries.one(self.session, Organization, queries.ORG_BY_SLUG, "slug", slug)
 
     def update_org(
         self,
@@ -117,11 +104,13 @@ class OrganizationOperations(TupleOperations):
         Specification: ADR 0011.
         """
         require(org_id, "org", "org_id")
-        conflicts: dict[str, TenancyError] = {ORG_SLUG_UNIQUE: OrgSlugConflictError(str(slug))}
-        with self._operation("update_org", conflicts=conflicts) as now:
-            org = self._lock_org_for(org_id, slug)
-            org.update(name=name, slug=slug, at=now)
-            self._write(org, at=now)
+        with self._operation("update_org") as operation:
+            if is_slug(slug):
+                org = locks.organization_and_holder(self.session, org_id, str(slug))
+            else:
+                org = locks.organization(self.session, org_id)
+            org.update(name=name, slug=slug, at=operation.at)
+            operation.write(changed=[org])
         return org
 
     def suspend_org(self, org_id: str) -> Organization:
@@ -143,10 +132,10 @@ class OrganizationOperations(TupleOperations):
         Specification: docs/tenancy.md#organizations.
         """
         require(org_id, "org", "org_id")
-        with self._operation("suspend_org") as now:
-            org = self._lock_org(org_id)
-            org.suspend(now)
-            self._write(org, at=now)
+        with self._operation("suspend_org") as operation:
+            org = locks.organization(self.session, org_id)
+            org.suspend(operation.at)
+            operation.write(changed=[org])
         return org
 
     def reinstate_org(self, org_id: str) -> Organization:
@@ -166,10 +155,10 @@ class OrganizationOperations(TupleOperations):
         Specification: docs/tenancy.md#organizations.
         """
         require(org_id, "org", "org_id")
-        with self._operation("reinstate_org") as now:
-            org = self._lock_org(org_id)
-            org.reinstate(now)
-            self._write(org, at=now)
+        with self._operation("reinstate_org") as operation:
+            org = locks.organization(self.session, org_id)
+            org.reinstate(operation.at)
+            operation.write(changed=[org])
         return org
 
     def revoke_org(self, org_id: str) -> Organization:
@@ -192,12 +181,13 @@ class OrganizationOperations(TupleOperations):
         Specification: docs/tenancy.md#organizations.
         """
         require(org_id, "org", "org_id")
-        with self._operation("revoke_org") as now:
-            org = self._lock_org(org_id)
-            org.revoke(now)
-            write_revocation(org, self.session, at=now)
+        with self._operation("revoke_org") as operation:
+            org = locks.organization(self.session, org_id)
+            org.revoke(operation.at)
+            write_revocation(self.session, org, at=operation.at)
         return org
 
+    @reads
     def list_orgs(
         self,
         *,
@@ -225,50 +215,9 @@ class OrganizationOperations(TupleOperations):
         """
         in_status = Status.parse_if_given(status, "status")
         if query is None:
-            return self._page(Organization, ORGS[in_status], cursor=cursor, limit=limit)
-        if not is_storable(query):  # nor can it be part of what is stored
+            found = queries.ORGS[in_status]
+        elif is_storable(query):
+            found = queries.orgs_containing(query, in_status)
+        else:  # nor can it be part of what is stored
             return Page([], None)
-        found = select(Organization).where(_contains(query))
-        if in_status is not None:
-            found = found.where(Organization.status == in_status)
-        return self._page(Organization, page_of(found, Stretch()), cursor=cursor, limit=limit)
-
-    def _lock_org_for(self, org_id: str, slug: object) -> Organization:
-        """Lock an organization and who holds the slug that it is to get, in the one order.
-
-        Or two that ask for each other's would wait for each other.
-        """
-        if not is_slug(slug):
-            return self._lock_org(org_id)
-        found = self._lock(_ORG_AND_HOLDER, {"sought": org_id, "wanted": slug})
-        orgs: dict[str, Organization] = {org.id: org for (org,) in found}
-        if org_id not in orgs:
-            raise not_found(Organization, org_id, "org_id")
-        return orgs[org_id]
-
-
-def _contains(query: str) -> ColumnElement[bool]:
-    """Return the condition that an organization's name or slug contains a text, in any case."""
-    # Written into the statement, since the best plan depends on what is looked for. With a
-    # parameter the server would settle for one plan after a few times, often the wrong one.
-    escaped = re.sub("[/%_]", r"/\g<0>", query)
-    pattern = literal(f"%{escaped}%", literal_execute=True)
-    return or_(
-        Organization.name.ilike(pattern, escape="/"), Organization.slug.ilike(pattern, escape="/")
-    )
-
-
-_BY_SLUG: Final = (
-    select(Organization).where(Organization.slug == bindparam("sought")).execution_options(**FRESH)
-)
-_ORG_AND_HOLDER: Final = LockingRead(
-    Query(
-        select(Organization)
-        .where(
-            or_(Organization.id == bindparam("sought"), Organization.slug == bindparam("wanted"))
-        )
-        .order_by(Organization.id),
-        ORG_VERSION,
-    ),
-    {"key_share": True, "of": Organization},
-)
+        return queries.page(self.session, Organization, found, cursor=cursor, limit=limit)

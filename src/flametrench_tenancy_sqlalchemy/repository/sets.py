@@ -6,22 +6,23 @@ number of statements that does not depend on how many rows there are.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from ..errors import PreconditionError
 from ..ids import require
 from ..models import Invitation, Membership, Organization, User
 from ..models.base import not_found
-from ..values import InvitationRequest, Outcome, Role, Status
-from .base import parsed_users
-from .bulk import ONE_ACTIVE, BulkOperations
+from ..values import InvitationRequest, Outcome, Role
+from ..writing import goes_by_flush
+from . import locks
+from .base import Repository, parsed_users
 from .outcomes import attempt, done, settle, then
 
 T = TypeVar("T")
 
 
-class SetOperations(BulkOperations):
+class SetOperations(Repository):
     """The operations on many memberships or invitations at a time."""
 
     def add_members(
@@ -55,16 +56,18 @@ class SetOperations(BulkOperations):
         require(org_id, "org", "org_id")
         parsed_users(invited_by=invited_by)
         pairs = [attempt(_member, row) for row in _rows(members, "members")]
-        with self._operation("add_members") as now:
+        with self._operation("add_members") as operation:
             org = self._open_org(org_id, pairs)
 
             def join(pair: tuple[str, Role]) -> Membership:
                 usr_id, role = pair
-                return Membership.join(org.unwrap(), usr_id, role, invited_by=invited_by, at=now)
+                return Membership.join(
+                    org.unwrap(), usr_id, role, invited_by=invited_by, at=operation.at
+                )
 
             joining = then(pairs, join)
             usr_ids = [membership.usr_id for membership in done(joining)]
-            known = self._lock_users([invited_by, *usr_ids] if usr_ids else [])
+            known = self._known([invited_by, *usr_ids] if usr_ids else [])
 
             def admit(membership: Membership) -> Membership:
                 _require_known(known, usr_id=membership.usr_id, invited_by=invited_by)
@@ -73,16 +76,17 @@ class SetOperations(BulkOperations):
             admitted = then(joining, admit)
             # In one order, lest two sets deadlock; of one user's rows the first comes first.
             rows = sorted(done(admitted), key=lambda m: m.usr_id)
-            written = self._insert_set(rows, **ONE_ACTIVE)
+            written = operation.write_set(added=rows, created_by=invited_by)
+
+            ids_written = {each.id for each in written if isinstance(each, Membership)}
 
             def enter(membership: Membership) -> Membership:
-                if membership.id not in written:
+                if membership.id not in ids_written:
                     raise membership.already_active()
                 return membership
 
             outcomes = then(admitted, enter)
             settle(outcomes, all_or_nothing)
-            self._grant_set(done(outcomes), created_by=invited_by, at=now)
         return outcomes
 
     def create_invitations(
@@ -117,7 +121,7 @@ class SetOperations(BulkOperations):
         require(org_id, "org", "org_id")
         require(invited_by, "usr", "invited_by")
         pairs = [attempt(_request, row) for row in _rows(requests, "requests")]
-        with self._operation("create_invitations") as now:
+        with self._operation("create_invitations") as operation:
             org = self._open_org(org_id, pairs)
 
             def offer(pair: tuple[InvitationRequest, Role]) -> Invitation:
@@ -129,11 +133,11 @@ class SetOperations(BulkOperations):
                     invited_by=invited_by,
                     expires_at=request.expires_at,
                     pre_tuples=request.pre_tuples or (),
-                    at=now,
+                    at=operation.at,
                 )
 
             offers = then(pairs, offer)
-            known = self._lock_users([invited_by] if done(offers) else [])
+            known = self._known([invited_by] if done(offers) else [])
 
             def vouch(invitation: Invitation) -> Invitation:
                 _require_known(known, invited_by=invited_by)
@@ -141,7 +145,7 @@ class SetOperations(BulkOperations):
 
             outcomes = then(offers, vouch)
             settle(outcomes, all_or_nothing)
-            self._insert_set(done(outcomes))
+            operation.write_set(added=done(outcomes))
         return outcomes
 
     def change_roles(
@@ -171,9 +175,9 @@ class SetOperations(BulkOperations):
         if not isinstance(roles, Mapping):
             raise _malformed("roles", roles, "a mapping of ids to roles")
         pairs = [attempt(_change, row) for row in roles.items()]
-        with self._operation("change_roles") as now:
-            locked = self._lock_set([mem_id for mem_id, _ in done(pairs)])
-            owners = self._lock_owners(locked.values())
+        with self._operation("change_roles") as operation:
+            locked = locks.many_memberships(self.session, [mem_id for mem_id, _ in done(pairs)])
+            owners = locks.owners_among(self.session, locked.values())
 
             def change(pair: tuple[str, Role]) -> tuple[Membership, Membership]:
                 mem_id, role = pair
@@ -181,7 +185,9 @@ class SetOperations(BulkOperations):
                 others = owners[membership.org_id]
                 others.pop(mem_id, None)
                 try:
-                    standing = membership.change_role(role, other_owners=others.values(), at=now)
+                    standing = membership.change_role(
+                        role, other_owners=others.values(), at=operation.at
+                    )
                 finally:
                     if standing.is_active_owner:
                         others[standing.id] = standing
@@ -191,10 +197,7 @@ class SetOperations(BulkOperations):
             settle(changes, all_or_nothing)
             replaced = [old for old, new in done(changes) if new is not old]
             successors = [new for old, new in done(changes) if new is not old]
-            self._revoke_set(replaced, at=now)
-            self._insert_set(successors)
-            self._withdraw_set(replaced)
-            self._grant_set(successors, created_by=None, at=now)
+            operation.write_set(changed=replaced, added=successors)
         return then(changes, lambda change: change[1])
 
     def remove_members(
@@ -224,25 +227,29 @@ class SetOperations(BulkOperations):
         """
         require(admin_usr_id, "usr", "admin_usr_id")
         ids = [attempt(require, row, "mem", "mem_id") for row in _rows(mem_ids, "mem_ids")]
-        with self._operation("remove_members") as now:
-            locked = self._lock_set(done(ids))
+        with self._operation("remove_members") as operation:
+            locked = locks.many_memberships(self.session, done(ids))
             org_ids = {membership.org_id for membership in locked.values()}
-            admins = self._lock_administrators(admin_usr_id, org_ids)
-            active = {m.id for m in locked.values() if m.status is Status.ACTIVE}
+            admins = locks.administrators(self.session, admin_usr_id, org_ids)
 
             def remove(mem_id: str) -> Membership:
                 membership = _found(locked, mem_id)
                 acting = admins.get(membership.org_id)
-                membership.remove(acting, admin_usr_id=admin_usr_id, at=now)
+                membership.remove(acting, admin_usr_id=admin_usr_id, at=operation.at)
                 return membership
 
             outcomes = then(ids, remove)
             settle(outcomes, all_or_nothing)
-            removed = done(outcomes)
-            self._revoke_set(removed, at=now, removed_by=admin_usr_id)
-            # A tuple beside a suspended one is of another membership of his.
-            self._withdraw_set([m for m in removed if m.id in active])
+            operation.write_set(changed=done(outcomes))
         return outcomes
+
+    def _known(self, usr_ids: Iterable[str | None]) -> set[str]:
+        """Return who of these users exists."""
+        given = {usr_id: usr_id for usr_id in usr_ids if usr_id is not None}
+        if not given:
+            return set()
+        self._operation.directory.admit(self.session, given, self._operation.now())
+        return locks.users(self.session, given)
 
     def _open_org(self, org_id: str, rows: Sequence[Outcome[T]]) -> Outcome[Organization]:
         """Lock an organization that may be joined, if anybody wants to; rows meet its error."""
@@ -250,7 +257,9 @@ class SetOperations(BulkOperations):
             return Outcome()
 
         def lock() -> Organization:
-            org = self._lock_org(org_id, joining=True)
+            # A flush cannot pass over who has come meanwhile: nobody may.
+            side_by_side = not goes_by_flush(self.session)
+            org = locks.organization(self.session, org_id, joining=side_by_side)
             org.require_active()
             return org
 

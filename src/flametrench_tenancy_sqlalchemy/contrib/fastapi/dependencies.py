@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from ...aio import AsyncTenancyRepository
 from ...models import Membership
 from ...repository import TenancyRepository
-from ...repository.base import Clock, utc_now
+from ...repository.operation import Clock, utc_now
 from ...values import Role
 from .._http import membership_in
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -25,17 +24,18 @@ from sqlalchemy import (
     tuple_,
     union_all,
 )
-from sqlalchemy.orm import InstrumentedAttribute, aliased, contains_eager
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
-from ..models import Invitation, Membership, Organization
-from ..values import InvitationStatus, Status
-from .locking import FRESH
+from ..values import Status
 
 Listing: TypeAlias = Mapping[Status | None, Select[Any]]
 """The query for a page of a list, whatever its rows' status or in one status."""
 
 BEFORE_ALL: Final = UUID(int=0)
 """The ``:after`` of the first page."""
+
+FRESH: Final = {"populate_existing": True}
+"""What is in the Session may be older than the row that was just read."""
 
 _AFTER: Final = bindparam("after", type_=Uuid())
 _ROWS: Final = bindparam("rows", type_=Integer())
@@ -91,7 +91,7 @@ def _within(query: Select[Any], id_: InstrumentedAttribute[Any], stretch: Stretc
     return query.order_by(order, *others, id_).limit(_ROWS)
 
 
-def _listing(
+def listing(
     query: Select[Any],
     whole: Stretch,
     status: InstrumentedAttribute[Any],
@@ -112,57 +112,3 @@ def _listing(
         )
         for one in Status
     }
-
-
-_THERE: Final = bindparam("there", type_=Organization.id.type)
-_WHOSE: Final = bindparam("whose", type_=Membership.usr_id.type)
-
-ORGS: Final = _listing(select(Organization), Stretch(), Organization.status)
-"""All organizations."""
-
-MEMBERS: Final = _listing(
-    select(Membership),
-    Stretch({Membership.org_id: _THERE}, nulls_first=True),
-    Membership.status,
-)
-"""The memberships of the organization ``:there``."""
-
-MEMBERSHIPS: Final = _listing(
-    select(Membership)
-    .join(Membership.organization)
-    .options(contains_eager(Membership.organization)),
-    Stretch({Membership.usr_id: _WHOSE}, nulls_first=True),
-    Membership.status,
-    status_nulls_first=True,
-)
-"""The memberships of the user ``:whose``, and their organizations."""
-
-# Written into the statement, for a plan that knows the organization: one made once and for all
-# would expect a third of an average one, and might rather sort all of it.
-_NOW: Final = bindparam("now", type_=Invitation.expires_at.type, literal_execute=True)
-_OVERDUE: Final = Invitation.expires_at < _NOW
-
-
-def _offered(status: InvitationStatus, where: ColumnElement[bool] | None = None) -> Stretch:
-    return Stretch({Invitation.status: status, Invitation.org_id: _THERE}, where)
-
-
-@cache
-def invitations_in(status: InvitationStatus | None) -> Select[Any]:
-    """Return the query for the invitations to the organization ``:there``, as they are ``:now``.
-
-    Made when it is needed: it may merge stretches, and the models have all their columns by then.
-
-    Args:
-        status: only those in it; one that is pending, but overdue, has expired.
-    """
-    match status:
-        case None:
-            stretches = [Stretch({Invitation.org_id: _THERE}, nulls_first=True)]
-        case InvitationStatus.PENDING:
-            stretches = [_offered(status, ~_OVERDUE)]
-        case InvitationStatus.EXPIRED:
-            stretches = [_offered(status), _offered(InvitationStatus.PENDING, _OVERDUE)]
-        case _:
-            stretches = [_offered(status)]
-    return page_of(select(Invitation), *stretches)

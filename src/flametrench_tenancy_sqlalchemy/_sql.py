@@ -1,0 +1,104 @@
+"""Small parts of statements: reads that decide, words, and values that travel as arrays."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    ColumnElement,
+    Select,
+    Table,
+    TableValuedAlias,
+    Uuid,
+    any_,
+    column,
+    func,
+    literal,
+    literal_column,
+    select,
+)
+from sqlalchemy import cast as cast_to
+from sqlalchemy.orm import lazyload
+from sqlalchemy.types import TypeEngine
+
+from .ids import ObjectId, WireId
+from .models import Base
+
+
+def deciding(query: Select[Any], *entities: Any, options: Iterable[Any] = ()) -> Any:
+    """Return the read of entities by which an operation decides: the rows as they are now.
+
+    A query of tables, which nothing that the application adds to its ORM queries can change: no
+    criteria of its own, no eager loading. What the Session holds is refreshed.
+
+    Args:
+        query: the query, which selects all columns of the entities' tables.
+        entities: what its rows are.
+        options: loader options, such as for an entity that comes with another one.
+    """
+    return (
+        select(*entities)
+        .from_statement(query)
+        .options(lazyload("*"), *options)
+        .execution_options(populate_existing=True)
+    )
+
+
+def table_of(model: type[Base]) -> Table:
+    """Return the table of a model."""
+    return cast("Table", model.__table__)
+
+
+def word(term: str) -> ColumnElement[Any]:
+    """Return a word that the statement itself contains.
+
+    A plan for all parameters may use a partial index only if its condition is no parameter.
+    """
+    return literal_column(f"'{term}'")
+
+
+def array_of(type_: TypeEngine[Any], values: list[Any]) -> ColumnElement[Any]:
+    """Return the values of a column as an array, whose type drivers are not left to guess.
+
+    A list would be more parameters than a statement may have. A real array and not its text: the
+    planner counts it, and does not join row by row.
+    """
+    element = type_
+    if isinstance(type_, WireId | ObjectId):  # checked when they came in, and not again
+        element = Uuid()
+        values = [v if v is None or isinstance(v, UUID) else UUID(v[-32:]) for v in values]
+    array = ARRAY(element, dimensions=1)
+    return cast_to(literal(values, array), array)
+
+
+def among(
+    id_column: Column[Any], ids: Iterable[str], *, arrays: bool = True
+) -> ColumnElement[bool]:
+    """Return the condition that a column is one of many ids.
+
+    Args:
+        id_column: the column.
+        ids: the ids.
+        arrays: whether the database has arrays.
+    """
+    if not arrays:
+        return id_column.in_(ids)
+    return id_column == any_(array_of(id_column.type, list(ids)))
+
+
+def rows_of(arrays: Mapping[str, ColumnElement[Any]]) -> TableValuedAlias:
+    """Return arrays as a table.
+
+    Args:
+        arrays: a column's name -> its values, all columns of the same length.
+    """
+    columns = (
+        column(name, typing.cast("ARRAY[Any]", array.type).item_type)
+        for name, array in arrays.items()
+    )
+    return func.unnest(*arrays.values()).table_valued(*columns, name="given").render_derived()

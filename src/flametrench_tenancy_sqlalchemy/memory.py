@@ -1,0 +1,86 @@
+"""A store in memory: for unit tests and the first five minutes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Engine, StaticPool, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session, sessionmaker
+
+from .clock import Clock, utc_now
+from .models import Base, User
+from .store import TenancyStore
+from .transactions.sessions import AnySession
+from .values import Status
+
+
+class InMemoryTenancyStore(TenancyStore):
+    """The same operations over SQLite in memory.
+
+    A user who is named as creator, inviter or member and is not known yet registers themselves.
+    SQLite cannot lock rows, so operations run one at a time; it has no patterns, so the checks of
+    the slug's and the tuples' form are left to the domain methods; and everything is gone with
+    the store.
+
+    Args:
+        clock: returns the current time as a timezone-aware datetime.
+    """
+
+    def __init__(self, *, clock: Clock = utc_now) -> None:
+        turn = threading.Lock()
+        sessions = sessionmaker(_memory_engine(), class_=_TakingTurns, info={"turn": turn})
+        super().__init__(sessions, clock=clock)
+        self._repository = partial(self._repository, directory=_SelfRegistration())
+
+
+class _TakingTurns(Session):
+    """A Session that waits until no other one is open."""
+
+    def __enter__(self) -> _TakingTurns:
+        self.info["turn"].acquire()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        try:
+            self.close()
+        finally:
+            self.info["turn"].release()
+
+
+class _SelfRegistration:
+    """Users who are taken at their word, where there is no identity layer to ask."""
+
+    def admit(self, session: AnySession, users: Mapping[str, str | None], at: datetime) -> None:
+        """Register who is not known yet."""
+        for usr_id in dict.fromkeys(users.values()):
+            if usr_id is not None and session.get(User, usr_id) is None:
+                session.add(User(id=usr_id, status=Status.ACTIVE, created_at=at, updated_at=at))
+        session.flush()
+
+    def require(
+        self, session: AnySession, users: Mapping[str, str | None], cause: DBAPIError
+    ) -> None:
+        """Ask nothing: whoever is named is known, although a refusal undoes the registration."""
+
+
+def _memory_engine() -> Engine:
+    """Return an engine on an empty database in memory, shared by all threads."""
+    engine = create_engine(
+        "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, record: object) -> None:
+        connection.execute("PRAGMA foreign_keys = ON")
+        # SQLite's own lower() knows no letters beyond ASCII.
+        connection.create_function(
+            "lower", 1, lambda text: text and text.lower(), deterministic=True
+        )
+
+    Base.metadata.create_all(engine)
+    return engine

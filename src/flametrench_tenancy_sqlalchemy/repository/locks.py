@@ -1,0 +1,245 @@
+"""Every lock, in the one order: organizations, then memberships, then invitations.
+
+What an operation judges is read by the statement that locks it, fresh from the database. Rows of
+one kind are locked in the order of their ids. What may take an owner away, and what changes an
+organization itself, locks it ``FOR NO KEY UPDATE``; what only adds locks it ``FOR SHARE``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from typing import Any, TypeAlias, TypeVar, cast
+
+from sqlalchemy import ColumnElement, select, true
+from sqlalchemy.orm.attributes import set_committed_value
+
+from .._sql import among, deciding, table_of
+from ..models import Base, Invitation, Membership, Organization, User
+from ..models.base import not_found
+from ..transactions.sessions import AnySession, connection_of, is_sqlite
+from ..values import Status
+from . import locking_reads as reads
+from .locking_reads import SIDE_BY_SIDE, TO_CHANGE, is_active, is_owner
+
+Entity = TypeVar("Entity", bound=Base)
+Owners: TypeAlias = dict[str, dict[str, Membership]]
+
+_org, _mem, _usr = map(table_of, (Organization, Membership, User))
+
+# One row, or two.
+
+
+def organization(session: AnySession, org_id: str, *, joining: bool = False) -> Organization:
+    """Lock an organization: to change it, or, side by side with others, to join it."""
+    query = reads.ORG_TO_JOIN if joining else reads.ORG
+    return _one(session, Organization, query, "org_id", org_id)
+
+
+def organization_and_holder(session: AnySession, org_id: str, slug: str) -> Organization:
+    """Lock an organization and who holds the slug that it is to get.
+
+    Or two that ask for each other's would wait for each other.
+    """
+    found = session.scalars(reads.ORG_AND_HOLDER, {"sought": org_id, "wanted": slug})
+    return _named(Organization, {each.id: each for each in found}, "org_id", org_id)
+
+
+def membership(session: AnySession, mem_id: str) -> Membership:
+    """Lock a membership behind its organization, which comes loaded with it."""
+    return _one(session, Membership, reads.MEMBERSHIP, "mem_id", mem_id)
+
+
+def memberships(session: AnySession, **ids: str) -> list[Membership]:
+    """Lock two memberships behind their organizations, and return them in the order given.
+
+    Args:
+        session: the Session.
+        ids: a parameter's name -> the id that it holds.
+    """
+    one, other = ids.values()
+    found = session.scalars(reads.TWO_MEMBERSHIPS, {"sought": one, "other": other})
+    by_id = {each.id: each for each in found}
+    return [_named(Membership, by_id, parameter, id_) for parameter, id_ in ids.items()]
+
+
+def other_owners(
+    session: AnySession, membership: Membership, *, or_user: str | None = None
+) -> list[Membership]:
+    """Lock another active owner for a last owner to lean on, and a user's membership if asked.
+
+    Asked after the organization is locked, and of the rows themselves: counting in an older
+    snapshot is how an organization loses its last owner.
+    """
+    if not membership.is_active_owner:
+        return []
+    given = {"there": membership.org_id, "sought": membership.id}
+    if or_user is None:
+        return list(session.scalars(reads.OTHER_OWNER, given))
+    return list(session.scalars(reads.OTHER_OWNERS_OR_USER, given | {"whose": or_user}))
+
+
+def membership_and_administrator(
+    session: AnySession, mem_id: str, usr_id: str
+) -> tuple[Membership, Membership | None]:
+    """Lock a membership and, with luck in the same statement, the one by which a user acts."""
+    found = session.scalars(reads.MEMBERSHIP_AND_ANOTHER, {"sought": mem_id, "whose": usr_id}).all()
+    wanted = _named(Membership, {each.id: each for each in found}, "mem_id", mem_id)
+    # What is locked is as it is now; what is missing may have come while we waited.
+    acting = (m for m in found if m.usr_id == usr_id and m.status is Status.ACTIVE)
+    return wanted, next(acting, None) or administrator(session, usr_id, wanted.org_id)
+
+
+def administrator(session: AnySession, usr_id: str, org_id: str) -> Membership | None:
+    """Lock the active membership by which a user acts on others, if they have one."""
+    found: Membership | None = session.scalars(
+        reads.ADMINISTRATOR, {"whose": usr_id, "there": org_id}
+    ).one_or_none()
+    return found
+
+
+def present(session: AnySession, org_id: str, usr_id: str) -> list[Membership]:
+    """Return a user's active and suspended memberships, once the organization is locked."""
+    return list(session.scalars(reads.PRESENT, {"there": org_id, "whose": usr_id}))
+
+
+def invitation(session: AnySession, inv_id: str) -> Invitation:
+    """Lock an invitation behind a shared lock on its organization, which comes with it."""
+    return _one(session, Invitation, reads.invitation(), "inv_id", inv_id)
+
+
+def invitation_and_user(
+    session: AnySession, inv_id: str, usr_id: str
+) -> tuple[Invitation, User | None]:
+    """Do the same, and read the user beside it, if there is one."""
+    return _pair(session, reads.invitation_and_user(), inv_id, usr_id)
+
+
+def invitation_and_administrator(
+    session: AnySession, inv_id: str, usr_id: str
+) -> tuple[Invitation, Membership | None]:
+    """Do the same, and lock the membership by which a user acts on it, if they have one."""
+    locked, admin = _pair(session, reads.invitation_and_administrator(), inv_id, usr_id)
+    # They may have become one while we waited.
+    return locked, admin or administrator(session, usr_id, locked.org_id)
+
+
+# Many rows.
+
+
+def users(session: AnySession, usr_ids: Iterable[str]) -> set[str]:
+    """Return which of these users exist; they cannot vanish before the transaction ends."""
+    query = (
+        select(_usr.c.id)
+        .where(_among(session, _usr.c.id, usr_ids))
+        .order_by(_usr.c.id)
+        .with_for_update(read=True, key_share=True)
+    )
+    return set(connection_of(session).execute(query).scalars())
+
+
+def many_memberships(session: AnySession, mem_ids: Collection[str]) -> dict[str, Membership]:
+    """Lock memberships behind their organizations, which come loaded with them."""
+    if not mem_ids:
+        return {}
+    chosen = _among(session, _mem.c.id, mem_ids)
+    concerned = _org.c.id.in_(select(_mem.c.org_id).where(chosen).distinct())
+    locked = session.scalars(
+        deciding(
+            select(_org).where(concerned).order_by(_org.c.id).with_for_update(**TO_CHANGE),
+            Organization,
+        )
+    )
+    orgs = {each.id: each for each in locked}
+    found = session.scalars(
+        deciding(
+            select(_mem).where(chosen).order_by(_mem.c.id).with_for_update(**TO_CHANGE),
+            Membership,
+        )
+    )
+    # One that was committed between the two statements came too late.
+    behind = {each.id: each for each in found if each.org_id in orgs}
+    for each in behind.values():
+        set_committed_value(each, "organization", orgs[each.org_id])
+    return behind
+
+
+def owners_among(session: AnySession, memberships: Collection[Membership]) -> Owners:
+    """Return the active owners among memberships, by organization and id, and a spare one.
+
+    The spare is another owner of the same organization, locked, for a last one to lean on.
+    """
+    owners: Owners = defaultdict(dict)
+    for each in memberships:
+        if each.is_active_owner:
+            owners[each.org_id][each.id] = each
+    if not owners:
+        return owners
+    known = [id_ for of_one in owners.values() for id_ in of_one]
+    other = _mem.alias("other")
+    spare = (
+        select(other.c.id)
+        .where(
+            other.c.org_id == _org.c.id,
+            *is_owner(other),
+            ~_among(session, other.c.id, known),
+        )
+        .order_by(other.c.id)
+        .limit(1)
+        .correlate(_org)
+        .scalar_subquery()
+    )
+    query = (
+        select(_mem)
+        .join(_org, true())
+        .where(_among(session, _org.c.id, owners), _mem.c.id == spare)
+        .order_by(_mem.c.org_id)
+        .with_for_update(of=_mem, **TO_CHANGE)
+    )
+    for each in session.scalars(deciding(query, Membership)):
+        owners[each.org_id][each.id] = each
+    return owners
+
+
+def administrators(
+    session: AnySession, usr_id: str, org_ids: Collection[str]
+) -> dict[str, Membership]:
+    """Lock the active memberships by which a user acts on others, by organization."""
+    if not org_ids:
+        return {}
+    query = (
+        select(_mem)
+        .where(
+            _mem.c.usr_id == usr_id,
+            _among(session, _mem.c.org_id, org_ids),
+            is_active(_mem),
+        )
+        .order_by(_mem.c.org_id)
+        .with_for_update(**SIDE_BY_SIDE)
+    )
+    return {each.org_id: each for each in session.scalars(deciding(query, Membership))}
+
+
+def _one(session: AnySession, entity: type[Entity], read: Any, parameter: str, id_: str) -> Entity:
+    found = session.scalars(read, {"sought": id_}).one_or_none()
+    if found is None:
+        raise not_found(entity, id_, parameter)
+    return cast("Entity", found)
+
+
+def _named(entity: type[Base], found: dict[str, Any], parameter: str, id_: str) -> Any:
+    if id_ not in found:
+        raise not_found(entity, id_, parameter)
+    return found[id_]
+
+
+def _pair(session: AnySession, read: Any, inv_id: str, usr_id: str) -> tuple[Invitation, Any]:
+    found = session.execute(read, {"sought": inv_id, "whose": usr_id}).one_or_none()
+    if found is None:
+        raise not_found(Invitation, inv_id, "inv_id")
+    locked, beside = found
+    return locked, beside
+
+
+def _among(session: AnySession, column: Any, ids: Iterable[str]) -> ColumnElement[bool]:
+    return among(column, ids, arrays=not is_sqlite(session))

@@ -1,0 +1,199 @@
+"""The frame around an operation: its unit, its time, what it writes, and what a refusal means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from functools import partial
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
+
+from .. import _integrity
+from .._sql import deciding, table_of
+from ..clock import Clock, time_of, utc_now
+from ..errors import PreconditionError
+from ..models import Base, Invitation, Membership, Organization, Tuple, User
+from ..models.base import not_found
+from ..models.tuple import TupleKey
+from ..transactions.savepoint import savepoint
+from ..transactions.sessions import AnySession, connection_of, where_writes_go
+from ..writing import Change, Guard, write, write_set
+from . import locks
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+Unit: TypeAlias = Callable[[AnySession, str], AbstractContextManager[None]]
+"""What an operation is to its transaction: a savepoint, or the whole of it."""
+
+
+def reads(operation: F) -> F:
+    """Mark an operation that only reads: it needs no unit, and may go to a replica."""
+    operation.__dict__["reads"] = True
+    return operation
+
+
+def only_reads(operation: Callable[..., Any]) -> bool:
+    """Tell whether an operation has been marked so."""
+    return getattr(operation, "reads", False)
+
+
+class Directory(Protocol):
+    """Who is known as a user."""
+
+    def admit(self, session: AnySession, users: Mapping[str, str | None], at: datetime) -> None:
+        """Prepare for users who are about to be referred to."""
+
+    def require(
+        self, session: AnySession, users: Mapping[str, str | None], cause: DBAPIError
+    ) -> None:
+        """Name the first argument whose user does not exist, after a refusal that may hide it."""
+
+
+class ForeignKeys:
+    """Users whom others keep: the foreign keys answer whether they exist."""
+
+    def admit(self, session: AnySession, users: Mapping[str, str | None], at: datetime) -> None:
+        """Prepare nothing."""
+
+    def require(
+        self, session: AnySession, users: Mapping[str, str | None], cause: DBAPIError
+    ) -> None:
+        """Look for them."""
+        given = {usr_id for usr_id in users.values() if usr_id is not None}
+        if not given:
+            return
+        query = select(_usr.c.id).where(_usr.c.id.in_(given))
+        known = set(connection_of(session).execute(query).scalars())
+        for parameter, usr_id in users.items():
+            if usr_id is not None and usr_id not in known:
+                raise not_found(User, usr_id, parameter) from cause
+        column = _USER_COLUMNS.get(_integrity.constraint_name(cause) or "")
+        if column is not None:  # they have come since the database looked for them
+            parameter = column if column in users else next(iter(users))
+            raise not_found(User, str(users[parameter]), parameter) from cause
+
+
+class Operation:
+    """An operation under way.
+
+    Attributes:
+        at: its time.
+    """
+
+    def __init__(self, session: AnySession, at: datetime) -> None:
+        self.at = at
+        self._session = session
+        self._change: Change | None = None
+
+    def write(self, **change: Any) -> dict[TupleKey, Tuple]:
+        """Write a `Change`, and return the tuples of its grants."""
+        self._change = Change(at=self.at, **change)
+        return write(self._session, self._change)
+
+    def write_set(self, **change: Any) -> list[Base]:
+        """Write a `Change` of many rows, and return what was added and did not collide."""
+        self._change = Change(at=self.at, **change)
+        return write_set(self._session, self._change)
+
+    def join(
+        self, org_id: str, newcomer: Membership | Invitation, *, created_by: str | None = None
+    ) -> None:
+        """Write what joins an organization, behind a shared lock on it, if it may."""
+        lock = partial(locks.organization, self._session, org_id, joining=True)
+        self._change = Change(at=self.at, added=[newcomer], created_by=created_by)
+        write(self._session, self._change, guard=Guard(org_id, lock, newcomer.enter))
+
+    def refusal(self, cause: DBAPIError) -> Exception | None:
+        """Return what a constraint that was violated means, if that is foreseen."""
+        constraint = _integrity.constraint_name(cause)
+        conflict = self._change.conflict(constraint) if self._change else None
+        return conflict or _integrity.broken_rule(cause)
+
+
+class Frame:
+    """What the operations of a repository run in.
+
+    Args:
+        session: the Session.
+        clock: tells the time of an operation.
+        unit: what an operation is to its transaction: a savepoint, if nothing else is said.
+        directory: who is known as a user: whom the database knows, if nothing else is said.
+    """
+
+    def __init__(
+        self,
+        session: AnySession,
+        *,
+        clock: Clock = utc_now,
+        unit: Unit = savepoint,
+        directory: Directory | None = None,
+    ) -> None:
+        self.session = session
+        self.directory = directory or ForeignKeys()
+        self._clock = clock
+        self._unit = unit
+
+    def now(self) -> datetime:
+        """Return the time, in UTC."""
+        return time_of(self._clock)
+
+    @contextmanager
+    def __call__(
+        self,
+        name: str,
+        *,
+        into: str | None = None,
+        users: Mapping[str, str | None] | None = None,
+    ) -> Iterator[Operation]:
+        """Run an operation as a unit, and say in the domain's words why the database refused.
+
+        Foreign keys and unique indexes answer what a question in advance could only guess at.
+
+        Args:
+            name: the operation, for the savepoint.
+            into: the organization that must be active, before anything else is amiss.
+            users: argument name -> the user it refers to, in the order of the contract's checks.
+        """
+        session, users = self.session, users or {}
+        operation = Operation(session, self.now())
+        session.flush()  # the caller's own pending rows; what they break is theirs to see
+        with where_writes_go(session):
+            try:
+                with self._unit(session, name):
+                    self.directory.admit(session, users, operation.at)
+                    yield operation
+            except PreconditionError:
+                if into is not None:
+                    self._require_active(into)
+                raise
+            except DBAPIError as exc:
+                if not _integrity.is_violation(exc):
+                    raise
+                if into is not None:
+                    self._require_active(into)
+                self.directory.require(session, users, exc)
+                error = operation.refusal(exc)
+                if error is None:
+                    raise
+                raise error from exc
+
+    def _require_active(self, org_id: str) -> None:
+        query = deciding(select(_org).where(_org.c.id == org_id), Organization)
+        org = self.session.scalars(query).one_or_none()
+        if org is None:
+            raise not_found(Organization, org_id, "org_id")
+        org.require_active()
+
+
+_org, _usr = map(table_of, (Organization, User))
+
+# A foreign key's name -> its column, of all that refer to users.
+_USER_COLUMNS: Final[dict[Any, str]] = {
+    key.name: key.column_keys[0]
+    for table in Base.metadata.tables.values()
+    for key in table.foreign_key_constraints
+    if key.referred_table is _usr
+}

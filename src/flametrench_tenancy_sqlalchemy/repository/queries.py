@@ -1,0 +1,224 @@
+"""Every query that only reads: pages, look-ups and counts, and how they are asked.
+
+They are the application's to change, by criteria of its own; reads that decide are in `locks`.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any, Final, TypeVar, cast
+
+from sqlalchemy import (
+    ColumnElement,
+    ScalarResult,
+    Select,
+    bindparam,
+    func,
+    literal,
+    or_,
+    select,
+)
+from sqlalchemy.orm import contains_eager
+
+from .._sql import word
+from ..errors import PreconditionError
+from ..ids import decode, require
+from ..models import Base, Invitation, Membership, Organization, Tuple, User
+from ..models.base import not_found
+from ..transactions.sessions import AnySession
+from ..values import InvitationStatus, Page, Status
+from .paging import BEFORE_ALL, FRESH, Stretch, listing, page_of
+
+Entity = TypeVar("Entity", Organization, Membership, Invitation)
+
+MAX_LIMIT: Final = 200
+
+
+def read(session: AnySession, query: Select[Any], given: dict[str, Any]) -> ScalarResult[Any]:
+    """Return what a query finds, with what the application relates to it eagerly."""
+    return session.scalars(query, given).unique()
+
+
+def one(
+    session: AnySession, entity: type[Entity], query: Select[Any], parameter: str, id_: str
+) -> Entity:
+    """Return what a query finds for the id that it asks for as ``:sought``."""
+    found = read(session, query, {"sought": id_}).one_or_none()
+    if found is None:
+        raise not_found(entity, id_, parameter)
+    return cast("Entity", found)
+
+
+def get(session: AnySession, entity: type[Entity], parameter: str, id_: str) -> Entity:
+    """Return what an argument names."""
+    # A table is named after its type of id.
+    require(id_, entity.__tablename__, parameter)
+    return one(session, entity, _BY_ID[entity], parameter, id_)
+
+
+def page(
+    session: AnySession,
+    entity: type[Entity],
+    query: Select[Any],
+    *,
+    cursor: str | None,
+    limit: int,
+    **given: Any,
+) -> Page[Entity]:
+    """Return a page of a list, and a cursor if there is more; at most 200 rows.
+
+    Args:
+        session: the Session.
+        entity: what is listed.
+        query: the query for a page of it.
+        cursor: the id to go on after.
+        limit: how many.
+        given: the query's further parameters.
+    """
+    limit = max(1, min(whole_number(limit), MAX_LIMIT))
+    # A table is named after its type of id.
+    after = BEFORE_ALL if cursor is None else decode(cursor, entity.__tablename__, "cursor")
+    rows = list(read(session, query, {"after": after, "rows": limit + 1, **given}))
+    more = len(rows) > limit
+    return Page(rows[:limit], rows[limit - 1].id if more else None)
+
+
+def require_known(
+    session: AnySession, entity: type[Organization] | type[User], parameter: str, id_: str
+) -> None:
+    """Tell an empty list from a list of something that does not exist."""
+    if session.scalar(select(entity.id).where(entity.id == id_)) is None:
+        raise not_found(entity, id_, parameter)
+
+
+def whole_number(limit: object) -> int:
+    """Return a limit if it is a whole number.
+
+    Raises:
+        PreconditionError: ``limit_format``; it is something else.
+    """
+    if isinstance(limit, int):
+        return limit
+    raise PreconditionError(
+        f"limit: {limit!r} is not a whole number", "limit_format", parameter="limit"
+    )
+
+
+# Built once: on every call, they would take longer than the server does.
+
+_THERE: Final = bindparam("there", type_=Organization.id.type)
+_WHOSE: Final = bindparam("whose", type_=Membership.usr_id.type)
+
+_BY_ID: Final[dict[type[Base], Select[Any]]] = {
+    entity: select(entity).where(entity.id == bindparam("sought")).execution_options(**FRESH)
+    for entity in (Organization, Membership, Invitation)
+}
+ORG_BY_SLUG: Final = (
+    select(Organization).where(Organization.slug == bindparam("sought")).execution_options(**FRESH)
+)
+ACTIVE_MEMBERSHIP: Final = (
+    select(Membership)
+    .where(
+        Membership.usr_id == _WHOSE,
+        Membership.org_id == _THERE,
+        Membership.status == word(Status.ACTIVE),
+    )
+    .execution_options(**FRESH)
+)
+"""The active membership of the user ``:whose`` in the organization ``:there``."""
+
+ADMITTED: Final = ACTIVE_MEMBERSHIP.join(Membership.organization).where(
+    Organization.status == Status.ACTIVE
+)
+"""The same where the organization is active, too."""
+
+COUNT_ALL: Final = select(func.count()).where(Membership.org_id == _THERE)
+"""The number of memberships in the organization ``:there``."""
+
+COUNT_IN_STATUS: Final = COUNT_ALL.where(Membership.status == bindparam("status"))
+"""The same in one status."""
+
+_TUPLES: Final = select(Tuple).order_by(Tuple.id).execution_options(**FRESH)
+OF_SUBJECT: Final = _TUPLES.where(
+    Tuple.subject_type == bindparam("type"), Tuple.subject_uuid == bindparam("sought")
+)
+"""The tuples of a subject."""
+
+ABOUT_OBJECT: Final = _TUPLES.where(
+    Tuple.object_type == bindparam("type"), Tuple.object_uuid == bindparam("sought")
+)
+"""The tuples about an object."""
+
+ABOUT_OBJECT_AS: Final = ABOUT_OBJECT.where(Tuple.relation == bindparam("relation"))
+"""The same with one relation."""
+
+ORGS: Final = listing(select(Organization), Stretch(), Organization.status)
+"""All organizations."""
+
+MEMBERS: Final = listing(
+    select(Membership),
+    Stretch({Membership.org_id: _THERE}, nulls_first=True),
+    Membership.status,
+)
+"""The memberships of the organization ``:there``."""
+
+MEMBERSHIPS: Final = listing(
+    select(Membership)
+    .join(Membership.organization)
+    .options(contains_eager(Membership.organization)),
+    Stretch({Membership.usr_id: _WHOSE}, nulls_first=True),
+    Membership.status,
+    status_nulls_first=True,
+)
+"""The memberships of the user ``:whose``, and their organizations."""
+
+# Written into the statement, for a plan that knows the organization: one made once and for all
+# would expect a third of an average one, and might rather sort all of it.
+_NOW: Final = bindparam("now", type_=Invitation.expires_at.type, literal_execute=True)
+_OVERDUE: Final = Invitation.expires_at < _NOW
+
+
+def _offered(status: InvitationStatus, where: ColumnElement[bool] | None = None) -> Stretch:
+    return Stretch({Invitation.status: status, Invitation.org_id: _THERE}, where)
+
+
+@cache
+def invitations_in(status: InvitationStatus | None) -> Select[Any]:
+    """Return the query for the invitations to the organization ``:there``, as they are ``:now``.
+
+    Made when it is needed: it may merge stretches, and the models have all their columns by then.
+
+    Args:
+        status: only those in it; one that is pending, but overdue, has expired.
+    """
+    match status:
+        case None:
+            stretches = [Stretch({Invitation.org_id: _THERE}, nulls_first=True)]
+        case InvitationStatus.PENDING:
+            stretches = [_offered(status, ~_OVERDUE)]
+        case InvitationStatus.EXPIRED:
+            stretches = [_offered(status), _offered(InvitationStatus.PENDING, _OVERDUE)]
+        case _:
+            stretches = [_offered(status)]
+    return page_of(select(Invitation), *stretches)
+
+
+def orgs_containing(text: str, status: Status | None) -> Select[Any]:
+    """Return the query for the organizations whose name or slug contains a text, in any case.
+
+    Args:
+        text: what is looked for.
+        status: only those in it.
+    """
+    # Written into the statement, since the best plan depends on what is looked for. With a
+    # parameter the server would settle for one plan after a few times, often the wrong one.
+    escaped = re.sub("[/%_]", r"/\g<0>", text)
+    pattern = literal(f"%{escaped}%", literal_execute=True)
+    contains = or_(
+        Organization.name.ilike(pattern, escape="/"), Organization.slug.ilike(pattern, escape="/")
+    )
+    found = select(Organization).where(contains)
+    if status is not None:
+        found = found.where(Organization.status == status)
+    return page_of(found, Stretch())

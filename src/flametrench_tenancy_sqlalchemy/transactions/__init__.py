@@ -1,0 +1,1 @@
+"""What an operation is to its transaction: a savepoint of it, or all of it."""

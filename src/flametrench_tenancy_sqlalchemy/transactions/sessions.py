@@ -1,0 +1,74 @@
+"""Whichever Session an application brings, and where our tables are in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import Connection, Engine, update
+from sqlalchemy.orm import Session, scoped_session
+
+from ..models import Invitation, Membership, Organization, Tuple, User
+
+AnySession: TypeAlias = Session | scoped_session[Session]
+
+# Where the tables are, for a Session that has several engines.
+BIND: Final[dict[str, Any]] = {"mapper": Organization.__mapper__}
+_MODELS: Final = (Organization, User, Membership, Invitation, Tuple)
+_OURS: Final = frozenset({*_MODELS, *(model.__mapper__ for model in _MODELS)})
+
+
+def itself(session: AnySession) -> Session:
+    """Return the Session that a scoped one stands for."""
+    return session() if isinstance(session, scoped_session) else session
+
+
+def connection_of(session: AnySession) -> Connection:
+    """Return the connection on which a Session reaches our tables."""
+    return session.connection(bind_arguments=BIND)
+
+
+def is_sqlite(session: AnySession) -> bool:
+    """Tell whether a Session's database is SQLite, with one writer and no arrays."""
+    return session.get_bind(**BIND).dialect.name == "sqlite"
+
+
+def commits_by_itself(connection: Connection) -> bool:
+    """Tell whether each statement of a connection is a transaction, for drivers that can do so."""
+    # SQLite's has a number there, which is true.
+    return getattr(connection.connection.dbapi_connection, "autocommit", False) is True
+
+
+@contextmanager
+def where_writes_go(session: AnySession) -> Iterator[None]:
+    """Send all that the block does with our tables to the engine to which a flush would go.
+
+    A Session that routes by `get_bind` sends reads to followers, which cannot lock what they read
+    and may not even have it.
+    """
+    session = itself(session)
+    if type(session).get_bind is Session.get_bind:
+        yield
+        return
+    routed, leader = session.get_bind, _leader_of(session)
+
+    def get_bind(mapper: Any = None, *args: Any, **kwargs: Any) -> Engine | Connection:
+        return leader if mapper in _OURS else routed(mapper, *args, **kwargs)
+
+    session.get_bind = get_bind  # type: ignore[method-assign]  # for the time of the block
+    try:
+        yield
+    finally:
+        session.get_bind = routed  # type: ignore[method-assign]
+        if getattr(routed, "__self__", None) is session:
+            del session.get_bind
+
+
+def _leader_of(session: Session) -> Engine | Connection:
+    """Return the engine of a flush, whether a Session tells one by its state or its clauses."""
+    flushing, session._flushing = session._flushing, True
+    try:
+        return session.get_bind(**BIND, clause=update(Organization))
+    finally:
+        session._flushing = flushing

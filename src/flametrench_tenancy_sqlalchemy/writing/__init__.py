@@ -1,0 +1,74 @@
+"""How what an operation writes reaches the database: one change, two ways that end the same.
+
+By the Session's own flush, so that all who listen hear it, or by one statement where nobody does.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ..models import Base, Organization, Tuple
+from ..models.base import not_found
+from ..models.tuple import TupleKey
+from ..transactions.sessions import AnySession
+from . import bulk, endings, flush, statement
+from .change import Change, Guard
+from .listeners import goes_by_flush
+from .told import as_flushed
+
+
+def write(
+    session: AnySession, change: Change, *, guard: Guard | None = None
+) -> dict[TupleKey, Tuple]:
+    """Write a change.
+
+    Args:
+        session: the Session, in an operation.
+        change: what to write.
+        guard: the organization that is joined, and is locked and judged first, or, by a statement,
+            in the same wait.
+
+    Returns:
+        The tuples of the grants, those that were there before included.
+    """
+    if goes_by_flush(session):
+        if guard is not None:
+            guard.judge(guard.lock())
+        return flush.write(session, change)
+    if guard is None:
+        return statement.write(session, change)
+    org = statement.write_joining(session, change, guard.org_id)
+    if org is None:
+        raise not_found(Organization, guard.org_id, "org_id")
+    guard.judge(org)
+    as_flushed(session, change.added)
+    return {}
+
+
+def write_set(session: AnySession, change: Change) -> list[Base]:
+    """Write a change of many rows, and return what was added and did not collide."""
+    way = bulk.write_by_flush if goes_by_flush(session) else bulk.write
+    return way(session, change) if change.added or change.changed else []
+
+
+def write_revocation(session: AnySession, org: Organization, *, at: datetime) -> None:
+    """Write that an organization has been revoked, with everything that it grants."""
+    way = endings.revoke_by_flush if goes_by_flush(session) else endings.revoke
+    way(session, org, at=at)
+
+
+def write_expiry(session: AnySession, *, at: datetime, limit: int | None = None) -> list[str]:
+    """Write that overdue invitations have expired, and return their ids."""
+    way = endings.expire_by_flush if goes_by_flush(session) else endings.expire
+    return way(session, at=at, limit=limit)
+
+
+__all__ = [
+    "Change",
+    "Guard",
+    "goes_by_flush",
+    "write",
+    "write_expiry",
+    "write_revocation",
+    "write_set",
+]

@@ -1,0 +1,96 @@
+"""What an operation writes, as data; the tuples beside memberships follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import NamedTuple
+
+from sqlalchemy.orm.attributes import get_history
+
+from .._integrity import MEM_UNIQUE_ACTIVE, ORG_SLUG_UNIQUE
+from ..errors import TenancyError
+from ..ids import new_id
+from ..models import Base, Membership, Organization, Tuple
+from ..models.tuple import TupleKey
+from ..values import Status
+
+
+class Guard(NamedTuple):
+    """The organization that what is added joins, how to lock it, and who judges whether it may.
+
+    Where the change is one statement, that takes the lock in the same wait.
+    """
+
+    org_id: str
+    lock: Callable[[], Organization]
+    judge: Callable[[Organization], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What an operation writes.
+
+    Attributes:
+        at: the time of the change.
+        added: new entities, each after those that it refers to.
+        changed: entities of the Session that have been changed.
+        grants: tuples of users besides, without repetition; one that exists is kept.
+        created_by: the user behind the tuples.
+    """
+
+    at: datetime
+    added: Sequence[Base] = ()
+    changed: Sequence[Base] = ()
+    grants: Collection[TupleKey] = ()
+    created_by: str | None = None
+
+    @cached_property
+    def withdrawn(self) -> list[TupleKey]:
+        """The keys of the tuples of memberships that have ceased to be active."""
+        return [
+            m.tuple_key
+            for m in _memberships(self.changed)
+            if m.status is not Status.ACTIVE and Status.ACTIVE in get_history(m, "status").deleted
+        ]
+
+    @cached_property
+    def entering(self) -> list[Membership]:
+        """The memberships that are active now, and were not."""
+        return [m for m in _memberships([*self.changed, *self.added]) if m.status is Status.ACTIVE]
+
+    def tuples_of(self, memberships: Collection[Membership]) -> list[Tuple]:
+        """Return the tuples that come with memberships."""
+        return self._tuples(m.tuple_key for m in memberships)
+
+    @cached_property
+    def granted(self) -> list[Tuple]:
+        """The tuples of the grants, always in the same order: or two such changes deadlock."""
+        return self._tuples(sorted(self.grants))
+
+    def conflict(self, constraint: str | None) -> TenancyError | None:
+        """Return what the violation of a unique index means for this change, if it is foreseen."""
+        if constraint == MEM_UNIQUE_ACTIVE and self.entering:
+            return self.entering[0].already_active()
+        if constraint == ORG_SLUG_UNIQUE:
+            named = (e for e in [*self.changed, *self.added] if isinstance(e, Organization))
+            return next((org.slug_taken() for org in named), None)
+        return None
+
+    def _tuples(self, keys: Iterator[TupleKey] | list[TupleKey]) -> list[Tuple]:
+        return [
+            Tuple(
+                id=new_id("tup"),
+                subject_type="usr",
+                **key._asdict(),
+                created_at=self.at,
+                created_by=self.created_by,
+            )
+            for key in keys
+        ]
+
+
+def _memberships(entities: Sequence[Base]) -> Iterator[Membership]:
+    return (entity for entity in entities if isinstance(entity, Membership))

@@ -1,0 +1,162 @@
+"""What ends together: all that a revoked organization grants, and invitations that are overdue.
+
+A statement names no rows: an organization may have a million members. Where somebody listens, they
+are loaded, changed and flushed so many at a time. The parts of the revocation's statement run in
+no particular order: whoever else locks such rows has locked the organization first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Select, Uuid, bindparam, delete, select, update
+from sqlalchemy.orm.attributes import instance_state
+
+from .._sql import among, deciding, table_of, word
+from ..ids import decode
+from ..models import Invitation, Membership, Organization, Tuple
+from ..transactions.sessions import AnySession, connection_of
+from ..values import InvitationStatus, Status
+from .told import as_flushed
+
+BATCH: Final = 500
+"""How many rows are loaded and flushed at a time."""
+
+
+def revoke(session: AnySession, org: Organization, *, at: datetime) -> None:
+    """Write that a locked organization has been revoked, end what it grants, and tell the Session.
+
+    Args:
+        session: the Session that it is in.
+        org: the organization, revoked already.
+        at: the time of its end.
+    """
+    uuid = decode(org.id, "org", "org_id")
+    connection_of(session).execute(_REVOCATION, {"there": org.id, "about": uuid, "at": at})
+    held = list(_held(session, {"org_id": org.id}, {"object_type": "org", "object_uuid": uuid}))
+    ended = [entity for entity in held if not isinstance(entity, Tuple)]
+    as_flushed(session, [org, *ended], [entity for entity in held if isinstance(entity, Tuple)])
+    for model in (Membership, Invitation):
+        ids = [entity.id for entity in ended if isinstance(entity, model)]
+        if ids:  # read again: not all need have ended with the organization
+            table = table_of(model)
+            session.scalars(deciding(select(table).where(among(table.c.id, ids)), model)).all()
+
+
+def revoke_by_flush(session: AnySession, org: Organization, *, at: datetime) -> None:
+    """Do the same by way of the Session's flush."""
+    session.flush()
+    given = {"there": org.id, "about": decode(org.id, "org", "org_id")}
+    _each(session, Membership, select(_mem).where(*_OPEN_MEMBERSHIPS), given, lambda m: m.end(at))
+    _each(session, Tuple, select(_tup).where(*_ABOUT_ORG), given, session.delete)
+    _each(session, Invitation, select(_inv).where(*_OPEN_INVITATIONS), given, lambda i: i.end(at))
+
+
+def expire(session: AnySession, *, at: datetime, limit: int | None) -> list[str]:
+    """Write that overdue invitations which nobody has locked have expired, oldest first.
+
+    Returns:
+        Their ids.
+    """
+    overdue = _overdue(at).with_only_columns(_inv.c.id).order_by(_inv.c.id).limit(limit)
+    statement = (
+        update(_inv)
+        .where(_inv.c.id.in_(overdue))
+        .values(status=InvitationStatus.EXPIRED, terminal_at=at, terminal_by=None)
+        .returning(_inv.c.id)
+    )
+    return list(connection_of(session).execute(statement).scalars())
+
+
+def expire_by_flush(session: AnySession, *, at: datetime, limit: int | None) -> list[str]:
+    """Do the same by way of the Session's flush."""
+    expired: list[str] = []
+
+    def end(invitation: Invitation) -> None:
+        invitation.expire(at)
+        expired.append(invitation.id)
+
+    _each(session, Invitation, _overdue(at), {}, end, limit=limit)
+    return expired
+
+
+def _each(
+    session: AnySession,
+    model: type[Any],
+    query: Select[Any],
+    given: dict[str, Any],
+    end: Callable[[Any], object],
+    *,
+    limit: int | None = None,
+) -> None:
+    """End each row that a query finds, and flush, so many at a time, in the order of their ids."""
+    id_ = table_of(model).c.id
+    done, query = 0, query.order_by(id_)
+    further = query
+    while limit is None or done < limit:
+        rows = BATCH if limit is None else min(BATCH, limit - done)
+        batch = session.scalars(deciding(further.limit(rows), model), given).all()
+        for entity in batch:
+            end(entity)
+        session.flush()
+        done += len(batch)
+        if len(batch) < rows:
+            break
+        further = query.where(id_ > batch[-1].id)
+
+
+def _held(
+    session: AnySession, in_org: Mapping[str, object], about_org: Mapping[str, object]
+) -> Iterator[Membership | Invitation | Tuple]:
+    """Return what the Session holds of what has ended; what it knows too little of, it forgets."""
+    for entity in session.identity_map.values():
+        if isinstance(entity, Tuple):
+            place = about_org
+        elif isinstance(entity, Membership | Invitation):
+            place = in_org
+        else:
+            continue
+        loaded = instance_state(entity).dict
+        if any(loaded.get(name, value) != value for name, value in place.items()):
+            continue
+        if place.keys() <= loaded.keys():
+            yield entity
+        else:
+            session.expire(entity)
+
+
+def _overdue(at: datetime) -> Select[Any]:
+    return (
+        select(_inv)
+        .where(_inv.c.status == word(InvitationStatus.PENDING), _inv.c.expires_at < at)
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+
+
+_org, _mem, _inv, _tup = map(table_of, (Organization, Membership, Invitation, Tuple))
+_THERE: Final = bindparam("there", type_=_org.c.id.type)
+_ABOUT: Final = bindparam("about", type_=Uuid())
+_AT: Final = bindparam("at", type_=_org.c.updated_at.type)
+_OPEN_MEMBERSHIPS: Final = (
+    _mem.c.org_id == _THERE,
+    _mem.c.status.in_((word(Status.ACTIVE), word(Status.SUSPENDED))),
+)
+_OPEN_INVITATIONS: Final = (
+    _inv.c.org_id == _THERE,
+    _inv.c.status == word(InvitationStatus.PENDING),
+)
+_ABOUT_ORG: Final = (_tup.c.object_type == "org", _tup.c.object_id == _ABOUT)
+_PARTS: Final = (
+    update(_org).where(_org.c.id == _THERE).values(status=Status.REVOKED, updated_at=_AT),
+    update(_mem)
+    .where(*_OPEN_MEMBERSHIPS)
+    .values(status=Status.REVOKED, removed_by=None, updated_at=_AT),
+    delete(_tup).where(*_ABOUT_ORG),
+    update(_inv)
+    .where(*_OPEN_INVITATIONS)
+    .values(status=InvitationStatus.REVOKED, terminal_at=_AT, terminal_by=None),
+)
+*_first, _last = _PARTS
+_REVOCATION: Final = _last.add_cte(*(part.cte(f"part_{n}") for n, part in enumerate(_first)))
