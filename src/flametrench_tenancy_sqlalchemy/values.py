@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar, cast
 
-from .errors import PreconditionError, TenancyError
+from .errors import PreconditionError, Reason, TenancyError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -50,10 +50,12 @@ class Term(StrEnum):
         word = value.value if isinstance(value, Enum) else value
         if isinstance(word, str) and word in cls._value2member_map_:
             return cls(word)
-        kind = "role" if cls is Role else "status"
+        kind, reason = (
+            ("role", Reason.ROLE_FORMAT) if cls is Role else ("status", Reason.STATUS_FORMAT)
+        )
         raise PreconditionError(
             f"{parameter}: {value!r} is not a {kind}; one of {', '.join(cls)} is",
-            f"{kind}_format",
+            reason,
             parameter=parameter,
         )
 

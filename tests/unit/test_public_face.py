@@ -52,6 +52,7 @@ PUBLIC = {
     "AlreadyTerminalError",
     "OrgSlugConflictError",
     "PreconditionError",
+    "Reason",
     "IdentifierBindingRequiredError",
     "IdentifierMismatchError",
 }

@@ -20,7 +20,7 @@ from sqlalchemy import (
     update,
 )
 
-from ..errors import PreconditionError
+from ..errors import PreconditionError, Reason
 from ..ids import encode, encode_object
 from ..models import Invitation, Membership, Organization, Tuple
 from ..models.tuple import TupleKey
@@ -57,7 +57,7 @@ class Repairs(TupleOperations):
             raise PreconditionError(
                 f"a repair sees what is true behind its locks at READ COMMITTED only, not at "
                 f"{str(level).upper()}",
-                "isolation_level",
+                Reason.ISOLATION_LEVEL,
                 isolation_level=level,
             )
 

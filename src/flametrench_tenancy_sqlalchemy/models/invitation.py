@@ -15,6 +15,7 @@ from ..errors import (
     IdentifierMismatchError,
     InvitationExpiredError,
     InvitationNotPendingError,
+    Reason,
     PreconditionError,
 )
 from ..ids import WireId, new_id
@@ -140,7 +141,7 @@ class Invitation(Base):
         if not is_storable(identifier) or not identifier:
             raise PreconditionError(
                 f"identifier {identifier!r} is empty, or not text that PostgreSQL can store",
-                "identifier_format",
+                Reason.IDENTIFIER_FORMAT,
                 parameter="identifier",
             )
         return cls._of(
@@ -244,7 +245,7 @@ class Invitation(Base):
             suspended = present[Status.SUSPENDED]
             raise PreconditionError(
                 f"membership {suspended.id} is suspended; an invitation does not lift that",
-                "mem_suspended",
+                Reason.MEM_SUSPENDED,
                 mem_id=suspended.id,
             )
 
@@ -303,13 +304,13 @@ def _require_future(expires_at: datetime, at: datetime) -> datetime:
     if not isinstance(expires_at, datetime) or expires_at.utcoffset() is None:
         raise PreconditionError(
             f"expires_at {expires_at!r} is not a timezone-aware datetime",
-            "naive_expiration",
+            Reason.NAIVE_EXPIRATION,
             parameter="expires_at",
         )
     if not at < expires_at:
         raise PreconditionError(
             f"expires_at {expires_at.isoformat()} is not in the future",
-            "past_expiration",
+            Reason.PAST_EXPIRATION,
             parameter="expires_at",
         )
     try:
@@ -317,6 +318,6 @@ def _require_future(expires_at: datetime, at: datetime) -> datetime:
     except OverflowError as exc:  # the last hours of the year 9999, west of Greenwich
         raise PreconditionError(
             f"expires_at {expires_at.isoformat()} is beyond what UTC can express",
-            "expiration_range",
+            Reason.EXPIRATION_RANGE,
             parameter="expires_at",
         ) from exc

@@ -18,6 +18,7 @@ from ..errors import (
     DuplicateMembershipError,
     ForbiddenError,
     NotFoundError,
+    Reason,
     PreconditionError,
     RoleHierarchyError,
     SoleOwnerError,
@@ -192,7 +193,7 @@ class Membership(Timestamps, Base):
         if self.status is not Status.SUSPENDED:
             raise PreconditionError(
                 f"membership {self.id} is {self.status}; only a suspended one can be reinstated",
-                "invalid_transition",
+                Reason.INVALID_TRANSITION,
                 mem_id=self.id,
                 status=self.status,
             )
@@ -232,7 +233,7 @@ class Membership(Timestamps, Base):
                 raise self._sole_owner()
             if transfer_to == self.usr_id:
                 raise PreconditionError(
-                    f"transfer_to {transfer_to} is the leaving owner", "self_transfer"
+                    f"transfer_to {transfer_to} is the leaving owner", Reason.SELF_TRANSFER
                 )
             if heir is None:
                 raise NotFoundError(
@@ -272,7 +273,7 @@ class Membership(Timestamps, Base):
         if rank is None or admin_rank is None:
             raise PreconditionError(
                 f"membership {self.id} holds {self.role}, which has no place in the hierarchy",
-                "scope_mismatch",
+                Reason.SCOPE_MISMATCH,
                 mem_id=self.id,
                 role=self.role,
             )
@@ -301,22 +302,24 @@ class Membership(Timestamps, Base):
                 suspended or revoked. ``org_mismatch``; they are not both there.
                 ``from_not_owner``. ``self_transfer``; both are the same user's.
         """
-        for membership, reason in ((self, "from_not_active"), (target, "to_not_active")):
+        for membership, reason in ((self, Reason.FROM_NOT_ACTIVE), (target, Reason.TO_NOT_ACTIVE)):
             if membership.status is not Status.ACTIVE:
                 raise membership._not_active(reason)
         if not self.org_id == target.org_id == org_id:
             raise PreconditionError(
                 f"memberships {self.id} and {target.id} are not both in {org_id}",
-                "org_mismatch",
+                Reason.ORG_MISMATCH,
                 org_id=org_id,
             )
         if self.role is not Role.OWNER:
             raise PreconditionError(
-                f"membership {self.id} is no owner's", "from_not_owner", mem_id=self.id
+                f"membership {self.id} is no owner's", Reason.FROM_NOT_OWNER, mem_id=self.id
             )
         if self.usr_id == target.usr_id:
             raise PreconditionError(
-                f"user {self.usr_id} owns {org_id} already", "self_transfer", usr_id=self.usr_id
+                f"user {self.usr_id} owns {org_id} already",
+                Reason.SELF_TRANSFER,
+                usr_id=self.usr_id,
             )
         to = target if target.role is Role.OWNER else target._succeed(Role.OWNER, at)
         return self._succeed(Role.MEMBER, at), to
@@ -356,7 +359,7 @@ class Membership(Timestamps, Base):
         if self.status is not Status.ACTIVE:
             raise self._not_active()
 
-    def _not_active(self, reason: str = "mem_not_active") -> PreconditionError:
+    def _not_active(self, reason: Reason = Reason.MEM_NOT_ACTIVE) -> PreconditionError:
         return PreconditionError(
             f"membership {self.id} is {self.status}", reason, mem_id=self.id, status=self.status
         )

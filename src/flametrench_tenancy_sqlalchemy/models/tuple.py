@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, ForeignKey, Index, Text, UniqueConstraint,
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from ..errors import PreconditionError
+from ..errors import PreconditionError, Reason
 from ..ids import ObjectId, WireId, decode, decode_object, encode_object
 from .base import Base, UtcDateTime, matches
 from .user import User
@@ -127,7 +127,7 @@ def require_relation(value: object, parameter: str) -> str:
         PreconditionError: ``relation_format``; it is not two to 32 of a-z and underscore.
     """
     form = "two to 32 of a-z and underscore"
-    return _require_match(RELATION_PATTERN, value, parameter, form, "relation_format")
+    return _require_match(RELATION_PATTERN, value, parameter, form, Reason.RELATION_FORMAT)
 
 
 def require_object_type(value: object, parameter: str) -> str:
@@ -137,11 +137,11 @@ def require_object_type(value: object, parameter: str) -> str:
         PreconditionError: ``type_format``; it is not two to six lowercase letters.
     """
     return _require_match(
-        TYPE_PATTERN, value, parameter, "two to six lowercase letters", "type_format"
+        TYPE_PATTERN, value, parameter, "two to six lowercase letters", Reason.TYPE_FORMAT
     )
 
 
-def _require_match(pattern: str, value: object, parameter: str, form: str, reason: str) -> str:
+def _require_match(pattern: str, value: object, parameter: str, form: str, reason: Reason) -> str:
     if isinstance(value, str) and re.fullmatch(pattern[1:-1], value):
         return value
     raise PreconditionError(f"{parameter}: {value!r} is not {form}", reason, parameter=parameter)
