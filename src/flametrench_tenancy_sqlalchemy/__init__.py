@@ -20,11 +20,10 @@ from .errors import (
 from .ids import WireId, new_id
 from .models import Base, Invitation, Membership, Organization, Tuple, User
 from .repository import TenancyRepository
+from .results import AcceptInvitationResult, CreateOrgResult, TransferOwnershipResult
 from .store import InMemoryTenancyStore, TenancyStore, unit_of_work
 from .values import (
     UNSET,
-    AcceptInvitationResult,
-    CreateOrgResult,
     InvitationRequest,
     InvitationStatus,
     Outcome,
@@ -32,7 +31,6 @@ from .values import (
     PreTuple,
     Role,
     Status,
-    TransferOwnershipResult,
 )
 
 __all__ = [

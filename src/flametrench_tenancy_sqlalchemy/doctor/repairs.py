@@ -46,7 +46,7 @@ class Repairs(TupleOperations):
                 *self._delete("tuple_in_revoked_org", LEFT_OVER, orgs),
                 *self._grant_missing(orgs, now),
                 *(
-                    Repair("overdue_invitation", id_, "invitation expired")
+                    Repair("overdue_invitation", id_, message="invitation expired")
                     for id_ in self.session.scalars(expire_overdue(now))
                 ),
             ]
@@ -97,11 +97,11 @@ class Repairs(TupleOperations):
         ).all()
         return [
             *(
-                Repair("membership_in_revoked_org", id_, "membership revoked")
+                Repair("membership_in_revoked_org", id_, message="membership revoked")
                 for id_ in memberships
             ),
             *(
-                Repair("invitation_in_revoked_org", id_, "invitation revoked")
+                Repair("invitation_in_revoked_org", id_, message="invitation revoked")
                 for id_ in invitations
             ),
         ]
@@ -120,7 +120,8 @@ class Repairs(TupleOperations):
             Repair(
                 check,
                 id_,
-                f"tuple deleted: {encode_object(type_, subject)} {relation} {encode('org', org)}",
+                message=f"tuple deleted: {encode_object(type_, subject)} {relation} "
+                f"{encode('org', org)}",
             )
             for id_, type_, subject, relation, org in deleted
         ]
@@ -144,7 +145,8 @@ class Repairs(TupleOperations):
             Repair(
                 "membership_without_tuple",
                 mem_id,
-                f"tuple added: {added[key].subject_id} {key.relation} {added[key].object_id}",
+                message=f"tuple added: {added[key].subject_id} {key.relation} "
+                f"{added[key].object_id}",
             )
             for mem_id, key in bare.items()
             if key in added

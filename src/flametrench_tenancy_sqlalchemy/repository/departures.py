@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..ids import require
 from ..models import Membership, Organization
 from ..models.base import not_found
-from ..values import TransferOwnershipResult
+from ..results import TransferOwnershipResult
 from .base import parsed_users
 from .tuples import TupleOperations
 

@@ -26,8 +26,8 @@ from ..ids import require
 from ..models import Invitation, Membership, Organization, User
 from ..models.base import not_found
 from ..models.tuple import TupleKey
+from ..results import AcceptInvitationResult
 from ..values import (
-    AcceptInvitationResult,
     InvitationStatus,
     Page,
     PreTuple,
@@ -211,7 +211,7 @@ class InvitationOperations(TupleOperations):
                 new, present = self._carry_out_asking(writes, _PRESENT, there)
                 invitation.require_newcomer(filter(None, present))
             tuples = self._with_kept(keys, new, created_by=invitation.invited_by, at=now)
-        return AcceptInvitationResult(invitation, membership, tuples)
+        return AcceptInvitationResult(invitation, membership, materialized_tuples=tuples)
 
     def decline_invitation(self, inv_id: str, *, as_usr_id: str | None = None) -> Invitation:
         """Refuse an invitation.

@@ -13,9 +13,9 @@ from ..ids import require
 from ..models import Membership, Organization
 from ..models.base import is_storable, not_found
 from ..models.organization import is_slug
+from ..results import CreateOrgResult
 from ..values import (
     UNSET,
-    CreateOrgResult,
     Page,
     Role,
     Status,
