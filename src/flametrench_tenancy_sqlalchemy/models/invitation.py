@@ -8,15 +8,14 @@ from typing import Self
 
 from sqlalchemy import CheckConstraint, ColumnElement, ForeignKey, Index, Text, and_, func, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
-from sqlalchemy.orm.attributes import set_committed_value
 
 from ..errors import (
     IdentifierBindingRequiredError,
     IdentifierMismatchError,
     InvitationExpiredError,
     InvitationNotPendingError,
-    Reason,
     PreconditionError,
+    Reason,
 )
 from ..ids import WireId, new_id
 from ..values import InvitationStatus, PreTuple, Role, Status
@@ -24,6 +23,8 @@ from .base import (
     Base,
     TermType,
     UtcDateTime,
+    described,
+    id_column,
     is_storable,
     not_found,
     one_of,
@@ -54,7 +55,7 @@ class Invitation(Base):
         page_index("inv_org_status_page_idx", "status", "org_id", "id", "expires_at"),
     )
 
-    id: Mapped[str] = mapped_column(WireId("inv"), primary_key=True)
+    id: Mapped[str] = id_column("inv")
     org_id: Mapped[str] = mapped_column(WireId("org"), ForeignKey(Organization.id))
     identifier: Mapped[str] = mapped_column(Text)
     role: Mapped[Role] = mapped_column(TermType(Role))
@@ -79,7 +80,7 @@ class Invitation(Base):
     terminal_user: Mapped[User | None] = relationship(foreign_keys=terminal_by)
 
     def __repr__(self) -> str:
-        return f"<Invitation {self.id} {self.status}>"
+        return described(self, "status")
 
     @classmethod
     def offer(
@@ -144,7 +145,7 @@ class Invitation(Base):
                 Reason.IDENTIFIER_FORMAT,
                 parameter="identifier",
             )
-        return cls._of(
+        return cls(
             id=new_id("inv"),
             org_id=org_id,
             identifier=identifier,
@@ -166,7 +167,7 @@ class Invitation(Base):
             PreconditionError: ``org_not_active``.
         """
         organization.require_active()
-        set_committed_value(self, "organization", organization)
+        self.organization = organization
 
     def is_overdue(self, at: datetime) -> bool:
         """Whether the invitation still says pending although its time is over."""
@@ -223,7 +224,7 @@ class Invitation(Base):
         self.organization.require_active()
         self.require_newcomer(memberships)
         grants = self.grants  # another SDK may have written what ours refuses to offer
-        self._end(InvitationStatus.ACCEPTED, by=user.id, at=at)
+        self._close(InvitationStatus.ACCEPTED, by=user.id, at=at)
         self.invited_user_id = user.id
         membership = Membership.join(
             self.organization, user.id, self.role, invited_by=self.invited_by, at=at
@@ -257,7 +258,7 @@ class Invitation(Base):
             InvitationExpiredError: its time is over.
         """
         self._require_open(at)
-        self._end(InvitationStatus.DECLINED, by=by, at=at)
+        self._close(InvitationStatus.DECLINED, by=by, at=at)
 
     def revoke(self, admin: Membership | None, *, admin_usr_id: str, at: datetime) -> None:
         """Withdraw the invitation, as an owner or admin of its organization.
@@ -274,18 +275,47 @@ class Invitation(Base):
         """
         self._require_open(at)
         require_administrator(admin, admin_usr_id, self.org_id)
-        self._end(InvitationStatus.REVOKED, by=admin_usr_id, at=at)
+        self._close(InvitationStatus.REVOKED, by=admin_usr_id, at=at)
 
-    def _end(self, status: InvitationStatus, *, by: str | None, at: datetime) -> None:
+    def end(self, at: datetime) -> None:
+        """End with the organization, overdue or not; nobody in particular has withdrawn it.
+
+        Raises:
+            InvitationNotPendingError: it has been answered, withdrawn or expired.
+        """
+        self._require_pending()
+        self._close(InvitationStatus.REVOKED, by=None, at=at)
+
+    def expire(self, at: datetime) -> None:
+        """Note that nobody has answered in time.
+
+        Raises:
+            InvitationNotPendingError: it has been answered, withdrawn or expired.
+            PreconditionError: ``invalid_transition``; its time is not over.
+        """
+        self._require_pending()
+        if not self.is_overdue(at):
+            raise PreconditionError(
+                f"invitation {self.id} may be answered until {self.expires_at.isoformat()}",
+                Reason.INVALID_TRANSITION,
+                inv_id=self.id,
+                status=self.status,
+            )
+        self._close(InvitationStatus.EXPIRED, by=None, at=at)
+
+    def _close(self, status: InvitationStatus, *, by: str | None, at: datetime) -> None:
         self.status = status
         self.terminal_at = at
         self.terminal_by = by
 
-    def _require_open(self, at: datetime) -> None:
+    def _require_pending(self) -> None:
         if self.status is not InvitationStatus.PENDING:
             raise InvitationNotPendingError(
                 f"invitation {self.id} is {self.status}", inv_id=self.id, status=self.status
             )
+
+    def _require_open(self, at: datetime) -> None:
+        self._require_pending()
         if self.is_overdue(at):
             raise InvitationExpiredError(
                 f"invitation {self.id} expired at {self.expires_at.isoformat()}",

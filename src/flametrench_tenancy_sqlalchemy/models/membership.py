@@ -12,21 +12,30 @@ from typing import Self
 
 from sqlalchemy import ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
-from sqlalchemy.orm.attributes import set_committed_value
 
 from ..errors import (
     DuplicateMembershipError,
     ForbiddenError,
     NotFoundError,
-    Reason,
     PreconditionError,
+    Reason,
     RoleHierarchyError,
     SoleOwnerError,
 )
 from ..ids import WireId, new_id
 from ..values import PreTuple, Role, Status
-from .base import Base, TermType, Timestamps, one_of, page_index, partial_index
+from .base import (
+    Base,
+    TermType,
+    Timestamps,
+    described,
+    id_column,
+    one_of,
+    page_index,
+    partial_index,
+)
 from .organization import Organization
+from .tuple import TupleKey
 from .user import User
 
 
@@ -60,7 +69,7 @@ class Membership(Timestamps, Base):
         page_index("mem_usr_status_page_idx", "status NULLS FIRST", "usr_id", "id"),
     )
 
-    id: Mapped[str] = mapped_column(WireId("mem"), primary_key=True)
+    id: Mapped[str] = id_column("mem")
     usr_id: Mapped[str] = mapped_column(WireId("usr"), ForeignKey(User.id))
     org_id: Mapped[str] = mapped_column(WireId("org"), ForeignKey(Organization.id))
     role: Mapped[Role] = mapped_column(TermType(Role))
@@ -78,7 +87,7 @@ class Membership(Timestamps, Base):
     predecessor: Mapped[Membership | None] = relationship(remote_side="Membership.id")
 
     def __repr__(self) -> str:
-        return f"<Membership {self.id} {self.role} {self.status}>"
+        return described(self, "role", "status")
 
     @classmethod
     def join(
@@ -111,7 +120,7 @@ class Membership(Timestamps, Base):
         cls, org_id: str, usr_id: str, role: Role, *, invited_by: str | None, at: datetime
     ) -> Self:
         """Return what becomes a user's membership when he may `enter` the organization."""
-        return cls._of(
+        return cls(
             id=new_id("mem"),
             usr_id=usr_id,
             org_id=org_id,
@@ -131,12 +140,17 @@ class Membership(Timestamps, Base):
             PreconditionError: ``org_not_active``.
         """
         organization.require_active()
-        set_committed_value(self, "organization", organization)
+        self.organization = organization
 
     @property
     def grant(self) -> PreTuple:
         """The membership as an authorization fact about its user; its tuple while active."""
         return PreTuple(relation=self.role.value, object_type="org", object_id=self.org_id)
+
+    @property
+    def tuple_key(self) -> TupleKey:
+        """The key of its tuple."""
+        return TupleKey.of(self.usr_id, self.grant)
 
     @property
     def is_active_owner(self) -> bool:
@@ -284,6 +298,17 @@ class Membership(Timestamps, Base):
         self.removed_by = admin_usr_id
         self._revoke(at)
 
+    def end(self, at: datetime) -> None:
+        """End with the organization; nobody in particular has removed the member.
+
+        Raises:
+            PreconditionError: ``mem_not_active``; it is revoked already.
+        """
+        if self.status is Status.REVOKED:
+            raise self._not_active()
+        self.removed_by = None
+        self._revoke(at)
+
     def transfer_ownership(
         self, target: Membership, *, org_id: str, at: datetime
     ) -> tuple[Membership, Membership]:
@@ -336,7 +361,7 @@ class Membership(Timestamps, Base):
         # History must read in order even where two servers' clocks do not.
         created_at = max(at, self.created_at + timedelta(microseconds=1))
         self._revoke(at)
-        return Membership._of(
+        return Membership(
             id=new_id("mem"),
             usr_id=self.usr_id,
             org_id=self.org_id,

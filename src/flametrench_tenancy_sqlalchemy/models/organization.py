@@ -10,9 +10,19 @@ from sqlalchemy import CheckConstraint, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ..errors import AlreadyTerminalError, OrgSlugConflictError, PreconditionError, Reason
-from ..ids import WireId, new_id
+from ..ids import new_id
 from ..values import UNSET, Status, Unset
-from .base import Base, TermType, Timestamps, is_storable, one_of, page_index, partial_index
+from .base import (
+    Base,
+    TermType,
+    Timestamps,
+    described,
+    id_column,
+    is_storable,
+    one_of,
+    page_index,
+    partial_index,
+)
 
 SLUG_PATTERN: Final = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
@@ -33,7 +43,7 @@ class Organization(Timestamps, Base):
         page_index("org_status_page_idx", "status", "id"),
     )
 
-    id: Mapped[str] = mapped_column(WireId("org"), primary_key=True)
+    id: Mapped[str] = id_column("org")
     status: Mapped[Status] = mapped_column(
         TermType(Status), default=Status.ACTIVE, server_default=Status.ACTIVE
     )
@@ -41,7 +51,7 @@ class Organization(Timestamps, Base):
     slug: Mapped[str | None] = mapped_column(Text)
 
     def __repr__(self) -> str:
-        return f"<Organization {self.id} {self.status}>"
+        return described(self, "status")
 
     @classmethod
     def create(cls, *, name: str | None, slug: str | None, at: datetime) -> Self:

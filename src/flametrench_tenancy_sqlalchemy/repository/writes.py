@@ -209,7 +209,7 @@ class Writes:
 
     def _granted(self, id_: str) -> Tuple:
         key = self._grants[id_]._asdict()
-        tuple_ = Tuple._of(id=id_, subject_type="usr", **key, **self._common)
+        tuple_ = Tuple(id=id_, subject_type="usr", **key, **self._common)
         make_transient_to_detached(tuple_)
         return tuple_
 
