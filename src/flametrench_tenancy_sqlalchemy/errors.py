@@ -1,17 +1,109 @@
 """The errors of the tenancy domain: one tree, each with a stable ``code``.
 
 Every error derives from `TenancyError` and carries ``details``: the ids, statuses and other facts
-that a caller may want to show or log without taking the message apart.
+that a caller may want to show or log without taking the message apart. Those that an error has as
+a rule are attributes as well, ``None`` where they are not known: of a rule that the database alone
+has seen broken, it says which, not by whom.
 """
 
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
 import flametrench_ids
 from sqlalchemy.exc import DontWrapMixin
+
+T = TypeVar("T")
+
+
+class Reason(StrEnum):
+    """Why the input, or the state of things, does not allow an operation."""
+
+    # What was given
+    EXPIRATION_RANGE = "expiration_range"
+    """The expiration lies beyond the last day that UTC can express."""
+    IDENTIFIER_BINDING_REQUIRED = "identifier_binding_required"
+    """An existing user accepts without an identifier that the caller vouches for."""
+    IDENTIFIER_FORMAT = "identifier_format"
+    """The invitee's identifier is empty, too long, or not text that PostgreSQL can store."""
+    IDENTIFIER_MISMATCH = "identifier_mismatch"
+    """The accepting identifier is not the one that was invited."""
+    LIMIT_FORMAT = "limit_format"
+    """The limit is not a whole number."""
+    NAIVE_EXPIRATION = "naive_expiration"
+    """The expiration is not a datetime with a timezone."""
+    NAME_FORMAT = "name_format"
+    """The organization's name is not text that PostgreSQL can store."""
+    ORG_SLUG_FORMAT = "org_slug_format"
+    """The slug is not one to 63 lowercase letters, digits and inner hyphens."""
+    PAST_EXPIRATION = "past_expiration"
+    """The expiration is not in the future."""
+    PRE_TUPLE_FORMAT = "pre_tuple_format"
+    """A pre-tuple is not a relation, an object's type and an id of that type."""
+    PRE_TUPLE_ORG_ROLE = "pre_tuple_org_role"
+    """A pre-tuple grants a role on an organization, which only a membership may."""
+    RELATION_FORMAT = "relation_format"
+    """The relation is not two to 32 of a-z and underscore."""
+    ROLE_FORMAT = "role_format"
+    """The role is none of the six."""
+    ROW_FORMAT = "row_format"
+    """A row of a set does not have the form that the operation takes."""
+    STATUS_FORMAT = "status_format"
+    """The status is none of those that there are."""
+    TYPE_FORMAT = "type_format"
+    """The type of a tuple's subject or object is not two to six lowercase letters."""
+
+    # What is there already
+    FROM_NOT_ACTIVE = "from_not_active"
+    """The membership that hands ownership on is suspended or revoked."""
+    FROM_NOT_OWNER = "from_not_owner"
+    """The membership that hands ownership on is no owner's."""
+    INVALID_TRANSITION = "invalid_transition"
+    """The change does not lead on from the status that the entity has."""
+    MEM_NOT_ACTIVE = "mem_not_active"
+    """The membership is revoked, or suspended where it has to be active."""
+    MEM_SUSPENDED = "mem_suspended"
+    """The accepting user's membership there is suspended, which an invitation does not lift."""
+    ORG_MISMATCH = "org_mismatch"
+    """The two memberships are not both in the organization that the caller means."""
+    ORG_NOT_ACTIVE = "org_not_active"
+    """The organization is suspended or revoked."""
+    SCOPE_MISMATCH = "scope_mismatch"
+    """The member's role has no place in the hierarchy of removal."""
+    SELF_TRANSFER = "self_transfer"
+    """Ownership would pass from a user to the same user."""
+    TO_NOT_ACTIVE = "to_not_active"
+    """The membership that is to receive ownership is suspended or revoked."""
+
+    # What the schema upholds behind other clients' backs
+    MEM_IDENTITY = "mem_identity"
+    """It would change in place whose membership it is, or as what."""
+    MEMBERSHIP_TUPLE = "membership_tuple"
+    """An active membership would lack its tuple, or another one keep it."""
+    REPLACES_CHAIN = "replaces_chain"
+    """A membership would replace one of somebody else's, or one that is replaced already."""
+
+    # Where an operation runs
+    ISOLATION_LEVEL = "isolation_level"
+    """A repair runs at another isolation level than READ COMMITTED."""
+
+
+class Detail(Generic[T]):
+    """One of an error's ``details`` as its attribute, ``None`` where it is not known."""
+
+    def __set_name__(self, owner: type[TenancyError], name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, error: None, owner: type[TenancyError]) -> Self: ...
+    @overload
+    def __get__(self, error: TenancyError, owner: type[TenancyError]) -> T | None: ...
+    def __get__(self, error: TenancyError | None, owner: type[TenancyError]) -> Self | T | None:
+        return self if error is None else error.details.get(self.name)
 
 
 class TenancyError(Exception):
@@ -26,7 +118,7 @@ class TenancyError(Exception):
 
     def __init__(self, message: str, **details: object) -> None:
         super().__init__(message)
-        self.details = details
+        self.details: dict[str, Any] = details
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
         # Rebuilt without __init__, so that subclasses may name their arguments freely.
@@ -34,9 +126,16 @@ class TenancyError(Exception):
 
 
 class NotFoundError(TenancyError):
-    """There is nothing of the given id or slug, or not where it would have to be."""
+    """There is nothing of the given id or slug, or not where it would have to be.
+
+    Attributes:
+        parameter: the name of the argument that names nothing.
+        id: what it held.
+    """
 
     code = "not_found"
+    parameter = Detail[str]()
+    id = Detail[str]()
 
 
 class InvalidIdError(TenancyError, flametrench_ids.InvalidIdError, DontWrapMixin):
@@ -51,7 +150,7 @@ class InvalidIdError(TenancyError, flametrench_ids.InvalidIdError, DontWrapMixin
 
     code = "invalid_id"
 
-    def __init__(self, parameter: str, value: object, expected: str) -> None:
+    def __init__(self, parameter: str, value: object, *, expected: str) -> None:
         super().__init__(
             f"{parameter}: {value!r} is not {expected}", parameter=parameter, value=repr(value)
         )
@@ -60,45 +159,96 @@ class InvalidIdError(TenancyError, flametrench_ids.InvalidIdError, DontWrapMixin
 
 
 class DuplicateMembershipError(TenancyError):
-    """The user already has an active membership in the organization."""
+    """The user already has an active membership in the organization.
+
+    Attributes:
+        usr_id: the user.
+        org_id: the organization.
+    """
 
     code = "conflict.duplicate_membership"
+    usr_id = Detail[str]()
+    org_id = Detail[str]()
 
 
 class SoleOwnerError(TenancyError):
-    """The operation would take the last active owner from the organization."""
+    """The operation would take the last active owner from the organization.
+
+    Attributes:
+        mem_id: the owner's membership.
+        org_id: the organization.
+    """
 
     code = "forbidden.sole_owner"
+    mem_id = Detail[str]()
+    org_id = Detail[str]()
 
 
 class RoleHierarchyError(TenancyError):
-    """The target's role is out of the acting administrator's reach."""
+    """The target's role is out of the acting administrator's reach.
+
+    Attributes:
+        mem_id: the target's membership.
+        role: the role that it holds, a `Role`.
+    """
 
     code = "forbidden.role_hierarchy"
+    mem_id = Detail[str]()
+    role = Detail[str]()
 
 
 class ForbiddenError(TenancyError):
-    """The acting user lacks the membership or the role that the operation needs."""
+    """The acting user lacks the membership or the role that the operation needs.
+
+    Attributes:
+        usr_id: the acting user.
+        org_id: the organization.
+        roles: the roles that would have done, each a `Role`; any, if there are none.
+    """
 
     code = "forbidden"
+    usr_id = Detail[str]()
+    org_id = Detail[str]()
+    roles = Detail[Sequence[str]]()
 
 
 class InvitationNotPendingError(TenancyError):
-    """The invitation has reached a terminal status and never changes again."""
+    """The invitation has reached a terminal status and never changes again.
+
+    Attributes:
+        inv_id: the invitation.
+        status: the status that it has, an `InvitationStatus`.
+    """
 
     code = "conflict.invitation_not_pending"
+    inv_id = Detail[str]()
+    status = Detail[str]()
 
 
 class InvitationExpiredError(TenancyError):
-    """The invitation's time is over."""
+    """The invitation's time is over.
+
+    Attributes:
+        inv_id: the invitation.
+        expires_at: when it was over.
+    """
 
     code = "conflict.invitation_expired"
+    inv_id = Detail[str]()
+    expires_at = Detail[datetime]()
 
 
 class AlreadyTerminalError(TenancyError):
-    """The organization, or the membership, is in a status that it cannot leave or enter again."""
+    """The organization, or the membership, is in a status that it cannot leave or enter again.
+
+    Attributes:
+        org_id: the organization.
+        status: the status that it has, a `Status`.
+    """
 
     code = "already_terminal"
+    org_id = Detail[str]()
+    status = Detail[str]()
 
 
 class OrgSlugConflictError(TenancyError):
@@ -119,12 +269,27 @@ class PreconditionError(TenancyError):
     """The operation's input or the entity's state does not allow it.
 
     Attributes:
-        reason: why, as a stable word; ``code`` is ``precondition.<reason>``.
+        reason: why; ``code`` is ``precondition.<reason>``.
+        parameter: the name of the argument that is amiss.
+        usr_id: the user whose state is.
+        org_id: the organization whose state is.
+        mem_id: the membership whose state is.
+        inv_id: the invitation whose state is.
+        status: the status that it has.
+        role: the role that the membership has, a `Role`.
     """
 
-    def __init__(self, message: str, reason: str, **details: object) -> None:
-        super().__init__(message, reason=reason, **details)
-        self.reason = reason
+    parameter = Detail[str]()
+    usr_id = Detail[str]()
+    org_id = Detail[str]()
+    mem_id = Detail[str]()
+    inv_id = Detail[str]()
+    status = Detail[str]()
+    role = Detail[str]()
+
+    def __init__(self, message: str, reason: Reason | str, **details: object) -> None:
+        self.reason = Reason(reason)
+        super().__init__(message, reason=self.reason, **details)
 
     @property
     def code(self) -> str:  # type: ignore[override]  # the reason makes the code of each instance
@@ -133,12 +298,12 @@ class PreconditionError(TenancyError):
 
 
 class IdentifierBindingRequiredError(PreconditionError):
-    """An existing user accepts without the identifier that his authentication vouches for."""
+    """An existing user accepts without the identifier that authentication vouches for."""
 
     def __init__(self) -> None:
         super().__init__(
             "accepting_identifier is required when as_usr_id is given",
-            "identifier_binding_required",
+            Reason.IDENTIFIER_BINDING_REQUIRED,
         )
 
 
@@ -154,7 +319,7 @@ class IdentifierMismatchError(PreconditionError):
         super().__init__(
             f"accepting_identifier {accepting_identifier!r} is not the invited identifier "
             f"{invitation_identifier!r}",
-            "identifier_mismatch",
+            Reason.IDENTIFIER_MISMATCH,
             accepting_identifier=accepting_identifier,
             invitation_identifier=invitation_identifier,
         )

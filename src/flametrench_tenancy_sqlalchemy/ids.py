@@ -74,7 +74,7 @@ def decode(value: object, type_: str, parameter: str) -> UUID:
             return _decoded(value, type_)
     except ValueError:
         pass
-    raise InvalidIdError(parameter, value, f"a wire id of type {type_!r}")
+    raise InvalidIdError(parameter, value, expected=f"a wire id of type {type_!r}")
 
 
 @lru_cache(REMEMBERED)  # not of what is refused: strangers send it, of any length
@@ -112,7 +112,8 @@ def decode_object(value: object, type_: str, parameter: str) -> UUID:
             return _decoded_object(value, type_)
     except ValueError:
         pass
-    raise InvalidIdError(parameter, value, f"a {type_!r} wire id, a UUID or its 32 hex digits")
+    expected = f"a {type_!r} wire id, a UUID or its 32 hex digits"
+    raise InvalidIdError(parameter, value, expected=expected)
 
 
 @lru_cache(REMEMBERED)

@@ -1,21 +1,17 @@
-"""The values of the tenancy domain: roles, statuses, pre-tuples, pages and results.
+"""The values of the tenancy domain: roles, statuses, pre-tuples, outcomes and pages.
 
 Pure: nothing here knows a table or a Session.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass
+from datetime import datetime
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar, cast
+from typing import Final, Generic, Self, TypeVar, cast
 
-from .errors import PreconditionError, TenancyError
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from .models import Invitation, Membership, Organization, Tuple
+from .errors import PreconditionError, Reason, TenancyError
 
 T = TypeVar("T")
 
@@ -50,10 +46,12 @@ class Term(StrEnum):
         word = value.value if isinstance(value, Enum) else value
         if isinstance(word, str) and word in cls._value2member_map_:
             return cls(word)
-        kind = "role" if cls is Role else "status"
+        kind, reason = (
+            ("role", Reason.ROLE_FORMAT) if cls is Role else ("status", Reason.STATUS_FORMAT)
+        )
         raise PreconditionError(
             f"{parameter}: {value!r} is not a {kind}; one of {', '.join(cls)} is",
-            f"{kind}_format",
+            reason,
             parameter=parameter,
         )
 
@@ -132,13 +130,14 @@ class InvitationRequest:
 
     Attributes:
         identifier: how the invitee is known; see `TenancyRepository.create_invitation`.
-        role: the role he will get.
+        role: the role that the invitee will get.
         expires_at: the last moment to accept, a timezone-aware datetime in the future.
-        pre_tuples: what else he will be granted.
+        pre_tuples: what else the invitee will be granted.
     """
 
     identifier: str
     role: Role | str
+    _: KW_ONLY
     expires_at: datetime
     pre_tuples: Collection[PreTuple | Mapping[str, str]] = ()
 
@@ -173,37 +172,18 @@ class Outcome(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a list, ascending by id.
+    """One page of a list, ascending by id: iterable, as long as its ``data``, false when empty.
 
     Attributes:
         data: the entities of this page.
-        next_cursor: the id to go on after, or ``None`` on the last page.
+        next_cursor: the id to go on after, or ``None`` on the last page, as an empty one always is.
     """
 
     data: list[T]
     next_cursor: str | None
 
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.data)
 
-@dataclass(frozen=True, slots=True)
-class CreateOrgResult:
-    """A new organization and its creator's membership."""
-
-    org: Organization
-    owner_membership: Membership
-
-
-@dataclass(frozen=True, slots=True)
-class TransferOwnershipResult:
-    """The two memberships as they stand after a transfer of ownership."""
-
-    from_membership: Membership
-    to_membership: Membership
-
-
-@dataclass(frozen=True, slots=True)
-class AcceptInvitationResult:
-    """An accepted invitation, the membership it made, and one tuple per distinct pre-tuple."""
-
-    invitation: Invitation
-    membership: Membership
-    materialized_tuples: list[Tuple]
+    def __len__(self) -> int:
+        return len(self.data)

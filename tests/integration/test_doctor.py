@@ -75,9 +75,9 @@ def test_of_many_rows_five_are_shown_and_all_are_counted(stage: Stage) -> None:
     assert finding == Finding(
         "membership_without_tuple",
         Severity.ERROR,
-        7,
-        tuple(ids[:5]),
-        "active memberships without their tuple",
+        count=7,
+        examples=tuple(ids[:5]),
+        message="active memberships without their tuple",
         repairable=True,
     )
 

@@ -82,7 +82,7 @@ def test_a_missing_tuple_is_added(stage: Stage) -> None:
     repairs = repair(stage.session, clock=stage.clock)
 
     message = f"tuple added: {usr_id} member {org_id}"
-    assert repairs == [Repair("membership_without_tuple", mem_id, message)]
+    assert repairs == [Repair("membership_without_tuple", mem_id, message=message)]
     [added] = stage.tenancy.list_tuples_for_subject("usr", usr_id)
     assert (added.relation, added.object_id) == ("member", org_id)
     assert (added.created_at, added.created_by) == (stage.clock.now, None)
@@ -106,7 +106,7 @@ def test_a_left_over_tuple_is_deleted_and_the_session_knows(stage: Stage) -> Non
 
     repairs = repair(stage.session, clock=stage.clock)
 
-    assert repairs == [Repair("tuple_in_revoked_org", tup_id, message)]
+    assert repairs == [Repair("tuple_in_revoked_org", tup_id, message=message)]
     assert left not in stage.session
 
 
@@ -118,7 +118,7 @@ def test_an_overdue_invitation_expires(stage: Stage) -> None:
     BREACHES["overdue_invitation"](stage)
     repairs = repair(stage.session, clock=stage.clock)
 
-    assert Repair("overdue_invitation", invitation.id, "invitation expired") in repairs
+    assert Repair("overdue_invitation", invitation.id, message="invitation expired") in repairs
     assert invitation.status is InvitationStatus.EXPIRED
     assert (invitation.terminal_at, invitation.terminal_by) == (stage.clock.now, None)
 

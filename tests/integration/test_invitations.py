@@ -164,7 +164,7 @@ def test_an_identifier_that_no_index_can_hold_is_refused(
     identifier = secrets.token_hex(3000)  # which the database cannot compress
     with stage.refuses(PreconditionError, "identifier_format", parameter="identifier"):
         if as_set:
-            request = InvitationRequest(identifier, Role.MEMBER, NOW + DAY)
+            request = InvitationRequest(identifier, Role.MEMBER, expires_at=NOW + DAY)
             tenancy.create_invitations(arguments["org_id"], [request], arguments["invited_by"])
         else:
             tenancy.create_invitation(**arguments | {"identifier": identifier})

@@ -50,7 +50,9 @@ def test_invitations_are_created_at_the_price_of_one(size: int, stage: Stage) ->
     org = stage.org()
     grants = [PreTuple("editor", "proj", "0190f2a8-1b3c-7abc-8123-456789abcdef")]
     requests = [
-        InvitationRequest(f"{at}@example.com", Role.MEMBER, NOW + DAY, grants[: at % 2])
+        InvitationRequest(
+            f"{at}@example.com", Role.MEMBER, expires_at=NOW + DAY, pre_tuples=grants[: at % 2]
+        )
         for at in range(size)
     ]
 

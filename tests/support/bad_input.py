@@ -85,7 +85,7 @@ class Scene:
             },
             "create_invitations": {
                 "org_id": org_id,
-                "requests": [InvitationRequest("other@example.com", Role.MEMBER, AHEAD)],
+                "requests": [InvitationRequest("other@example.com", Role.MEMBER, expires_at=AHEAD)],
                 "invited_by": owner.usr_id,
                 "all_or_nothing": True,
             },

@@ -102,7 +102,7 @@ def _new_members(stage: Stage) -> Arguments:
 def _offers(stage: Stage) -> Arguments:
     return {
         "org_id": stage.org().id,
-        "requests": [InvitationRequest(IDENTIFIER, Role.MEMBER, NOW + DAY)],
+        "requests": [InvitationRequest(IDENTIFIER, Role.MEMBER, expires_at=NOW + DAY)],
         "invited_by": stage.user(),
         "all_or_nothing": True,
     }

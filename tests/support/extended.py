@@ -65,7 +65,7 @@ class Project(Base):
 def extend(lazy: str) -> None:
     """Add to the models: a column, a computed one, and relationships that load eagerly."""
     extended: dict[str, object] = {
-        "tariff": mapped_column("plan", Text, server_default="free"),
+        "tariff": mapped_column("plan", Text, server_default="free", index=True),
         "label": column_property(func.upper(Organization.__table__.c.name)),
         "projects": relationship(Project, back_populates="organization", lazy=lazy),  # type: ignore[arg-type]  # one of SQLAlchemy's words
         "memberships": relationship(Membership, viewonly=True, lazy=lazy),  # type: ignore[arg-type]  # the same
@@ -82,6 +82,10 @@ def prepare(engine: Engine) -> None:
     """Add the column to the table, and organizations whose plan must not be mistaken for ours."""
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE org ADD plan text NOT NULL DEFAULT 'free'"))
+        [index] = [
+            one for one in Organization.metadata.tables["org"].indexes if "plan" in one.columns
+        ]
+        index.create(connection)
         Base.metadata.create_all(connection)
     with Session(engine) as session, session.begin():
         stage = Stage(session)

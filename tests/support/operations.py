@@ -255,8 +255,8 @@ def _create_invitations(session: Session) -> Call:
     org_id, inviter, expiry = org.id, owner_of(session, org), datetime.now(UTC) + timedelta(days=1)
     grants = [PreTuple("editor", "proj", str(new_uuid()))]
     requests = [
-        InvitationRequest("newbie@example.com", Role.GUEST, expiry, grants),
-        InvitationRequest("other@example.com", Role.MEMBER, expiry),
+        InvitationRequest("newbie@example.com", Role.GUEST, expires_at=expiry, pre_tuples=grants),
+        InvitationRequest("other@example.com", Role.MEMBER, expires_at=expiry),
     ]
     return lambda tenancy: tenancy.create_invitations(
         org_id, requests, inviter, all_or_nothing=True

@@ -217,7 +217,7 @@ STEPS: Final = [
         lambda t, s: t.create_invitations(
             s["acme"],
             [
-                InvitationRequest(f"{name}@example.com", Role.GUEST, s.expires_at)
+                InvitationRequest(f"{name}@example.com", Role.GUEST, expires_at=s.expires_at)
                 for name in ("new", "newer")
             ],
             s["ann"],

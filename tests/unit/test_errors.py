@@ -23,14 +23,16 @@ from flametrench_tenancy_sqlalchemy.errors import (
     NotFoundError,
     OrgSlugConflictError,
     PreconditionError,
+    Reason,
     RoleHierarchyError,
     SoleOwnerError,
     TenancyError,
 )
+from tests.support.entities import NOW
 
 EXAMPLES: list[tuple[TenancyError, str]] = [
     (NotFoundError("gone", id="org_1"), "not_found"),
-    (InvalidIdError("org_id", "nonsense", "an id"), "invalid_id"),
+    (InvalidIdError("org_id", "nonsense", expected="an id"), "invalid_id"),
     (DuplicateMembershipError("twice", usr_id="usr_1"), "conflict.duplicate_membership"),
     (SoleOwnerError("last", mem_id="mem_1"), "forbidden.sole_owner"),
     (RoleHierarchyError("above", role="owner"), "forbidden.role_hierarchy"),
@@ -39,7 +41,7 @@ EXAMPLES: list[tuple[TenancyError, str]] = [
     (InvitationExpiredError("late", inv_id="inv_1"), "conflict.invitation_expired"),
     (AlreadyTerminalError("ended", org_id="org_1"), "already_terminal"),
     (OrgSlugConflictError("acme"), "conflict.org_slug"),
-    (PreconditionError("wrong", "some_reason", mem_id="mem_1"), "precondition.some_reason"),
+    (PreconditionError("wrong", "mem_not_active", mem_id="mem_1"), "precondition.mem_not_active"),
     (IdentifierBindingRequiredError(), "precondition.identifier_binding_required"),
     (IdentifierMismatchError("a@b.c", "x@y.z"), "precondition.identifier_mismatch"),
 ]
@@ -98,13 +100,16 @@ def test_an_error_is_caught_by_what_it_is_a_kind_of() -> None:
     "error, facts",
     [
         (
-            InvalidIdError("org_id", 7, "an id"),
+            InvalidIdError("org_id", 7, expected="an id"),
             {"parameter": "org_id", "value": 7, "details": {"parameter": "org_id", "value": "7"}},
         ),
         (OrgSlugConflictError("acme"), {"slug": "acme", "details": {"slug": "acme"}}),
         (
-            PreconditionError("wrong", "some_reason", mem_id="mem_1"),
-            {"reason": "some_reason", "details": {"reason": "some_reason", "mem_id": "mem_1"}},
+            PreconditionError("wrong", "mem_not_active", mem_id="mem_1"),
+            {
+                "reason": "mem_not_active",
+                "details": {"reason": "mem_not_active", "mem_id": "mem_1"},
+            },
         ),
         (
             IdentifierMismatchError("a@b.c", "x@y.z"),
@@ -128,9 +133,55 @@ def test_the_facts_are_attributes(error: TenancyError, facts: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize(
+    "error, given",
+    [
+        (NotFoundError, {"parameter": "org_id", "id": "org_1"}),
+        (DuplicateMembershipError, {"usr_id": "usr_1", "org_id": "org_1"}),
+        (SoleOwnerError, {"mem_id": "mem_1", "org_id": "org_1"}),
+        (RoleHierarchyError, {"mem_id": "mem_1", "role": "owner"}),
+        (ForbiddenError, {"usr_id": "usr_1", "org_id": "org_1", "roles": ["owner"]}),
+        (InvitationNotPendingError, {"inv_id": "inv_1", "status": "declined"}),
+        (InvitationExpiredError, {"inv_id": "inv_1", "expires_at": NOW}),
+        (AlreadyTerminalError, {"org_id": "org_1", "status": "revoked"}),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_details_are_attributes_too_and_none_where_they_are_not_known(
+    error: type[TenancyError], given: dict[str, Any]
+) -> None:
+    known, unknown = error("no", **given), error("no")
+    assert known.details == given
+    assert {name: getattr(known, name) for name in given} == given
+    assert unknown.details == {}
+    assert [getattr(unknown, name) for name in given] == [None] * len(given)
+
+
+@pytest.mark.parametrize(
+    "name", ["parameter", "usr_id", "org_id", "mem_id", "inv_id", "status", "role"]
+)
+def test_a_precondition_tells_what_is_amiss(name: str) -> None:
+    assert getattr(PreconditionError("no", Reason.MEM_NOT_ACTIVE, **{name: "this"}), name) == "this"
+    assert getattr(PreconditionError("no", Reason.MEM_NOT_ACTIVE), name) is None
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_reason_is_its_word_however_it_is_given(reason: Reason) -> None:
+    for given in (reason, reason.value):
+        error = PreconditionError("no", given)
+        assert error.reason is reason
+        assert error.reason == reason.value == reason.name.lower()
+        assert error.code == f"precondition.{reason.value}"
+
+
+def test_there_is_no_other_reason() -> None:
+    with pytest.raises(ValueError, match="some_reason"):
+        PreconditionError("no", "some_reason")
+
+
+@pytest.mark.parametrize(
     "error, words",
     [
-        (InvalidIdError("org_id", "nonsense", "an id"), ["org_id", "'nonsense'", "an id"]),
+        (InvalidIdError("org_id", "nonsense", expected="an id"), ["org_id", "'nonsense'", "an id"]),
         (OrgSlugConflictError("acme"), ["'acme'"]),
         (IdentifierBindingRequiredError(), ["accepting_identifier", "as_usr_id"]),
         (IdentifierMismatchError("a@b.c", "x@y.z"), ["'a@b.c'", "'x@y.z'"]),

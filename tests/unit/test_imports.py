@@ -12,12 +12,13 @@ import flametrench_tenancy_sqlalchemy as package
 
 ROOT = Path(package.__file__).parent
 
-# errors <- values <- ids <- models <- (unit_of_work, _integrity) <- repository <- store, aio <- …
+# errors <- values <- ids <- models <- (results, unit_of_work, _integrity) <- repository <- …
 LAYERS = {
     "errors": 0,
     "values": 1,
     "ids": 2,
     "models": 3,
+    "results": 4,
     "unit_of_work": 4,
     "_integrity": 4,
     "users": 4,

@@ -262,16 +262,34 @@ def test_a_stranger_withdraws_nothing() -> None:
         invitation.revoke(None, admin_usr_id=new_id("usr"), at=LATER)
 
 
-END: dict[str, Callable[[Invitation, datetime], object]] = {
+@pytest.mark.parametrize("at", [LATER, EXPIRY + TICK])
+def test_an_organization_takes_its_pending_invitations_along_overdue_or_not(at: datetime) -> None:
+    invitation = an_invitation()
+    invitation.end(at)
+    assert invitation.status is InvitationStatus.REVOKED
+    assert (invitation.terminal_at, invitation.terminal_by) == (at, None)
+
+
+def test_an_invitation_expires_when_its_time_is_over_and_not_before() -> None:
+    invitation = an_invitation()
+    with refused(PreconditionError, invitation, reason="invalid_transition"):
+        invitation.expire(EXPIRY)
+    invitation.expire(EXPIRY + TICK)
+    assert invitation.status is InvitationStatus.EXPIRED
+    assert (invitation.terminal_at, invitation.terminal_by) == (EXPIRY + TICK, None)
+
+
+ANSWERS: dict[str, Callable[[Invitation, datetime], object]] = {
     "accept": lambda invitation, at: invitation.accept(
         None, as_usr_id=new_id("usr"), accepting_identifier=None, memberships=[], at=at
     ),
     "decline": lambda invitation, at: invitation.decline(by=None, at=at),
     "revoke": lambda invitation, at: invitation.revoke(None, admin_usr_id=new_id("usr"), at=at),
 }
+ENDS = ANSWERS | {"end": Invitation.end, "expire": Invitation.expire}
 
 
-@pytest.mark.parametrize("end", list(END.values()), ids=list(END))
+@pytest.mark.parametrize("end", list(ENDS.values()), ids=list(ENDS))
 @pytest.mark.parametrize("status", ENDED)
 def test_terminal_is_terminal_and_asked_before_anything_else(
     end: Callable[[Invitation, datetime], object], status: InvitationStatus
@@ -281,15 +299,10 @@ def test_terminal_is_terminal_and_asked_before_anything_else(
         end(invitation, EXPIRY + TICK)
 
 
-@pytest.mark.parametrize("end", list(END.values()), ids=list(END))
+@pytest.mark.parametrize("end", list(ANSWERS.values()), ids=list(ANSWERS))
 def test_overdue_is_over_and_asked_second(
     end: Callable[[Invitation, datetime], object],
 ) -> None:
     invitation = an_invitation()
     with refused(InvitationExpiredError, invitation):
         end(invitation, EXPIRY + TICK)
-
-
-def test_its_repr_tells_which_one_it_is() -> None:
-    invitation = an_invitation()
-    assert repr(invitation) == f"<Invitation {invitation.id} pending>"

@@ -17,6 +17,7 @@ from flametrench_tenancy_sqlalchemy import (
     Status,
     new_id,
 )
+from flametrench_tenancy_sqlalchemy.models.tuple import TupleKey
 from tests.support.entities import EARLIER, LATER, NOW, TICK, a_member, an_org, refused
 
 INACTIVE = [Status.SUSPENDED, Status.REVOKED]
@@ -44,6 +45,7 @@ def test_nobody_joins_an_organization_that_is_not_active(status: Status) -> None
 def test_its_grant_is_its_role_on_the_organization(role: Role) -> None:
     membership = a_member(role)
     assert membership.grant == PreTuple(role.value, "org", membership.org_id)
+    assert membership.tuple_key == TupleKey.of(membership.usr_id, membership.grant)
 
 
 @pytest.mark.parametrize("role", Role)
@@ -161,8 +163,3 @@ def test_nobody_is_reinstated_in_an_organization_that_is_not_active(status: Stat
     membership.organization.status = status
     with refused(PreconditionError, membership, reason="org_not_active"):
         membership.reinstate(LATER)
-
-
-def test_its_repr_tells_which_one_it_is() -> None:
-    membership = a_member(Role.GUEST)
-    assert repr(membership) == f"<Membership {membership.id} guest active>"

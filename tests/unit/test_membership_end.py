@@ -34,6 +34,21 @@ def test_whoever_is_no_owner_leaves_and_names_no_heir(role: Role) -> None:
     assert (membership.role, membership.updated_at) == (role, LATER)
 
 
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("status", [Status.ACTIVE, Status.SUSPENDED])
+def test_an_organization_takes_its_memberships_along(role: Role, status: Status) -> None:
+    membership = a_member(role, status)
+    membership.end(LATER)
+    assert (membership.status, membership.removed_by) == (Status.REVOKED, None)
+    assert (membership.role, membership.updated_at) == (role, LATER)
+
+
+def test_who_left_before_has_not_ended_with_the_organization() -> None:
+    membership = a_member(status=Status.REVOKED)
+    with refused(PreconditionError, membership, reason="mem_not_active"):
+        membership.end(LATER)
+
+
 @pytest.mark.parametrize("transfer_to", ["nobody", "himself", "a member"])
 def test_an_owner_among_others_leaves_whatever_heir_he_names(transfer_to: str) -> None:
     owner, heir = a_member(Role.OWNER), a_member()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Constraint, ForeignKeyConstraint, Index, Table
+from sqlalchemy import Column, Constraint, ForeignKeyConstraint, Index, MetaData, Table, Text
 
 from flametrench_tenancy_sqlalchemy import Base
 
@@ -125,3 +125,12 @@ def test_nothing_is_left_to_be_named_by_chance(table: Table) -> None:
 @every_table
 def test_names_fit_into_postgresql(table: Table) -> None:
     assert [name for name in _names(table) if len(name) > 63] == []
+
+
+@every_table
+def test_what_an_application_adds_is_named_as_postgresql_would_name_it(table: Table) -> None:
+    extended = table.to_metadata(MetaData(naming_convention=Base.metadata.naming_convention))
+    extended.append_column(Column("plan", Text, index=True))
+    extended.append_column(Column("tax_number", Text, unique=True))
+    added = set(_names(extended)) - set(_names(table))
+    assert added == {f"{table.name}_plan_idx", f"{table.name}_tax_number_key"}

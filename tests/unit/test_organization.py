@@ -11,6 +11,7 @@ from flametrench_tenancy_sqlalchemy import (
     UNSET,
     AlreadyTerminalError,
     Organization,
+    OrgSlugConflictError,
     PreconditionError,
     Status,
 )
@@ -152,6 +153,7 @@ def test_only_an_active_organization_lets_anybody_in(status: Status) -> None:
         an_org(status).require_active()
 
 
-def test_its_repr_tells_which_one_it_is() -> None:
-    org = an_org()
-    assert repr(org) == f"<Organization {org.id} active>"
+def test_the_refusal_of_a_second_holder_names_the_slug() -> None:
+    error = an_org().slug_taken()
+    assert type(error) is OrgSlugConflictError
+    assert error.slug == "acme"

@@ -124,6 +124,13 @@ def test_values_do_not_change(value: object, name: str) -> None:
         setattr(value, name, None)
 
 
+def test_a_page_is_iterated_measured_and_judged_as_what_it_holds() -> None:
+    full = Page(["a", "b"], "b")
+    empty: Page[str] = Page([], None)
+    assert (list(full), len(full), bool(full)) == (["a", "b"], 2, True)
+    assert (list(empty), len(empty), bool(empty)) == ([], 0, False)
+
+
 def test_pre_tuples_are_equal_by_what_they_say() -> None:
     assert len({PreTuple("a", "b", "c"), PreTuple("a", "b", "c"), PreTuple("a", "b", "d")}) == 2
 

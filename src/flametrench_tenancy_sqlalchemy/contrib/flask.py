@@ -9,9 +9,9 @@ from typing import Any, TypeVar, cast
 from flask import Flask, current_app, g, request
 from sqlalchemy.orm import Session, scoped_session
 
+from ..clock import Clock, utc_now
 from ..errors import TenancyError
 from ..repository import TenancyRepository
-from ..repository.operation import Clock, utc_now
 from ..values import Role
 from ._http import body_of, membership_in, status_of
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..repository.operation import Clock, utc_now
+from ..clock import Clock, utc_now
 from ..transactions.sessions import BIND, AnySession
 from .checks import checks
 from .findings import Finding, Repair, Severity

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -34,6 +34,7 @@ class Finding:
 
     check: str
     severity: Severity
+    _: KW_ONLY
     count: int
     examples: tuple[str, ...]
     message: str
@@ -52,4 +53,5 @@ class Repair:
 
     check: str
     id: str
+    _: KW_ONLY
     message: str

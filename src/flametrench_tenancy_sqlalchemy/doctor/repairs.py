@@ -20,25 +20,25 @@ from sqlalchemy import (
     update,
 )
 
-from ..errors import PreconditionError
+from ..errors import PreconditionError, Reason
 from ..ids import encode, encode_object
 from ..models import Invitation, Membership, Organization, Tuple
 from ..models.tuple import TupleKey
-from ..repository.invitations import expire_overdue
-from ..repository.tuples import TupleOperations
+from ..repository.base import Repository
 from ..values import InvitationStatus, PreTuple, Status
-from ..writing import Change, write
+from ..writing import Change, write, write_expiry
 from .conditions import LEFT_BEHIND, LEFT_OVER, ORPHANED, STILL_OFFERED, WITHOUT_TUPLE
 from .findings import Repair
 
 
-class Repairs(TupleOperations):
+class Repairs(Repository):
     """The repairs, under the same locks and in the same manners as the operations."""
 
     def repair(self) -> list[Repair]:
         """Put right what can be, as one unit, and tell what was done."""
         self._require_read_committed()
-        with self._operation("repair") as now:
+        with self._operation("repair") as operation:
+            now = operation.at
             orgs = self._lock_organizations()
             return [
                 *self._delete("orphan_tuple", ORPHANED, orgs),
@@ -46,8 +46,8 @@ class Repairs(TupleOperations):
                 *self._delete("tuple_in_revoked_org", LEFT_OVER, orgs),
                 *self._grant_missing(orgs, now),
                 *(
-                    Repair("overdue_invitation", id_, "invitation expired")
-                    for id_ in self.session.scalars(expire_overdue(now))
+                    Repair("overdue_invitation", id_, message="invitation expired")
+                    for id_ in write_expiry(self.session, at=now)
                 ),
             ]
 
@@ -57,7 +57,7 @@ class Repairs(TupleOperations):
             raise PreconditionError(
                 f"a repair sees what is true behind its locks at READ COMMITTED only, not at "
                 f"{str(level).upper()}",
-                "isolation_level",
+                Reason.ISOLATION_LEVEL,
                 isolation_level=level,
             )
 
@@ -97,11 +97,11 @@ class Repairs(TupleOperations):
         ).all()
         return [
             *(
-                Repair("membership_in_revoked_org", id_, "membership revoked")
+                Repair("membership_in_revoked_org", id_, message="membership revoked")
                 for id_ in memberships
             ),
             *(
-                Repair("invitation_in_revoked_org", id_, "invitation revoked")
+                Repair("invitation_in_revoked_org", id_, message="invitation revoked")
                 for id_ in invitations
             ),
         ]
@@ -120,7 +120,8 @@ class Repairs(TupleOperations):
             Repair(
                 check,
                 id_,
-                f"tuple deleted: {encode_object(type_, subject)} {relation} {encode('org', org)}",
+                message=f"tuple deleted: {encode_object(type_, subject)} {relation} "
+                f"{encode('org', org)}",
             )
             for id_, type_, subject, relation, org in deleted
         ]
@@ -144,7 +145,8 @@ class Repairs(TupleOperations):
             Repair(
                 "membership_without_tuple",
                 mem_id,
-                f"tuple added: {added[key].subject_id} {key.relation} {added[key].object_id}",
+                message=f"tuple added: {added[key].subject_id} {key.relation} "
+                f"{added[key].object_id}",
             )
             for mem_id, key in bare.items()
             if key in added

@@ -177,4 +177,10 @@ def _wanted(connection: Connection) -> Definitions:
 def _finding(check: str, message: str, parts: Iterable[object]) -> Iterator[Finding]:
     names = sorted(map(str, parts))
     if names:
-        yield Finding(check, Severity.ERROR, len(names), tuple(names[:EXAMPLES]), message)
+        yield Finding(
+            check,
+            Severity.ERROR,
+            count=len(names),
+            examples=tuple(names[:EXAMPLES]),
+            message=message,
+        )

@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Any, Final, Generic, Self, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar
 
-from sqlalchemy import CheckConstraint, DateTime, Dialect, Index, MetaData, Text, func, text
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.orm.attributes import flag_modified, instance_dict
+from sqlalchemy import (
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    Index,
+    MetaData,
+    Text,
+    func,
+    inspect,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, mapped_column
+from sqlalchemy.orm.attributes import flag_modified
 from sqlalchemy.types import TypeDecorator
 
 from ..errors import NotFoundError
+from ..ids import WireId, new_id
 from ..values import Term
 
 T = TypeVar("T", bound=Term)
 
 # The other Flametrench SDKs create the same tables with the names that PostgreSQL picks by itself.
+# Checks are left to PostgreSQL: a name made here would also be put before those that have one.
 NAMING_CONVENTION: Final = {
     "pk": "%(table_name)s_pkey",
     "fk": "%(table_name)s_%(column_0_name)s_fkey",
+    "uq": "%(table_name)s_%(column_0_N_name)s_key",
+    "ix": "%(table_name)s_%(column_0_N_name)s_idx",
 }
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
@@ -29,16 +43,6 @@ class Base(DeclarativeBase):
     """The declarative base of the tenancy models, with a metadata of its own."""
 
     metadata = MetaData(naming_convention=NAMING_CONVENTION)
-
-    @classmethod
-    def _of(cls, **values: Any) -> Self:
-        """Return a new entity with all its values at once.
-
-        The constructor takes them one by one, and notes for each what it was before: nothing.
-        """
-        entity = cls.__mapper__.class_manager.new_instance()
-        instance_dict(entity).update(values)
-        return cast("Self", entity)
 
 
 class TermType(TypeDecorator[T], Generic[T]):
@@ -96,6 +100,23 @@ class Timestamps:
         self.updated_at = at
         # Written even when the clock stands still, so that the trigger knows it for ours.
         flag_modified(self, "updated_at")
+
+
+def id_column(type_: str) -> MappedColumn[str]:
+    """Return a primary key of wire ids; an entity without one gets a new one when it is flushed."""
+    return mapped_column(WireId(type_), primary_key=True, default=lambda: new_id(type_))
+
+
+def described(entity: Base, *names: str) -> str:
+    """Return an entity's ``repr``: its id, and those of some attributes that are loaded.
+
+    Expired, detached or half made, an entity is described without I/O.
+    """
+    loaded = vars(entity)
+    state = inspect(entity, raiseerr=False)
+    id_ = state.key[1][0] if state is not None and state.key else loaded.get("id")
+    words = [id_ or "(no id)", *(loaded[name] for name in names if name in loaded)]
+    return f"<{type(entity).__name__} {' '.join(map(str, words))}>"
 
 
 def not_found(entity: type[Base], id_: object, parameter: str) -> NotFoundError:

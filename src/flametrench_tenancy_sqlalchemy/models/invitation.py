@@ -8,7 +8,6 @@ from typing import Self
 
 from sqlalchemy import CheckConstraint, ColumnElement, ForeignKey, Index, Text, and_, func, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
-from sqlalchemy.orm.attributes import set_committed_value
 
 from ..errors import (
     IdentifierBindingRequiredError,
@@ -16,6 +15,7 @@ from ..errors import (
     InvitationExpiredError,
     InvitationNotPendingError,
     PreconditionError,
+    Reason,
 )
 from ..ids import WireId, new_id
 from ..values import InvitationStatus, PreTuple, Role, Status
@@ -23,6 +23,8 @@ from .base import (
     Base,
     TermType,
     UtcDateTime,
+    described,
+    id_column,
     is_storable,
     not_found,
     one_of,
@@ -53,7 +55,7 @@ class Invitation(Base):
         page_index("inv_org_status_page_idx", "status", "org_id", "id", "expires_at"),
     )
 
-    id: Mapped[str] = mapped_column(WireId("inv"), primary_key=True)
+    id: Mapped[str] = id_column("inv")
     org_id: Mapped[str] = mapped_column(WireId("org"), ForeignKey(Organization.id))
     identifier: Mapped[str] = mapped_column(Text)
     role: Mapped[Role] = mapped_column(TermType(Role))
@@ -78,7 +80,7 @@ class Invitation(Base):
     terminal_user: Mapped[User | None] = relationship(foreign_keys=terminal_by)
 
     def __repr__(self) -> str:
-        return f"<Invitation {self.id} {self.status}>"
+        return described(self, "status")
 
     @classmethod
     def offer(
@@ -140,10 +142,10 @@ class Invitation(Base):
         if not is_storable(identifier) or not identifier:
             raise PreconditionError(
                 f"identifier {identifier!r} is empty, or not text that PostgreSQL can store",
-                "identifier_format",
+                Reason.IDENTIFIER_FORMAT,
                 parameter="identifier",
             )
-        return cls._of(
+        return cls(
             id=new_id("inv"),
             org_id=org_id,
             identifier=identifier,
@@ -165,7 +167,7 @@ class Invitation(Base):
             PreconditionError: ``org_not_active``.
         """
         organization.require_active()
-        set_committed_value(self, "organization", organization)
+        self.organization = organization
 
     def is_overdue(self, at: datetime) -> bool:
         """Whether the invitation still says pending although its time is over."""
@@ -222,7 +224,7 @@ class Invitation(Base):
         self.organization.require_active()
         self.require_newcomer(memberships)
         grants = self.grants  # another SDK may have written what ours refuses to offer
-        self._end(InvitationStatus.ACCEPTED, by=user.id, at=at)
+        self._close(InvitationStatus.ACCEPTED, by=user.id, at=at)
         self.invited_user_id = user.id
         membership = Membership.join(
             self.organization, user.id, self.role, invited_by=self.invited_by, at=at
@@ -244,7 +246,7 @@ class Invitation(Base):
             suspended = present[Status.SUSPENDED]
             raise PreconditionError(
                 f"membership {suspended.id} is suspended; an invitation does not lift that",
-                "mem_suspended",
+                Reason.MEM_SUSPENDED,
                 mem_id=suspended.id,
             )
 
@@ -256,7 +258,7 @@ class Invitation(Base):
             InvitationExpiredError: its time is over.
         """
         self._require_open(at)
-        self._end(InvitationStatus.DECLINED, by=by, at=at)
+        self._close(InvitationStatus.DECLINED, by=by, at=at)
 
     def revoke(self, admin: Membership | None, *, admin_usr_id: str, at: datetime) -> None:
         """Withdraw the invitation, as an owner or admin of its organization.
@@ -273,18 +275,47 @@ class Invitation(Base):
         """
         self._require_open(at)
         require_administrator(admin, admin_usr_id, self.org_id)
-        self._end(InvitationStatus.REVOKED, by=admin_usr_id, at=at)
+        self._close(InvitationStatus.REVOKED, by=admin_usr_id, at=at)
 
-    def _end(self, status: InvitationStatus, *, by: str | None, at: datetime) -> None:
+    def end(self, at: datetime) -> None:
+        """End with the organization, overdue or not; nobody in particular has withdrawn it.
+
+        Raises:
+            InvitationNotPendingError: it has been answered, withdrawn or expired.
+        """
+        self._require_pending()
+        self._close(InvitationStatus.REVOKED, by=None, at=at)
+
+    def expire(self, at: datetime) -> None:
+        """Note that nobody has answered in time.
+
+        Raises:
+            InvitationNotPendingError: it has been answered, withdrawn or expired.
+            PreconditionError: ``invalid_transition``; its time is not over.
+        """
+        self._require_pending()
+        if not self.is_overdue(at):
+            raise PreconditionError(
+                f"invitation {self.id} may be answered until {self.expires_at.isoformat()}",
+                Reason.INVALID_TRANSITION,
+                inv_id=self.id,
+                status=self.status,
+            )
+        self._close(InvitationStatus.EXPIRED, by=None, at=at)
+
+    def _close(self, status: InvitationStatus, *, by: str | None, at: datetime) -> None:
         self.status = status
         self.terminal_at = at
         self.terminal_by = by
 
-    def _require_open(self, at: datetime) -> None:
+    def _require_pending(self) -> None:
         if self.status is not InvitationStatus.PENDING:
             raise InvitationNotPendingError(
                 f"invitation {self.id} is {self.status}", inv_id=self.id, status=self.status
             )
+
+    def _require_open(self, at: datetime) -> None:
+        self._require_pending()
         if self.is_overdue(at):
             raise InvitationExpiredError(
                 f"invitation {self.id} expired at {self.expires_at.isoformat()}",
@@ -303,13 +334,13 @@ def _require_future(expires_at: datetime, at: datetime) -> datetime:
     if not isinstance(expires_at, datetime) or expires_at.utcoffset() is None:
         raise PreconditionError(
             f"expires_at {expires_at!r} is not a timezone-aware datetime",
-            "naive_expiration",
+            Reason.NAIVE_EXPIRATION,
             parameter="expires_at",
         )
     if not at < expires_at:
         raise PreconditionError(
             f"expires_at {expires_at.isoformat()} is not in the future",
-            "past_expiration",
+            Reason.PAST_EXPIRATION,
             parameter="expires_at",
         )
     try:
@@ -317,6 +348,6 @@ def _require_future(expires_at: datetime, at: datetime) -> datetime:
     except OverflowError as exc:  # the last hours of the year 9999, west of Greenwich
         raise PreconditionError(
             f"expires_at {expires_at.isoformat()} is beyond what UTC can express",
-            "expiration_range",
+            Reason.EXPIRATION_RANGE,
             parameter="expires_at",
         ) from exc

@@ -12,20 +12,30 @@ from typing import Self
 
 from sqlalchemy import ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
-from sqlalchemy.orm.attributes import set_committed_value
 
 from ..errors import (
     DuplicateMembershipError,
     ForbiddenError,
     NotFoundError,
     PreconditionError,
+    Reason,
     RoleHierarchyError,
     SoleOwnerError,
 )
 from ..ids import WireId, new_id
 from ..values import PreTuple, Role, Status
-from .base import Base, TermType, Timestamps, one_of, page_index, partial_index
+from .base import (
+    Base,
+    TermType,
+    Timestamps,
+    described,
+    id_column,
+    one_of,
+    page_index,
+    partial_index,
+)
 from .organization import Organization
+from .tuple import TupleKey
 from .user import User
 
 
@@ -59,7 +69,7 @@ class Membership(Timestamps, Base):
         page_index("mem_usr_status_page_idx", "status NULLS FIRST", "usr_id", "id"),
     )
 
-    id: Mapped[str] = mapped_column(WireId("mem"), primary_key=True)
+    id: Mapped[str] = id_column("mem")
     usr_id: Mapped[str] = mapped_column(WireId("usr"), ForeignKey(User.id))
     org_id: Mapped[str] = mapped_column(WireId("org"), ForeignKey(Organization.id))
     role: Mapped[Role] = mapped_column(TermType(Role))
@@ -77,7 +87,7 @@ class Membership(Timestamps, Base):
     predecessor: Mapped[Membership | None] = relationship(remote_side="Membership.id")
 
     def __repr__(self) -> str:
-        return f"<Membership {self.id} {self.role} {self.status}>"
+        return described(self, "role", "status")
 
     @classmethod
     def join(
@@ -110,7 +120,7 @@ class Membership(Timestamps, Base):
         cls, org_id: str, usr_id: str, role: Role, *, invited_by: str | None, at: datetime
     ) -> Self:
         """Return what becomes a user's membership when he may `enter` the organization."""
-        return cls._of(
+        return cls(
             id=new_id("mem"),
             usr_id=usr_id,
             org_id=org_id,
@@ -130,12 +140,17 @@ class Membership(Timestamps, Base):
             PreconditionError: ``org_not_active``.
         """
         organization.require_active()
-        set_committed_value(self, "organization", organization)
+        self.organization = organization
 
     @property
     def grant(self) -> PreTuple:
         """The membership as an authorization fact about its user; its tuple while active."""
         return PreTuple(relation=self.role.value, object_type="org", object_id=self.org_id)
+
+    @property
+    def tuple_key(self) -> TupleKey:
+        """The key of its tuple."""
+        return TupleKey.of(self.usr_id, self.grant)
 
     @property
     def is_active_owner(self) -> bool:
@@ -192,7 +207,7 @@ class Membership(Timestamps, Base):
         if self.status is not Status.SUSPENDED:
             raise PreconditionError(
                 f"membership {self.id} is {self.status}; only a suspended one can be reinstated",
-                "invalid_transition",
+                Reason.INVALID_TRANSITION,
                 mem_id=self.id,
                 status=self.status,
             )
@@ -232,7 +247,7 @@ class Membership(Timestamps, Base):
                 raise self._sole_owner()
             if transfer_to == self.usr_id:
                 raise PreconditionError(
-                    f"transfer_to {transfer_to} is the leaving owner", "self_transfer"
+                    f"transfer_to {transfer_to} is the leaving owner", Reason.SELF_TRANSFER
                 )
             if heir is None:
                 raise NotFoundError(
@@ -272,7 +287,7 @@ class Membership(Timestamps, Base):
         if rank is None or admin_rank is None:
             raise PreconditionError(
                 f"membership {self.id} holds {self.role}, which has no place in the hierarchy",
-                "scope_mismatch",
+                Reason.SCOPE_MISMATCH,
                 mem_id=self.id,
                 role=self.role,
             )
@@ -281,6 +296,17 @@ class Membership(Timestamps, Base):
                 f"{admin.role} may not remove {self.role}", mem_id=self.id, role=self.role
             )
         self.removed_by = admin_usr_id
+        self._revoke(at)
+
+    def end(self, at: datetime) -> None:
+        """End with the organization; nobody in particular has removed the member.
+
+        Raises:
+            PreconditionError: ``mem_not_active``; it is revoked already.
+        """
+        if self.status is Status.REVOKED:
+            raise self._not_active()
+        self.removed_by = None
         self._revoke(at)
 
     def transfer_ownership(
@@ -301,22 +327,24 @@ class Membership(Timestamps, Base):
                 suspended or revoked. ``org_mismatch``; they are not both there.
                 ``from_not_owner``. ``self_transfer``; both are the same user's.
         """
-        for membership, reason in ((self, "from_not_active"), (target, "to_not_active")):
+        for membership, reason in ((self, Reason.FROM_NOT_ACTIVE), (target, Reason.TO_NOT_ACTIVE)):
             if membership.status is not Status.ACTIVE:
                 raise membership._not_active(reason)
         if not self.org_id == target.org_id == org_id:
             raise PreconditionError(
                 f"memberships {self.id} and {target.id} are not both in {org_id}",
-                "org_mismatch",
+                Reason.ORG_MISMATCH,
                 org_id=org_id,
             )
         if self.role is not Role.OWNER:
             raise PreconditionError(
-                f"membership {self.id} is no owner's", "from_not_owner", mem_id=self.id
+                f"membership {self.id} is no owner's", Reason.FROM_NOT_OWNER, mem_id=self.id
             )
         if self.usr_id == target.usr_id:
             raise PreconditionError(
-                f"user {self.usr_id} owns {org_id} already", "self_transfer", usr_id=self.usr_id
+                f"user {self.usr_id} owns {org_id} already",
+                Reason.SELF_TRANSFER,
+                usr_id=self.usr_id,
             )
         to = target if target.role is Role.OWNER else target._succeed(Role.OWNER, at)
         return self._succeed(Role.MEMBER, at), to
@@ -333,7 +361,7 @@ class Membership(Timestamps, Base):
         # History must read in order even where two servers' clocks do not.
         created_at = max(at, self.created_at + timedelta(microseconds=1))
         self._revoke(at)
-        return Membership._of(
+        return Membership(
             id=new_id("mem"),
             usr_id=self.usr_id,
             org_id=self.org_id,
@@ -356,7 +384,7 @@ class Membership(Timestamps, Base):
         if self.status is not Status.ACTIVE:
             raise self._not_active()
 
-    def _not_active(self, reason: str = "mem_not_active") -> PreconditionError:
+    def _not_active(self, reason: Reason = Reason.MEM_NOT_ACTIVE) -> PreconditionError:
         return PreconditionError(
             f"membership {self.id} is {self.status}", reason, mem_id=self.id, status=self.status
         )

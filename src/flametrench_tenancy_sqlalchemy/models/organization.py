@@ -9,10 +9,20 @@ from typing import Final, Self
 from sqlalchemy import CheckConstraint, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ..errors import AlreadyTerminalError, PreconditionError
-from ..ids import WireId, new_id
+from ..errors import AlreadyTerminalError, OrgSlugConflictError, PreconditionError, Reason
+from ..ids import new_id
 from ..values import UNSET, Status, Unset
-from .base import Base, TermType, Timestamps, is_storable, one_of, page_index, partial_index
+from .base import (
+    Base,
+    TermType,
+    Timestamps,
+    described,
+    id_column,
+    is_storable,
+    one_of,
+    page_index,
+    partial_index,
+)
 
 SLUG_PATTERN: Final = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
@@ -33,7 +43,7 @@ class Organization(Timestamps, Base):
         page_index("org_status_page_idx", "status", "id"),
     )
 
-    id: Mapped[str] = mapped_column(WireId("org"), primary_key=True)
+    id: Mapped[str] = id_column("org")
     status: Mapped[Status] = mapped_column(
         TermType(Status), default=Status.ACTIVE, server_default=Status.ACTIVE
     )
@@ -41,7 +51,7 @@ class Organization(Timestamps, Base):
     slug: Mapped[str | None] = mapped_column(Text)
 
     def __repr__(self) -> str:
-        return f"<Organization {self.id} {self.status}>"
+        return described(self, "status")
 
     @classmethod
     def create(cls, *, name: str | None, slug: str | None, at: datetime) -> Self:
@@ -104,7 +114,7 @@ class Organization(Timestamps, Base):
         if self.status is not Status.SUSPENDED:
             raise PreconditionError(
                 f"organization {self.id} is {self.status}; only a suspended one can be reinstated",
-                "invalid_transition",
+                Reason.INVALID_TRANSITION,
                 org_id=self.id,
                 status=self.status,
             )
@@ -130,10 +140,14 @@ class Organization(Timestamps, Base):
         if self.status is not Status.ACTIVE:
             raise PreconditionError(
                 f"organization {self.id} is {self.status}, not active",
-                "org_not_active",
+                Reason.ORG_NOT_ACTIVE,
                 org_id=self.id,
                 status=self.status,
             )
+
+    def slug_taken(self) -> OrgSlugConflictError:
+        """Return the refusal that a second holder of its slug gets."""
+        return OrgSlugConflictError(str(self.slug))
 
     def _require_not_revoked(self) -> None:
         if self.status is Status.REVOKED:
@@ -151,7 +165,7 @@ def _require_slug(slug: str | None) -> None:
     if slug is not None and not is_slug(slug):
         raise PreconditionError(
             f"slug {slug!r} is not 1 to 63 lowercase letters, digits and inner hyphens",
-            "org_slug_format",
+            Reason.ORG_SLUG_FORMAT,
             parameter="slug",
         )
 
@@ -159,5 +173,7 @@ def _require_slug(slug: str | None) -> None:
 def _require_name(name: str | None) -> None:
     if name is not None and not is_storable(name):
         raise PreconditionError(
-            f"name {name!r} is not text that PostgreSQL can store", "name_format", parameter="name"
+            f"name {name!r} is not text that PostgreSQL can store",
+            Reason.NAME_FORMAT,
+            parameter="name",
         )

@@ -9,7 +9,7 @@ from sqlalchemy import JSON, Dialect
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator
 
-from ..errors import InvalidIdError, PreconditionError
+from ..errors import InvalidIdError, PreconditionError, Reason
 from ..ids import decode_object, encode_object
 from ..values import PreTuple, Role
 from .tuple import require_object_type, require_relation
@@ -66,7 +66,7 @@ def well_formed(grant: PreTuple | Mapping[str, str]) -> PreTuple:
     if type_ == "org" and relation in list(Role):
         raise PreconditionError(
             f"pre_tuples: {relation!r} on an organization is a membership's to grant",
-            "pre_tuple_org_role",
+            Reason.PRE_TUPLE_ORG_ROLE,
             parameter="pre_tuples",
         )
     return PreTuple(relation=relation, object_type=type_, object_id=encode_object(type_, uuid))
@@ -86,7 +86,7 @@ def well_formed_all(grants: object) -> list[PreTuple]:
 def _malformed(grant: object) -> PreconditionError:
     return PreconditionError(
         f"pre_tuples: {grant!r} is not a relation, an object_type and an object_id of that type",
-        "pre_tuple_format",
+        Reason.PRE_TUPLE_FORMAT,
         parameter="pre_tuples",
     )
 

@@ -11,9 +11,9 @@ from sqlalchemy import ColumnElement, ForeignKey, Index, Text, UniqueConstraint,
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from ..errors import PreconditionError
+from ..errors import PreconditionError, Reason
 from ..ids import ObjectId, WireId, decode, decode_object, encode_object
-from .base import Base, UtcDateTime, matches
+from .base import Base, UtcDateTime, described, id_column, matches
 from .user import User
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Tuple(Base):
         Index("tup_subject_idx", "subject_type", "subject_id"),
     )
 
-    id: Mapped[str] = mapped_column(WireId("tup"), primary_key=True)
+    id: Mapped[str] = id_column("tup")
     subject_type: Mapped[str] = mapped_column(Text)
     subject_uuid: Mapped[UUID] = mapped_column("subject_id", ObjectId)
     relation: Mapped[str] = mapped_column(Text)
@@ -81,10 +81,12 @@ class Tuple(Base):
     creator: Mapped[User | None] = relationship()
 
     def __repr__(self) -> str:
-        return (
-            f"<Tuple {self.subject_type}:{self.subject_id} {self.relation} "
-            f"{self.object_type}:{self.object_id}>"
-        )
+        match [vars(self).get(name) for name in ("subject_type", *TupleKey._fields)]:
+            case [str(kind), UUID() as subject, relation, str(type_), UUID() as object_]:
+                holder, held = encode_object(kind, subject), encode_object(type_, object_)
+                return f"<Tuple {kind}:{holder} {relation} {type_}:{held}>"
+            case _:
+                return described(self)
 
     @property
     def key(self) -> TupleKey:
@@ -127,7 +129,7 @@ def require_relation(value: object, parameter: str) -> str:
         PreconditionError: ``relation_format``; it is not two to 32 of a-z and underscore.
     """
     form = "two to 32 of a-z and underscore"
-    return _require_match(RELATION_PATTERN, value, parameter, form, "relation_format")
+    return _require_match(RELATION_PATTERN, value, parameter, form, Reason.RELATION_FORMAT)
 
 
 def require_object_type(value: object, parameter: str) -> str:
@@ -137,11 +139,11 @@ def require_object_type(value: object, parameter: str) -> str:
         PreconditionError: ``type_format``; it is not two to six lowercase letters.
     """
     return _require_match(
-        TYPE_PATTERN, value, parameter, "two to six lowercase letters", "type_format"
+        TYPE_PATTERN, value, parameter, "two to six lowercase letters", Reason.TYPE_FORMAT
     )
 
 
-def _require_match(pattern: str, value: object, parameter: str, form: str, reason: str) -> str:
+def _require_match(pattern: str, value: object, parameter: str, form: str, reason: Reason) -> str:
     if isinstance(value, str) and re.fullmatch(pattern[1:-1], value):
         return value
     raise PreconditionError(f"{parameter}: {value!r} is not {form}", reason, parameter=parameter)

@@ -8,9 +8,9 @@ from typing import Self
 from sqlalchemy import Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ..ids import WireId, new_id
+from ..ids import new_id
 from ..values import Status
-from .base import Base, TermType, Timestamps, one_of
+from .base import Base, TermType, Timestamps, described, id_column, one_of
 
 
 class User(Timestamps, Base):
@@ -25,7 +25,7 @@ class User(Timestamps, Base):
     __tablename__ = "usr"
     __table_args__ = (one_of(Status, "usr", "status"),)
 
-    id: Mapped[str] = mapped_column(WireId("usr"), primary_key=True)
+    id: Mapped[str] = id_column("usr")
     status: Mapped[Status] = mapped_column(
         TermType(Status), default=Status.ACTIVE, server_default=Status.ACTIVE
     )
@@ -39,4 +39,4 @@ class User(Timestamps, Base):
         )
 
     def __repr__(self) -> str:
-        return f"<User {self.id}>"
+        return described(self)

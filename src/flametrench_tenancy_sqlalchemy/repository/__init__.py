@@ -8,6 +8,7 @@ from .invitations import InvitationOperations
 from .memberships import MembershipOperations
 from .organizations import OrganizationOperations
 from .sets import SetOperations
+from .tuples import TupleOperations
 
 
 class TenancyRepository(
@@ -16,6 +17,7 @@ class TenancyRepository(
     DepartureOperations,
     InvitationOperations,
     SetOperations,
+    TupleOperations,
 ):
     """Organizations, memberships and invitations, inside the caller's transaction.
 

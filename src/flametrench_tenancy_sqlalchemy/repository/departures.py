@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..ids import require
 from ..models import Membership, Organization
-from ..values import TransferOwnershipResult
+from ..results import TransferOwnershipResult
 from . import locks, queries
 from .base import Repository, parsed_users
 

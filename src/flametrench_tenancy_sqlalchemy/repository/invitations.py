@@ -188,7 +188,7 @@ class InvitationOperations(Repository):
                 created_by=invitation.invited_by,
             )
         tuples = [granted[key] for key in keys]
-        return AcceptInvitationResult(invitation, membership, tuples)
+        return AcceptInvitationResult(invitation, membership, materialized_tuples=tuples)
 
     def decline_invitation(self, inv_id: str, *, as_usr_id: str | None = None) -> Invitation:
         """Refuse an invitation.

@@ -20,7 +20,7 @@ from ..models.base import not_found
 from ..transactions.sessions import AnySession, connection_of, is_sqlite
 from ..values import Status
 from . import locking_reads as reads
-from .locking_reads import SIDE_BY_SIDE, TO_CHANGE, is_active, is_owner
+from .locking_reads import is_active, is_owner, side_by_side, to_change
 
 Entity = TypeVar("Entity", bound=Base)
 Owners: TypeAlias = dict[str, dict[str, Membership]]
@@ -42,7 +42,8 @@ def organization_and_holder(session: AnySession, org_id: str, slug: str) -> Orga
     Or two that ask for each other's would wait for each other.
     """
     found = session.scalars(reads.ORG_AND_HOLDER, {"sought": org_id, "wanted": slug})
-    return _named(Organization, {each.id: each for each in found}, "org_id", org_id)
+    org: Organization = _named(Organization, {each.id: each for each in found}, "org_id", org_id)
+    return org
 
 
 def membership(session: AnySession, mem_id: str) -> Membership:
@@ -144,19 +145,13 @@ def many_memberships(session: AnySession, mem_ids: Collection[str]) -> dict[str,
         return {}
     chosen = _among(session, _mem.c.id, mem_ids)
     concerned = _org.c.id.in_(select(_mem.c.org_id).where(chosen).distinct())
-    locked = session.scalars(
-        deciding(
-            select(_org).where(concerned).order_by(_org.c.id).with_for_update(**TO_CHANGE),
-            Organization,
-        )
-    )
-    orgs = {each.id: each for each in locked}
-    found = session.scalars(
-        deciding(
-            select(_mem).where(chosen).order_by(_mem.c.id).with_for_update(**TO_CHANGE),
-            Membership,
-        )
-    )
+    orgs_query = select(_org).where(concerned).order_by(_org.c.id)
+    orgs = {
+        each.id: each
+        for each in session.scalars(deciding(to_change(orgs_query, _org), Organization))
+    }
+    query = select(_mem).where(chosen).order_by(_mem.c.id)
+    found = session.scalars(deciding(to_change(query, _mem), Membership))
     # One that was committed between the two statements came too late.
     behind = {each.id: each for each in found if each.org_id in orgs}
     for each in behind.values():
@@ -181,7 +176,8 @@ def owners_among(session: AnySession, memberships: Collection[Membership]) -> Ow
         select(other.c.id)
         .where(
             other.c.org_id == _org.c.id,
-            *is_owner(other),
+            is_owner(other),
+            is_active(other),
             ~_among(session, other.c.id, known),
         )
         .order_by(other.c.id)
@@ -194,9 +190,8 @@ def owners_among(session: AnySession, memberships: Collection[Membership]) -> Ow
         .join(_org, true())
         .where(_among(session, _org.c.id, owners), _mem.c.id == spare)
         .order_by(_mem.c.org_id)
-        .with_for_update(of=_mem, **TO_CHANGE)
     )
-    for each in session.scalars(deciding(query, Membership)):
+    for each in session.scalars(deciding(to_change(query, _mem), Membership)):
         owners[each.org_id][each.id] = each
     return owners
 
@@ -207,17 +202,10 @@ def administrators(
     """Lock the active memberships by which a user acts on others, by organization."""
     if not org_ids:
         return {}
-    query = (
-        select(_mem)
-        .where(
-            _mem.c.usr_id == usr_id,
-            _among(session, _mem.c.org_id, org_ids),
-            is_active(_mem),
-        )
-        .order_by(_mem.c.org_id)
-        .with_for_update(**SIDE_BY_SIDE)
-    )
-    return {each.org_id: each for each in session.scalars(deciding(query, Membership))}
+    theirs = (_mem.c.usr_id == usr_id, _among(session, _mem.c.org_id, org_ids))
+    query = select(_mem).where(*theirs, is_active(_mem)).order_by(_mem.c.org_id)
+    found = session.scalars(deciding(side_by_side(query, _mem), Membership))
+    return {each.org_id: each for each in found}
 
 
 def _one(session: AnySession, entity: type[Entity], read: Any, parameter: str, id_: str) -> Entity:

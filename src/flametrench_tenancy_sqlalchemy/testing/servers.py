@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, create_engine, make_url
@@ -32,6 +32,7 @@ class Server:
     """URL of the maintenance database, any driver."""
     source: str
     """Where the server came from, in a reader's words."""
+    _: KW_ONLY
     disposable: bool
     """Whether the server, and all that is in it, goes away after the run."""
     version: str = "?"

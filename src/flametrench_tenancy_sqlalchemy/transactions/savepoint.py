@@ -30,7 +30,7 @@ from .sessions import AnySession, commits_by_itself, connection_of, itself
 _roll_back_to: Callable[[str], Executable] = RollbackToSavepointClause
 _release: Callable[[str], Executable] = ReleaseSavepointClause
 _SAVEPOINT_CLAUSES: Final = (SavepointClause, RollbackToSavepointClause, ReleaseSavepointClause)
-_NOTHING: Final = select(literal_column("1"))
+_NOTHING: Final[Executable] = select(literal_column("1"))
 
 _operations: WeakSet[SessionTransaction] = WeakSet()
 

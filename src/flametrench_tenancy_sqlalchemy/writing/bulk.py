@@ -7,6 +7,7 @@ number of its parameters depends on their number.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Column, Select, cast, delete, literal, select, text, update
@@ -24,7 +25,7 @@ from .told import as_flushed
 Columns: TypeAlias = dict[Column[Any], list[Any]]
 
 _mem, _tup = table_of(Membership), table_of(Tuple)
-_ONE_ACTIVE: Final = {
+_ONE_ACTIVE: Final[dict[str, Any]] = {
     "index_elements": [_mem.c.usr_id, _mem.c.org_id],
     "index_where": text("status = 'active'"),
 }
@@ -50,7 +51,7 @@ def write(session: AnySession, change: Change) -> list[Base]:
     here = {id(entity) for entity in [*change.changed, *added]}
     entering = change.tuples_of([m for m in change.entering if id(m) in here])
     if entering:
-        rows = _columns(sorted(entering, key=lambda t: t.key), _TUPLE)
+        rows = _columns(sorted(entering, key=attrgetter("key")), _TUPLE)
         insert = _insert_of(Tuple, rows).on_conflict_do_nothing()
         connection_of(session).execute(insert)
     as_flushed(session, [*change.changed, *added], tuples.held(session, withdrawn))

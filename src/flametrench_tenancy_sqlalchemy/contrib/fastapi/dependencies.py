@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from ...aio import AsyncTenancyRepository
+from ...clock import Clock, utc_now
 from ...models import Membership
 from ...repository import TenancyRepository
-from ...repository.operation import Clock, utc_now
 from ...values import Role
 from .._http import membership_in
 

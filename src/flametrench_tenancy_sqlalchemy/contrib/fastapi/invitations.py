@@ -40,7 +40,7 @@ def add_routes(router: APIRouter, endpoint: Endpoint, *, may_grant: MayGrant | N
             member(tenancy, org_id, caller)
             page = tenancy.list_invitations(org_id, cursor=cursor, limit=limit, status=status)
             return PageOut(
-                data=[InvitationOut.model_validate(invitation) for invitation in page.data],
+                data=[InvitationOut.model_validate(invitation) for invitation in page],
                 page=PageInfo(next_cursor=page.next_cursor),
             )
 

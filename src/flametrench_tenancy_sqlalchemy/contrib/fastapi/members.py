@@ -31,7 +31,7 @@ def add_routes(router: APIRouter, endpoint: Endpoint) -> None:
             member(tenancy, org_id, caller)
             page = tenancy.list_members(org_id, cursor=cursor, limit=limit, status=status)
             return PageOut(
-                data=[MembershipOut.model_validate(membership) for membership in page.data],
+                data=[MembershipOut.model_validate(membership) for membership in page],
                 page=PageInfo(next_cursor=page.next_cursor),
             )
 

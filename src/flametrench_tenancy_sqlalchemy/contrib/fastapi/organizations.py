@@ -49,7 +49,7 @@ def add_routes(router: APIRouter, endpoint: Endpoint, *, gate: Any) -> None:
         def action(tenancy: TenancyRepository) -> PageOut[OrgOut]:
             page = tenancy.list_orgs(cursor=cursor, limit=limit, status=status, query=query)
             return PageOut(
-                data=[OrgOut.model_validate(org) for org in page.data],
+                data=[OrgOut.model_validate(org) for org in page],
                 page=PageInfo(next_cursor=page.next_cursor),
             )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends
 
-from ...repository.operation import Clock, utc_now
+from ...clock import Clock, utc_now
 from . import invitations, members, organizations
 from .access import MayGrant
 from .dependencies import Dependency, Endpoint, request_session
