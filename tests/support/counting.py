@@ -26,8 +26,8 @@ def sent(source: Session | Engine) -> Iterator[list[str]]:
             statements.append(statement)
 
     target = source if isinstance(source, Engine) else source.connection()
-    event.listen(target, "before_cursor_execute", note)
+    event.listen(target, "after_cursor_execute", note)
     try:
         yield statements
     finally:
-        event.remove(target, "before_cursor_execute", note)
+        event.remove(target, "after_cursor_execute", note)

@@ -58,7 +58,8 @@ def seen_by_server(source: Connection | Engine, observer: Engine) -> Iterator[li
             pids[connection] = backend_pid(connection)
 
     def look(connection: Connection, *_: object) -> None:
-        seen.append(latest_statement(observer, pids[connection]))
+        if (statement := latest_statement(observer, pids[connection])) != "SELECT 1":
+            seen.append(statement)
 
     event.listen(source, "before_cursor_execute", meet)
     event.listen(source, "after_cursor_execute", look)
@@ -96,6 +97,8 @@ def struck(
     def on_before(
         conn: Connection, cursor: Any, statement: str, parameters: Any, *context_and_many: Any
     ) -> tuple[str, Any]:
+        if statement == "SELECT 1":  # which is there for listeners, such as this one
+            return statement, parameters
         strike.statements.append(statement)
         if len(strike.statements) == at:
             if before:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from .. import _integrity
 from .._sql import deciding, table_of
 from ..clock import Clock, time_of, utc_now
-from ..errors import PreconditionError
+from ..errors import PreconditionError, TenancyError
 from ..models import Base, Invitation, Membership, Organization, Tuple, User
 from ..models.base import not_found
 from ..models.tuple import TupleKey
@@ -86,31 +86,33 @@ class Operation:
     def __init__(self, session: AnySession, at: datetime) -> None:
         self.at = at
         self._session = session
-        self._change: Change | None = None
+        self._conflicts: Mapping[str, TenancyError] = {}
 
     def write(self, **change: Any) -> dict[TupleKey, Tuple]:
         """Write a `Change`, and return the tuples of its grants."""
-        self._change = Change(at=self.at, **change)
-        return write(self._session, self._change)
+        return write(self._session, self._foreseen(Change(at=self.at, **change)))
 
     def write_set(self, **change: Any) -> list[Base]:
         """Write a `Change` of many rows, and return what was added and did not collide."""
-        self._change = Change(at=self.at, **change)
-        return write_set(self._session, self._change)
+        return write_set(self._session, self._foreseen(Change(at=self.at, **change)))
 
     def join(
         self, org_id: str, newcomer: Membership | Invitation, *, created_by: str | None = None
     ) -> None:
         """Write what joins an organization, behind a shared lock on it, if it may."""
         lock = partial(locks.organization, self._session, org_id, joining=True)
-        self._change = Change(at=self.at, added=[newcomer], created_by=created_by)
-        write(self._session, self._change, guard=Guard(org_id, lock, newcomer.enter))
+        change = Change(at=self.at, added=[newcomer], created_by=created_by)
+        guard = Guard(org_id, lock, newcomer.enter)
+        write(self._session, self._foreseen(change), guard=guard)
 
-    def refusal(self, cause: DBAPIError) -> Exception | None:
+    def refusal(self, cause: DBAPIError) -> TenancyError | None:
         """Return what a constraint that was violated means, if that is foreseen."""
-        constraint = _integrity.constraint_name(cause)
-        conflict = self._change.conflict(constraint) if self._change else None
+        conflict = self._conflicts.get(_integrity.constraint_name(cause) or "")
         return conflict or _integrity.broken_rule(cause)
+
+    def _foreseen(self, change: Change) -> Change:
+        self._conflicts = change.conflicts()
+        return change
 
 
 class Frame:

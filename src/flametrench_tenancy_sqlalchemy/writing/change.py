@@ -70,14 +70,18 @@ class Change:
         """The tuples of the grants, always in the same order: or two such changes deadlock."""
         return self._tuples(sorted(self.grants))
 
-    def conflict(self, constraint: str | None) -> TenancyError | None:
-        """Return what the violation of a unique index means for this change, if it is foreseen."""
-        if constraint == MEM_UNIQUE_ACTIVE and self.entering:
-            return self.entering[0].already_active()
-        if constraint == ORG_SLUG_UNIQUE:
-            named = (e for e in [*self.changed, *self.added] if isinstance(e, Organization))
-            return next((org.slug_taken() for org in named), None)
-        return None
+    def conflicts(self) -> dict[str, TenancyError]:
+        """Return what the violation of a unique index would mean, by the index's name.
+
+        Asked before anything is written: after a refusal, the entities are as they were.
+        """
+        meant: dict[str, TenancyError] = {}
+        if len(self.entering) == 1:
+            meant[MEM_UNIQUE_ACTIVE] = self.entering[0].already_active()
+        for entity in [*self.changed, *self.added]:
+            if isinstance(entity, Organization):
+                meant[ORG_SLUG_UNIQUE] = entity.slug_taken()
+        return meant
 
     def _tuples(self, keys: Iterator[TupleKey] | list[TupleKey]) -> list[Tuple]:
         return [
