@@ -94,7 +94,7 @@ def deployment_lock(connection: Connection) -> Iterator[None]:
 
 @contextmanager
 def transaction(connection: Connection) -> Iterator[None]:
-    """Begin a transaction that Alembic may end; a savepoint of the caller's, if he has one."""
+    """Begin a transaction that Alembic may end; a savepoint in the caller's, if there is one."""
     if connection.in_transaction():
         with connection.begin_nested():
             connection.execute(select(func.pg_advisory_xact_lock(lock_key)))
@@ -108,7 +108,7 @@ def transaction(connection: Connection) -> Iterator[None]:
 
 
 def migrate(connection: Connection) -> None:
-    """Run the migrations, in the caller's transaction if he has one."""
+    """Run the migrations, in the caller's transaction if there is one."""
     with transaction(connection):
         # The lock has been taken before there is a lock timeout.
         if schema is not None and not inspect(connection).has_schema(schema):
@@ -137,7 +137,7 @@ def run_online() -> None:
         migrate(connection)
         return
     url = database_url(arguments.get("url") or config.get_main_option("sqlalchemy.url"))
-    # The second deployer must see what the first one committed while he waited for the lock.
+    # The second deployer must see what the first one committed while it waited for the lock.
     options = {"poolclass": NullPool, "isolation_level": "READ COMMITTED"}
     if url.get_dialect().is_async:
         asyncio.run(run_async(url, options))

@@ -135,7 +135,7 @@ def refuse(session: Session, owner: Membership) -> None:
 
 
 def hand_over(session: Session, owner: Membership, heir: Membership) -> None:
-    title("5. A transfer of ownership, after which she may")
+    title("5. A transfer of ownership, after which they may")
     tenancy = TenancyRepository(session)
     transfer = tenancy.transfer_ownership(owner.org_id, owner.id, heir.id)
     say("donor", shown(transfer.from_membership))

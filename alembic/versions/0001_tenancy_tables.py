@@ -2,7 +2,7 @@
 
 The names are the ones that PostgreSQL picks for the specification's reference schema. Users,
 organizations and memberships have their `updated_at` touched by a trigger, unless the writer has
-set it himself.
+set it.
 """
 
 from __future__ import annotations
@@ -162,8 +162,8 @@ STAMP = "flametrench_tenancy_stamp()"
 TOUCHED = ("usr", "org", "mem")
 
 # PostgreSQL does not tell a trigger which columns the writer has set, but it fires some only if
-# he has set a certain one. Such a trigger, earlier in the alphabet, leaves a mark for the other
-# where he has set the value that was there already: his clock may stand still.
+# a certain one has been set. Such a trigger, earlier in the alphabet, leaves a mark for the other
+# where what has been set is the value that was there already: a clock may stand still.
 FUNCTIONS = (
     f"""
     CREATE OR REPLACE FUNCTION {STAMP} RETURNS trigger LANGUAGE plpgsql AS $$

@@ -81,7 +81,7 @@ FUNCTIONS = {
     # role on, which may take an owner away later in the transaction.
     #
     # Under REPEATABLE READ a revocation does not see who entered after its snapshot, and would
-    # leave him behind. So whoever enters under that level also updates the organization's row,
+    # leave them behind. So whoever enters under that level also updates the organization's row,
     # changing nothing, and the revocation fails to serialize.
     "flametrench_tenancy_enter()": """
     DECLARE

@@ -131,11 +131,13 @@ class NotFoundError(TenancyError):
     Attributes:
         parameter: the name of the argument that names nothing.
         id: what it held.
+        org_id: the organization in which there is none, where one is meant.
     """
 
     code = "not_found"
     parameter = Detail[str]()
     id = Detail[str]()
+    org_id = Detail[str]()
 
 
 class InvalidIdError(TenancyError, flametrench_ids.InvalidIdError, DontWrapMixin):

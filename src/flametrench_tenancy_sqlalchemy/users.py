@@ -1,4 +1,4 @@
-"""Users in a table of the application's own, each with his `usr` row."""
+"""Users in a table of the application's own, each with a `usr` row."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def conditions(step: Step) -> dict[str, bool]:
     }
 
 
-def test_its_owner_does_not_commit_his_leave_once_the_other_has(
+def test_its_owner_does_not_commit_their_leave_once_the_other_has(
     users: Scene, clean_engine: Engine
 ) -> None:
     def both_leave() -> None:

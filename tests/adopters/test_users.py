@@ -48,7 +48,7 @@ class Account(AppBase):
 
 @registers_user("id")
 class Person(AppBase):
-    """A user with a UUID, which is the id of his `usr` row as well."""
+    """A user with a UUID, which is the id of the `usr` row as well."""
 
     __tablename__ = "person"
 
@@ -117,7 +117,7 @@ def test_subclasses_are_users_too(db: Session) -> None:
 
 
 @pytest.mark.parametrize("by_relationship", [False, True], ids=["id", "relationship"])
-def test_a_user_who_is_there_already_stays_as_he_is(db: Session, by_relationship: bool) -> None:
+def test_a_user_who_is_there_already_stays_as_they_are(db: Session, by_relationship: bool) -> None:
     known = make_user(db, display_name="Ann")
     account = Account(email="ann@example.com")
     if by_relationship:
@@ -132,7 +132,7 @@ def test_a_user_who_is_there_already_stays_as_he_is(db: Session, by_relationship
     assert user_ids(db) == {known.id}
 
 
-def test_one_who_comes_with_his_account_is_written_first(db: Session) -> None:
+def test_one_who_comes_with_an_account_is_written_first(db: Session) -> None:
     account = Account(email="ann@example.com", usr=User(id=new_id("usr"), display_name="Ann"))
     db.add(account)
     db.flush()
@@ -141,7 +141,7 @@ def test_one_who_comes_with_his_account_is_written_first(db: Session) -> None:
     assert account.usr.display_name == "Ann"
 
 
-def test_one_whom_an_invitation_made_gets_his_account(db: Session) -> None:
+def test_one_whom_an_invitation_made_gets_an_account(db: Session) -> None:
     tenancy, inviter = TenancyRepository(db), make_user(db)
     org, later = make_org(db, owner=inviter), datetime.now(UTC) + timedelta(days=1)
     offer = tenancy.create_invitation(org.id, "new@example.com", Role.MEMBER, inviter.id, later)

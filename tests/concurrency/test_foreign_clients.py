@@ -48,7 +48,7 @@ FOREIGN = {
     },
 }
 
-# Who comes first, who comes while he is at it, and how it ends for him.
+# Who comes first, who comes meanwhile, and how it ends for the second.
 RACES = [
     ("join", "revoke_org", DONE),
     ("invite", "revoke_org", DONE),

@@ -218,7 +218,7 @@ def test_an_invitee_who_is_suspended_while_he_accepts_is_not_let_in(
 
         def interfere() -> Future[None]:
             come_and_be_suspended(scene)(other)
-            # When the lock is his, the statement's own view of the memberships is older than it.
+            # When it has the lock, the statement's own view of the memberships is older than it.
             return threads.submit(races(READ_COMMITTED).commit_when_awaited, other)
 
         with at_the_write(race_engine, interfere) as overtook:

@@ -21,7 +21,7 @@ def suspend(name: str) -> Step:
 
 
 def reinstate(name: str) -> Step:
-    """Return the step that brings him back."""
+    """Return the step that brings them back."""
     return Step(
         f"reinstate_membership {name}", lambda t, s: t.reinstate_membership(s[f"{name}@acme"])
     )
@@ -36,7 +36,7 @@ def reinstate(name: str) -> Step:
         ("sam", "accept_invitation by sam", "conflict.duplicate_membership"),
     ],
 )
-def test_who_was_suspended_when_the_session_saw_him_and_is_back_counts(
+def test_who_was_suspended_when_the_session_saw_them_and_is_back_counts(
     back: str, step: str, verdict: str, races: Callable[[str], Races], race_engine: Engine
 ) -> None:
     race = races(READ_COMMITTED)

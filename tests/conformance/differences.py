@@ -124,7 +124,7 @@ DIFFERENCES: Final = [
         "self_leave",
         "PreconditionError:self_transfer",
         "ok",
-        "the last owner is not his own heir",
+        "the last owner is not their own heir",
         holds=lambda twins, a: twins.name_of(_mem(twins, a["mem_id"]).usr_id) == a["transfer_to"],
     ),
     Difference(

@@ -96,7 +96,7 @@ CASES: Final = [
 
 @one_kind_of_session
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_caller_may_do_what_his_membership_allows(
+def test_a_caller_may_do_what_their_membership_allows(
     acting: Acting, clean_engine: Engine, case: Case
 ) -> None:
     before = committed_rows(clean_engine)

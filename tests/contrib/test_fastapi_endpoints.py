@@ -159,7 +159,7 @@ class TestRefusals:
             ("member", "/orgs/{acme}/members/{mem:member}/change-role", {"role": "admin"}),
         ],
     )
-    def test_nobody_gives_or_touches_a_role_above_his_own(
+    def test_nobody_gives_or_touches_a_role_above_their_own(
         self, acting: Acting, caller: str, path: str, body: Any
     ) -> None:
         assert_refused(acting(caller).post(path, body), 403, "forbidden")
@@ -234,7 +234,7 @@ class TestRefusals:
         )
         assert_refused(response, 404, "not_found")
 
-    def test_nobody_says_in_the_body_who_he_is(self, acting: Acting) -> None:
+    def test_nobody_says_in_the_body_who_they_are(self, acting: Acting) -> None:
         for path, body in [
             ("/orgs", {"name": "Mine", "creator": "{usr:owner}"}),
             ("/orgs/{acme}/invitations", OFFER | {"invited_by": "{usr:owner}"}),

@@ -76,7 +76,7 @@ def engine_(reader: Reader) -> Engine:
 
 @pytest.fixture
 def project(reader: Reader) -> Reader:
-    """A reader who has a project with Alembic, a revision of his own and a row."""
+    """A reader who has a project with Alembic, a revision of their own and a row."""
     reader.write("migrations/script.py.mako", MAKO)
     reader.write("migrations/versions/1f0c93_projects.py", FIRST_REVISION)
     for block in BESIDE:

@@ -221,7 +221,7 @@ def test_the_time_is_over_before_the_user_is_looked_at(
             tenancy.accept_invitation(invitation.id, as_usr_id=usr_id)
 
 
-def test_a_user_needs_an_identifier_before_he_needs_to_exist(
+def test_a_user_needs_an_identifier_before_they_need_to_exist(
     stage: Stage, tenancy: TenancyRepository
 ) -> None:
     invitation = stage.invitation(stage.org())
@@ -292,7 +292,7 @@ def test_the_organization_must_be_active_before_memberships_matter(
 
 
 @pytest.mark.parametrize("also_suspended", [False, True])
-def test_an_active_member_accepts_nothing_suspended_elsewhere_in_his_history_or_not(
+def test_an_active_member_accepts_nothing_suspended_elsewhere_in_their_history_or_not(
     also_suspended: bool, stage: Stage, tenancy: TenancyRepository
 ) -> None:
     org, usr_id = stage.org(), stage.user()

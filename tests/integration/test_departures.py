@@ -46,7 +46,7 @@ def test_leaving_revokes_the_membership_in_nobodys_name_and_takes_the_tuple_away
 
 
 @pytest.mark.parametrize("role", [role for role in Role if role is not Role.OWNER])
-def test_a_last_owner_leaves_once_his_heir_is_owner(
+def test_a_last_owner_leaves_once_their_heir_is_owner(
     role: Role, stage: Stage, tenancy: TenancyRepository
 ) -> None:
     org, inviter = stage.org(), stage.user()
@@ -132,7 +132,7 @@ def test_a_last_owner_does_not_leave_without_an_heir(
         tenancy.self_leave(mem_id)
 
 
-def test_a_last_owner_is_not_his_own_heir(stage: Stage, tenancy: TenancyRepository) -> None:
+def test_a_last_owner_is_not_their_own_heir(stage: Stage, tenancy: TenancyRepository) -> None:
     owner = stage.owner(stage.org())
     with stage.refuses(PreconditionError, "self_transfer"):
         tenancy.self_leave(owner.id, transfer_to=owner.usr_id)
@@ -151,7 +151,7 @@ def test_an_heir_needs_an_active_membership_there(
 
 @pytest.mark.parametrize("acting, role", list(product(ADMINISTRATORS, REMOVABLE)))
 @pytest.mark.parametrize("status", [Status.ACTIVE, Status.SUSPENDED])
-def test_an_administrator_removes_in_his_own_name(
+def test_an_administrator_removes_in_their_own_name(
     status: Status, acting: Role, role: Role, stage: Stage, tenancy: TenancyRepository
 ) -> None:
     org = stage.org()
@@ -172,7 +172,7 @@ def test_an_administrator_removes_in_his_own_name(
     }
 
 
-def test_removing_a_suspended_member_leaves_his_later_membership_its_tuple(
+def test_removing_a_suspended_member_leaves_their_later_membership_its_tuple(
     stage: Stage, tenancy: TenancyRepository
 ) -> None:
     org = stage.org()
@@ -187,7 +187,7 @@ def test_removing_a_suspended_member_leaves_his_later_membership_its_tuple(
     assert grants_on(stage.session, org.id) == before
 
 
-def test_an_administrator_may_remove_himself(stage: Stage, tenancy: TenancyRepository) -> None:
+def test_an_administrator_may_remove_themselves(stage: Stage, tenancy: TenancyRepository) -> None:
     admin = stage.member(stage.org(), Role.ADMIN)
     assert tenancy.admin_remove(admin.id, admin.usr_id).removed_by == admin.usr_id
 
@@ -236,7 +236,7 @@ def test_an_owner_is_not_removed(
         tenancy.admin_remove(target.id, admin.usr_id)
 
 
-def test_an_owner_does_not_remove_himself(stage: Stage, tenancy: TenancyRepository) -> None:
+def test_an_owner_does_not_remove_themselves(stage: Stage, tenancy: TenancyRepository) -> None:
     org = stage.org()
     owner: Membership = stage.owner(org)
     stage.member(org, Role.OWNER)

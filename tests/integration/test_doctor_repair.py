@@ -1,4 +1,4 @@
-"""What the doctor repairs, and what he leaves to others."""
+"""What the doctor repairs, and what it leaves to others."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_a_repair_waits_for_whoever_has_locked_the_organization(clean_engine: En
         assert [done.id for done in repair(session)] == [mem_id]
 
 
-def test_an_invitation_that_somebody_has_locked_is_left_to_him(clean_engine: Engine) -> None:
+def test_an_invitation_that_somebody_has_locked_is_left_to_them(clean_engine: Engine) -> None:
     with Session(clean_engine) as session, session.begin():
         [inv_id] = BREACHES["overdue_invitation"](Stage(session))["overdue_invitation"]
     with Session(clean_engine) as session, Session(clean_engine) as other:

@@ -73,7 +73,7 @@ class Cast:
         iva = self.ids["iva"] = self.stage.user()
         invited = tenancy.add_member(self.ids["acme"], iva, Role.GUEST, invited_by=self.ids["ann"])
         self.ids["iva@acme"] = invited.id
-        # Suspended once, he has come back another way, in the same role.
+        # Suspended once, gus has come back another way, in the same role.
         acme = tenancy.get_org(self.ids["acme"])
         self.ids["gus again"] = self.stage.member(acme, usr_id=self.ids["gus"]).id
         tenancy.suspend_org(self.ids["cozy"])
@@ -255,8 +255,8 @@ REQUESTS = st.builds(
     InvitationRequest,
     st.sampled_from(["a@example.com", "b@example.com", "", "nul\x00", None]),
     ROLES,
-    st.sampled_from([NOW + DAY, NOW + 2 * DAY, NOW, NOW - timedelta(1), None]),
-    PROMISES,
+    expires_at=st.sampled_from([NOW + DAY, NOW + 2 * DAY, NOW, NOW - timedelta(1), None]),
+    pre_tuples=PROMISES,
 )
 
 

@@ -143,7 +143,7 @@ BUDGETS = [
     Budget("transfer_ownership", 2, "to an owner", _two_owners),
     Budget("create_invitation", 1),
     # Invitation locked behind its organization, user read beside it; written, which also tells of
-    # his memberships there.
+    # the user's memberships there.
     Budget("accept_invitation", 2),
     Budget("accept_invitation", 2, "by a new user", _invitation_of(0)),
     # One more: tuples that exist already are kept, and must be read to be reported.
@@ -208,7 +208,7 @@ def test_every_operation_has_a_budget() -> None:
 
 
 def _join(stage: Stage, org: Organization, role: Role, number: int) -> None:
-    """Add members in bulk, each with his tuple."""
+    """Add members in bulk, each with a tuple."""
     stage.session.execute(
         text(
             """

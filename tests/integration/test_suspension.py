@@ -148,7 +148,7 @@ def test_nobody_is_reinstated_while_the_organization_is_suspended_duplicate_or_n
             tenancy.reinstate_membership(membership.id)
 
 
-def test_nobody_is_reinstated_beside_his_active_membership(
+def test_nobody_is_reinstated_beside_their_active_membership(
     stage: Stage, tenancy: TenancyRepository
 ) -> None:
     org = stage.org()

@@ -51,7 +51,7 @@ def test_the_donor_becomes_member_and_the_target_owner(
     }
 
 
-def test_a_target_who_is_owner_already_stays_as_he_is(
+def test_a_target_who_is_owner_already_stays_as_they_are(
     stage: Stage, tenancy: TenancyRepository
 ) -> None:
     org = stage.org()
@@ -153,7 +153,7 @@ def test_both_must_be_in_the_organization_before_the_donors_role_matters(
 
 
 @pytest.mark.parametrize("role", [role for role in Role if role is not Role.OWNER])
-def test_a_donor_who_is_no_owner_is_refused_even_as_his_own_target(
+def test_a_donor_who_is_no_owner_is_refused_even_as_their_own_target(
     role: Role, stage: Stage, tenancy: TenancyRepository
 ) -> None:
     org = stage.org()
@@ -163,7 +163,7 @@ def test_a_donor_who_is_no_owner_is_refused_even_as_his_own_target(
             tenancy.transfer_ownership(org.id, donor.id, target.id)
 
 
-def test_an_owner_does_not_transfer_to_himself(stage: Stage, tenancy: TenancyRepository) -> None:
+def test_an_owner_does_not_transfer_to_themselves(stage: Stage, tenancy: TenancyRepository) -> None:
     org = stage.org()
     stage.member(org, Role.OWNER)
     owner = stage.owner(org)

@@ -70,7 +70,7 @@ class TenancyMachine(RuleBasedStateMachine):
         event(f"{operation}: {outcome[0] if isinstance(outcome, tuple) else 'ok'}")
         expected = predicted(self.model, operation, *args, **kwargs)
         assert outcome == expected, f"{operation}: got {outcome}, expected {expected}"
-        given = [*args, *kwargs.values()]  # in memory, whoever is named registers himself
+        given = [*args, *kwargs.values()]  # in memory, whoever is named is registered
         new = [row.id for row in self.stored if row.id[-32:] not in known and row.id not in given]
         disordered = [id_ for id_ in new if id_[-32:] < max(known, default="")]
         assert not disordered, f"{disordered} come before earlier ids"
@@ -144,7 +144,7 @@ class TenancyMachine(RuleBasedStateMachine):
         return org_id
 
     def invite(self, org_id: str) -> None:
-        """Invite another administrator, who gets something beside his membership."""
+        """Invite another administrator, who gets something beside the membership."""
         who, inviter, until = "ann@example.com", arg.PEOPLE[1], self.clock.now + arg.SPAN
         grants = [Grant("watcher", "org", org_id), Grant("editor", "proj", arg.PROJECT)]
         self.step("create_invitation", org_id, who, "admin", inviter, until, pre_tuples=grants)

@@ -159,7 +159,7 @@ class State:
         return owners == [mem]
 
     def user(self, usr_id: str | None, parameter: str) -> None:
-        """Refuse a user who does not exist, if one is named; in memory he registers himself."""
+        """Refuse a user who does not exist, if one is named; in memory they are registered."""
         if usr_id is None or usr_id in self.tables.of(Usr):
             return
         require(self.registers, "NotFoundError", parameter)
@@ -236,7 +236,7 @@ class State:
         )
 
     def administrator(self, org_id: str, usr_id: str) -> Mem:
-        """Return the active owner or admin that a user is, or refuse him."""
+        """Return the active owner or admin that a user is, or refuse them."""
         admin = self.member(org_id, usr_id)
         if admin is None or admin.role not in ("owner", "admin"):
             raise Refused("ForbiddenError")

@@ -41,7 +41,7 @@ def allowed(authz: PostgresTupleStore, membership: Membership) -> set[str]:
     return {role for role in Role if authz.check("usr", usr_id, role, "org", org_id).allowed}
 
 
-def test_it_grants_an_owner_what_he_owns(
+def test_it_grants_an_owner_what_they_own(
     session: Session, tenancy: TenancyRepository, authz: PostgresTupleStore
 ) -> None:
     created = tenancy.create_org(make_user(session).id)
@@ -60,7 +60,7 @@ def test_it_grants_an_owner_what_he_owns(
     ],
     ids=["change_role", "suspend", "reinstate", "self_leave", "revoke_org"],
 )
-def test_it_grants_a_member_what_tenancy_has_made_of_him(
+def test_it_grants_a_member_what_tenancy_has_made_of_them(
     session: Session,
     tenancy: TenancyRepository,
     authz: PostgresTupleStore,

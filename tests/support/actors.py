@@ -1,4 +1,4 @@
-"""Users who may not remove members or withdraw invitations, each for a reason of his own."""
+"""Users who may not remove members or withdraw invitations, each for a reason of their own."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class PostgresBackend:
         self.tenancy = TenancyRepository(self.session)
 
     def new_user(self) -> str:
-        """Register a user, and return his wire id."""
+        """Register a user, and return the wire id."""
         return make_user(self.session).id
 
     def rows(self) -> Rows:

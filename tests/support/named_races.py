@@ -170,12 +170,12 @@ RACES: Final = [
         *(NOT_ACTIVE, NOT_ACTIVE),
     ),
     Race(
-        "an administrator is demoted while he removes somebody",
+        "an administrator is demoted while removing somebody",
         *("admin_remove eve by cyd", "change_role cyd"),
         *("forbidden", DONE),
     ),
     Race(
-        "an administrator is demoted while he revokes an invitation",
+        "an administrator is demoted while revoking an invitation",
         *("revoke_invitation by cyd", "change_role cyd"),
         *("forbidden", DONE),
     ),

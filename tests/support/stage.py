@@ -76,7 +76,7 @@ class Stage:
         *,
         usr_id: str | None = None,
     ) -> Membership:
-        """Return a member, new unless a user is given; he has been active, whatever he is now."""
+        """Return a member, new unless a user is given; active once, whatever they are now."""
         membership = self.tenancy.add_member(org.id, usr_id or self.user(), role)
         if status is Status.SUSPENDED:
             self.tenancy.suspend_membership(membership.id)

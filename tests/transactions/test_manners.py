@@ -1,4 +1,4 @@
-"""The caller's transaction stays his: nothing is committed, rolled back or closed behind him."""
+"""The caller's transaction stays theirs: nothing is committed, rolled back or closed for them."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_several_operations_go_back_with_the_callers_savepoint(db: Engine) -> No
 
 
 @every_operation
-def test_what_the_callers_pending_row_breaks_is_his_to_see(db: Engine, call: Call) -> None:
+def test_what_the_callers_pending_row_breaks_is_theirs_to_see(db: Engine, call: Call) -> None:
     with Session(db) as session, session.begin():
         session.add(Note(text="once"))
     before = committed_rows(db)
@@ -207,7 +207,7 @@ def test_what_the_callers_pending_row_breaks_is_his_to_see(db: Engine, call: Cal
     assert committed_rows(db) == before
 
 
-def test_a_user_missing_from_the_callers_pending_row_is_his_to_see(db: Engine) -> None:
+def test_a_user_missing_from_the_callers_pending_row_is_theirs_to_see(db: Engine) -> None:
     with Session(db) as session, session.begin():
         creator = make_user(session).id
     with Session(db) as session:

@@ -87,14 +87,14 @@ def test_scoped(db: Engine) -> None:
     assert_kept(db)
 
 
-@pytest.mark.parametrize("first", ["ours", "his"])
-def test_with_our_tables_in_one_database_and_his_in_another(
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+def test_with_our_tables_in_one_database_and_theirs_in_another(
     clean_engine: Engine, new_database: NewDatabase, first: str
 ) -> None:
-    his_engine = create_engine(new_database(), poolclass=NullPool)
-    AdopterBase.metadata.create_all(his_engine, tables=[AdopterBase.metadata.tables["note"]])
-    with Session(binds={Base: clean_engine, AdopterBase: his_engine}) as session:
-        if first == "his":
+    their_engine = create_engine(new_database(), poolclass=NullPool)
+    AdopterBase.metadata.create_all(their_engine, tables=[AdopterBase.metadata.tables["note"]])
+    with Session(binds={Base: clean_engine, AdopterBase: their_engine}) as session:
+        if first == "theirs":
             session.add(Note(text="first"))
             session.flush()
         for operation in OPERATIONS:
@@ -107,7 +107,7 @@ def test_with_our_tables_in_one_database_and_his_in_another(
         session.commit()
 
         texts = session.scalars(select(Note.text).order_by(Note.text)).all()
-        assert texts == (["first", "last"] if first == "his" else ["last"])
+        assert texts == (["first", "last"] if first == "theirs" else ["last"])
     assert_kept(clean_engine)
     assert "gone" not in {org.slug for org in committed_rows(clean_engine)["org"]}
 

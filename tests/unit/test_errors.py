@@ -135,7 +135,7 @@ def test_the_facts_are_attributes(error: TenancyError, facts: dict[str, Any]) ->
 @pytest.mark.parametrize(
     "error, given",
     [
-        (NotFoundError, {"parameter": "org_id", "id": "org_1"}),
+        (NotFoundError, {"parameter": "transfer_to", "id": "usr_1", "org_id": "org_1"}),
         (DuplicateMembershipError, {"usr_id": "usr_1", "org_id": "org_1"}),
         (SoleOwnerError, {"mem_id": "mem_1", "org_id": "org_1"}),
         (RoleHierarchyError, {"mem_id": "mem_1", "role": "owner"}),

@@ -234,7 +234,7 @@ def test_lists_are_read_page_by_page_in_the_order_of_ids(scene: Scene) -> None:
         "list_memberships": [],
     }
     expected["list_memberships"] = [
-        store.find_membership(org, usr_id).id  # type: ignore[union-attr]  # he owns them all
+        store.find_membership(org, usr_id).id  # type: ignore[union-attr]  # an owner of all
         for org in expected["list_orgs"]
     ]
     subject = {"list_members": (org_id,), "list_invitations": (org_id,), "list_orgs": ()}

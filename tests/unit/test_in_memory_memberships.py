@@ -46,7 +46,7 @@ def _relations(store: InMemoryTenancyStore, membership: Membership) -> list[str]
     return [t.relation for t in store.list_tuples_for_subject("usr", membership.usr_id)]
 
 
-def test_an_organization_comes_with_its_owner_and_his_tuple(store: InMemoryTenancyStore) -> None:
+def test_an_organization_comes_with_its_owner_and_their_tuple(store: InMemoryTenancyStore) -> None:
     creator = new_id("usr")
     created = store.create_org(creator, name="Acme", slug="acme")
     assert store.get_org(created.org.id).name == "Acme"
@@ -197,7 +197,7 @@ def test_a_membership_is_suspended_and_reinstated(
         store.suspend_membership(owner.id)
 
 
-def test_nobody_is_reinstated_beside_himself_or_into_a_sleeping_organization(
+def test_nobody_is_reinstated_beside_themselves_or_into_a_sleeping_organization(
     store: InMemoryTenancyStore, owner: Membership
 ) -> None:
     suspended = store.suspend_membership(_join(store, owner).id)

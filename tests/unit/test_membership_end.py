@@ -49,10 +49,10 @@ def test_who_left_before_has_not_ended_with_the_organization() -> None:
         membership.end(LATER)
 
 
-@pytest.mark.parametrize("transfer_to", ["nobody", "himself", "a member"])
-def test_an_owner_among_others_leaves_whatever_heir_he_names(transfer_to: str) -> None:
+@pytest.mark.parametrize("transfer_to", ["nobody", "the leaver", "a member"])
+def test_an_owner_among_others_leaves_whatever_heir_is_named(transfer_to: str) -> None:
     owner, heir = a_member(Role.OWNER), a_member()
-    named = {"nobody": None, "himself": owner.usr_id, "a member": heir.usr_id}[transfer_to]
+    named = {"nobody": None, "the leaver": owner.usr_id, "a member": heir.usr_id}[transfer_to]
     promoted = owner.leave(
         other_owners=[a_member(Role.OWNER)], transfer_to=named, heir=heir, at=LATER
     )
@@ -81,7 +81,7 @@ def test_the_last_owner_must_name_an_heir() -> None:
         owner.leave(other_owners=[], transfer_to=None, heir=None, at=LATER)
 
 
-def test_the_last_owner_is_not_his_own_heir() -> None:
+def test_the_last_owner_is_not_their_own_heir() -> None:
     owner = a_member(Role.OWNER)
     with refused(PreconditionError, owner, reason="self_transfer"):
         owner.leave(other_owners=[], transfer_to=owner.usr_id, heir=None, at=LATER)
@@ -147,7 +147,7 @@ def test_a_revoked_membership_is_not_removed_again_whoever_asks(role: Role) -> N
         target.remove(None, admin_usr_id=new_id("usr"), at=LATER)
 
 
-def test_an_administrator_may_remove_himself() -> None:
+def test_an_administrator_may_remove_themselves() -> None:
     admin = a_member(Role.ADMIN)
     admin.remove(admin, admin_usr_id=admin.usr_id, at=LATER)
     assert (admin.status, admin.removed_by) == (Status.REVOKED, admin.usr_id)

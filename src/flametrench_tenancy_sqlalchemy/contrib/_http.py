@@ -65,7 +65,7 @@ def membership_in(
             or ``usr_id`` is malformed.
         PreconditionError: ``role_format``; one of the roles is none.
         NotFoundError: there is no such organization.
-        ForbiddenError: he is no active member with one of the roles, or it is not active.
+        ForbiddenError: the user is no active member with one of the roles, or it is not active.
     """
     # A slug has no underscore.
     org = tenancy.get_org(named) if "_" in named else tenancy.get_org_by_slug(named)

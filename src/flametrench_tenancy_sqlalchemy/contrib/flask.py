@@ -53,7 +53,7 @@ class Tenancy:
         """Return the decorator of views that lets a request pass if its caller holds a role.
 
         It answers 404 where there is no such organization, and 403 where the caller is no active
-        member with one of the roles, or the organization is not active. The view finds his
+        member with one of the roles, or the organization is not active. The view finds that
         membership at ``flask.g.membership``.
 
         Args:

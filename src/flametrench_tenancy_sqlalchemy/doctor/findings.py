@@ -14,7 +14,7 @@ class Severity(StrEnum):
     """How bad a finding is."""
 
     ERROR = "error"
-    """A rule is broken: somebody has more, or less, than he should have."""
+    """A rule is broken: somebody has more, or less, than they should have."""
     WARNING = "warning"
     """No rule is broken, yet something is left lying about that someone should look at."""
 

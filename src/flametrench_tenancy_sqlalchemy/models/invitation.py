@@ -99,10 +99,10 @@ class Invitation(Base):
         Args:
             organization: where it leads.
             identifier: how the invitee is known; any text that is not empty.
-            role: the role he will get.
+            role: the role that the invitee will get.
             invited_by: the inviting user's wire id (``usr_…``).
             expires_at: the last moment to accept, a timezone-aware datetime.
-            pre_tuples: what else he will be granted.
+            pre_tuples: what else the invitee will be granted.
             at: the time of the offer, a timezone-aware datetime.
 
         Raises:
@@ -196,14 +196,14 @@ class Invitation(Base):
         memberships: Collection[Membership],
         at: datetime,
     ) -> tuple[Membership, list[PreTuple]]:
-        """Turn the invitation into its user's membership, and return what else he is granted.
+        """Turn the invitation into its user's membership, and return what else is granted.
 
         Args:
             user: who accepts: the existing user ``as_usr_id``, ``None`` if there is no such user,
                 or a new one where ``as_usr_id`` is ``None``.
             as_usr_id: the existing user who the caller says is accepting.
-            accepting_identifier: the identifier that his authentication vouches for.
-            memberships: his active and suspended memberships in the organization.
+            accepting_identifier: the identifier that authentication vouches for.
+            memberships: the user's active and suspended memberships in the organization.
             at: the time of the change.
 
         Raises:
@@ -264,7 +264,7 @@ class Invitation(Base):
         """Withdraw the invitation, as an owner or admin of its organization.
 
         Args:
-            admin: the acting user's active membership in the organization, if he has one.
+            admin: the acting user's active membership in the organization, if there is one.
             admin_usr_id: the acting user.
             at: the time of the change.
 

@@ -1,4 +1,4 @@
-"""Memberships: who belongs to an organization, as what, and when he may leave or be removed.
+"""Memberships: who belongs to an organization, as what, and when they may leave or be removed.
 
 Every rule about members that loaded objects can decide is a method here; the repository locks
 the rows, calls one of them and writes what changed.
@@ -102,10 +102,10 @@ class Membership(Timestamps, Base):
         """Return the active membership of a user who joins an active organization.
 
         Args:
-            organization: the organization that he joins.
-            usr_id: his wire id (``usr_…``).
-            role: the role he gets.
-            invited_by: the wire id (``usr_…``) of the user who brought him in.
+            organization: the organization that the user joins.
+            usr_id: the user's wire id (``usr_…``).
+            role: the role that the user gets.
+            invited_by: the wire id (``usr_…``) of the user who brought them in.
             at: the time of the change, a timezone-aware datetime, here and everywhere below.
 
         Raises:
@@ -119,7 +119,7 @@ class Membership(Timestamps, Base):
     def draft(
         cls, org_id: str, usr_id: str, role: Role, *, invited_by: str | None, at: datetime
     ) -> Self:
-        """Return what becomes a user's membership when he may `enter` the organization."""
+        """Return what becomes a user's membership when it may `enter` the organization."""
         return cls(
             id=new_id("mem"),
             usr_id=usr_id,
@@ -228,7 +228,7 @@ class Membership(Timestamps, Base):
         Args:
             other_owners: the organization's other active owners.
             transfer_to: the user whom a last owner makes owner; ignored while others remain.
-            heir: that user's active membership, if he has one.
+            heir: that user's active membership, if there is one.
             at: the time of the change.
 
         Returns:
@@ -264,7 +264,7 @@ class Membership(Timestamps, Base):
         """End the membership at an administrator's wish, within the hierarchy of roles.
 
         Args:
-            admin: the acting user's active membership in this organization, if he has one.
+            admin: the acting user's active membership in this organization, if there is one.
             admin_usr_id: the acting user.
             at: the time of the change.
 
@@ -402,10 +402,10 @@ class Membership(Timestamps, Base):
 
 
 def require_administrator(membership: Membership | None, usr_id: str, org_id: str) -> Membership:
-    """Return a user's membership if it makes him an active owner or admin of the organization.
+    """Return a user's membership if it makes them an active owner or admin of the organization.
 
     Raises:
-        ForbiddenError: it does not, or he has none.
+        ForbiddenError: it does not, or there is none.
     """
     if membership is None or not membership.is_administrator:
         raise ForbiddenError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flametrench_tenancy_sqlalchemy import Role, TenancyRepository, User
-from flametrench_tenancy_sqlalchemy.ids import new_id
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 def make_user(session: Session, *, display_name: str | None = None) -> User:
     """Add an active user."""
-    user = User(id=new_id("usr"), display_name=display_name)
+    user = User(display_name=display_name)
     session.add(user)
     session.flush()
     return user

@@ -1,6 +1,6 @@
 """Who may do what over HTTP: members see, administrators manage, owners own.
 
-Nobody acts for another, and nobody gives a role above his own.
+Nobody acts for another, and nobody gives a role above their own.
 """
 
 from __future__ import annotations

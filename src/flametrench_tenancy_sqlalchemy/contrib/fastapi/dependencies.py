@@ -29,8 +29,8 @@ class Caller:
 
     Attributes:
         usr_id: the calling user's wire id (``usr_…``).
-        identifier: the identifier, an e-mail address as a rule, that has been proven to be his;
-            without one he cannot accept or decline invitations.
+        identifier: the identifier, an e-mail address as a rule, that has been proven to be
+            theirs; without one the caller cannot accept or decline invitations.
     """
 
     usr_id: str

@@ -25,7 +25,7 @@ def tenancy_router(
     """Return the tenancy endpoints, every one of which checks its caller.
 
     Members see; owners and admins manage; only owners touch ownership and the organization's
-    life; nobody acts for another, and nobody gives a role above his own. What belongs to another
+    life; nobody acts for another, and nobody gives a role above their own. What belongs to another
     organization is not found.
 
     The endpoints never commit: the Session is the application's, and so is its dependency, which

@@ -37,7 +37,7 @@ class RoleIn(_Request):
 
 
 class LeaveIn(_Request):
-    """Whom a last owner makes owner before he leaves."""
+    """Whom a last owner makes owner before leaving."""
 
     transfer_to: str | None = None
 
