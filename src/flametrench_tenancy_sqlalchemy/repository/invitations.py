@@ -35,11 +35,11 @@ class InvitationOperations(Repository):
         Args:
             org_id: the organization's wire id (``org_…``).
             identifier: how the invitee is known, an e-mail address as a rule; compared byte for
-                byte when he accepts.
-            role: the role he will get.
+                byte when they accept.
+            role: the role that they will get.
             invited_by: the inviting user's wire id (``usr_…``).
             expires_at: the last moment to accept, a timezone-aware datetime in the future.
-            pre_tuples: what else he will be granted, each a `PreTuple` or a mapping with its three
+            pre_tuples: what else they will be granted, each a `PreTuple` or a mapping with its three
                 keys; no membership role on an organization.
 
         Returns:
@@ -195,7 +195,7 @@ class InvitationOperations(Repository):
 
         Args:
             inv_id: the invitation's wire id (``inv_…``).
-            as_usr_id: the wire id (``usr_…``) of the user who refuses, where he has one.
+            as_usr_id: the wire id (``usr_…``) of the user who refuses, where they have one.
 
         Returns:
             The declined invitation.

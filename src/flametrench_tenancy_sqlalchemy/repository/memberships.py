@@ -22,8 +22,8 @@ class MembershipOperations(Repository):
         Args:
             org_id: the organization's wire id (``org_…``).
             usr_id: the user's wire id (``usr_…``).
-            role: the role he gets.
-            invited_by: the wire id (``usr_…``) of the user who brought him in.
+            role: the role that they get.
+            invited_by: the wire id (``usr_…``) of the user who brought them in.
 
         Returns:
             The new membership.
@@ -64,7 +64,7 @@ class MembershipOperations(Repository):
 
     @reads
     def find_membership(self, org_id: str, usr_id: str) -> Membership | None:
-        """Return a user's active membership in an organization, if he has one.
+        """Return a user's active membership in an organization, if they have one.
 
         Args:
             org_id: the organization's wire id (``org_…``).
@@ -92,12 +92,12 @@ class MembershipOperations(Repository):
             roles: the roles that may pass; any, if none is named.
 
         Returns:
-            His active membership, in an active organization, with one of the roles.
+            Their active membership, in an active organization, with one of the roles.
 
         Raises:
             InvalidIdError: an id is malformed or of another type.
             PreconditionError: ``role_format``; there is no such role.
-            ForbiddenError: he has no such membership.
+            ForbiddenError: they have no such membership.
 
         Specification: docs/tenancy.md#memberships.
         """

@@ -37,7 +37,7 @@ class SetOperations(Repository):
 
         Args:
             org_id: the organization's wire id (``org_…``).
-            members: pairs of a user's wire id (``usr_…``) and the role he gets.
+            members: pairs of a user's wire id (``usr_…``) and the role that they get.
             invited_by: the wire id (``usr_…``) of the user who brought them in.
             all_or_nothing: raise the first error and write nothing, instead of returning it.
 
@@ -154,7 +154,7 @@ class SetOperations(Repository):
         """Change the roles of many members, as `change_role` does one member's.
 
         Whether a last owner may step down is decided in the order given: an owner who is made
-        before him counts.
+        before them counts.
 
         Args:
             roles: a membership's wire id (``mem_…``) -> the role from now on.
@@ -220,7 +220,7 @@ class SetOperations(Repository):
                 ``scope_mismatch``, as an outcome.
             NotFoundError: as an outcome; there is no such membership.
             ForbiddenError: as an outcome; the acting user is no active owner or admin there, or
-                no longer, having removed himself.
+                no longer, having removed themselves.
             RoleHierarchyError: as an outcome; the membership is an owner's, or of a higher rank.
 
         Specification: docs/tenancy.md#admin-remove.
@@ -275,7 +275,7 @@ def _rows(rows: Collection[T], parameter: str) -> Collection[T]:
 
 def _member(row: object) -> tuple[str, Role]:
     if not (isinstance(row, Sequence) and not isinstance(row, str | bytes) and len(row) == 2):
-        raise _malformed("members", row, "a user's id and his role")
+        raise _malformed("members", row, "a user's id and their role")
     usr_id, role = row
     return require(usr_id, "usr", "usr_id"), Role.parse(role, "role")
 
