@@ -1,11 +1,10 @@
-"""A database to race on, which nobody else uses and nobody has to empty."""
+"""Databases to race on, which nobody else uses and nobody has to empty."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 
 import pytest
 from sqlalchemy import Engine, create_engine
@@ -13,10 +12,8 @@ from sqlalchemy import Engine, create_engine
 from flametrench_tenancy_sqlalchemy.migrations import upgrade
 from flametrench_tenancy_sqlalchemy.testing.databases import Databases
 from flametrench_tenancy_sqlalchemy.testing.servers import Server
-from tests.support.races import READ_COMMITTED, Races
-from tests.support.scenes import State
-from tests.support.serial import InTurn, Setting
-from tests.support.steps import Step
+from tests.support.races import Races
+from tests.support.scenes import Scene, stage
 
 
 @pytest.fixture(scope="session")
@@ -60,15 +57,9 @@ def bare_races(bare_engine: Engine, threads: ThreadPoolExecutor) -> Callable[[st
     return lambda level: Races(bare_engine, level, threads)
 
 
-@pytest.fixture(scope="session")
-def in_turn(races: Callable[[str], Races], race_engine: Engine) -> InTurn:
-    """Runs steps one after the other, and tells how each ended and what they left."""
-
-    @cache
-    def run(setting: Setting, steps: tuple[Step, ...]) -> tuple[list[str], State]:
-        scene = setting.scene(race_engine)
-        verdicts = [races(READ_COMMITTED).alone(step.on(scene)) for step in steps]
-        with race_engine.connect() as connection:
-            return verdicts, setting.state(connection, scene)
-
-    return run
+@pytest.fixture
+def scene(race_engine: Engine) -> Scene:
+    """A new scene."""
+    with race_engine.begin() as connection:
+        (scene,) = stage(connection)
+    return scene

@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from threading import Barrier
 from typing import Final, TypeAlias
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -34,11 +34,15 @@ DEADLINE: Final = 60.0
 
 Act: TypeAlias = Callable[[Session], object]
 
+WAYS: Final = {
+    "by statement": (False, False),
+    "by flush": (True, True),
+    "by flush, then by statement": (True, False),
+    "by statement, then by flush": (False, True),
+}
+"""Whether the first act is listened to, and whether the second one is."""
+
 _WAITS = text("SELECT wait_event_type = 'Lock' FROM pg_stat_get_activity(:pid)")
-_ANYBODY_WAITS = text(
-    "SELECT EXISTS (SELECT FROM pg_stat_activity "
-    "WHERE datname = current_database() AND wait_event_type = 'Lock')"
-)
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,22 @@ class Ending:
     def verdicts(self) -> tuple[str, str]:
         """How each ended."""
         return self.first, self.second
+
+
+def heard(act: Act, listened_to: bool = True) -> Act:
+    """Return an act in a Session to which somebody listens, so that it writes by flush."""
+
+    def listened(session: Session) -> None:
+        event.listen(session, "before_flush", lambda *_: None)
+        act(session)
+
+    return listened if listened_to else act
+
+
+def acts(way: str, first: Act, second: Act) -> tuple[Act, Act]:
+    """Return two acts that write in one of the `WAYS`."""
+    one, other = WAYS[way]
+    return heard(first, one), heard(second, other)
 
 
 def verdict(call: Callable[[], object]) -> str:
@@ -86,24 +106,19 @@ class Races:
         with Session(self.engine) as session:
             return verdict(lambda: _committed(act, session))
 
-    def meet(self, *calls: Callable[[], object]) -> list[str]:
-        """Run calls at the same time: all are at the barrier before any begins."""
-        barrier = Barrier(len(calls), timeout=DEADLINE)
-
-        def run(call: Callable[[], object]) -> str:
-            barrier.wait()
-            return verdict(call)
-
-        futures = [self._threads.submit(run, call) for call in calls]
-        return [future.result(DEADLINE) for future in futures]
-
     def clash(self, first: Act, second: Act) -> Ending:
         """Run two acts at the same time, each in a transaction that has begun already."""
         with Session(self.engine) as one, Session(self.engine) as other:
             for session in (one, other):
                 session.connection()
-            ended = self.meet(lambda: _committed(first, one), lambda: _committed(second, other))
-            return Ending(ended[0], ended[1])
+            barrier = Barrier(2, timeout=DEADLINE)
+
+            def run(act: Act, session: Session) -> str:
+                barrier.wait()
+                return verdict(lambda: _committed(act, session))
+
+            ending = self._threads.submit(run, second, other)
+            return Ending(run(first, one), ending.result(DEADLINE))
 
     def behind(
         self, first: Act, second: Act, *, seen: Act | None = None, ahead: Races | None = None
@@ -125,24 +140,15 @@ class Races:
 
         The first transaction ends when the second one waits for a lock, or is through.
         """
-        return self._beside(first, lambda observer: self._start(second, observer), commit=commit)
-
-    def call_against(
-        self, first: Act, call: Callable[[], object], *, commit: bool = True
-    ) -> Ending:
-        """Do the same to a call that opens connections of its own."""
-
-        def start(observer: Connection) -> tuple[Future[str], bool]:
-            future = self._threads.submit(verdict, call)
-            return future, _until(future, lambda: bool(observer.scalar(_ANYBODY_WAITS)))
-
-        return self._beside(first, start, commit=commit)
-
-    def commit_when_awaited(self, session: Session) -> None:
-        """Commit a transaction as soon as anybody waits for a lock."""
-        with self._outside.connect() as observer:
-            assert _until(Future(), lambda: bool(observer.scalar(_ANYBODY_WAITS)))
-        session.commit()
+        with Session(self.engine) as session, self._outside.connect() as observer:
+            began = verdict(lambda: first(session))
+            future, waited = self._start(second, observer)
+            if began == SERIALIZATION_FAILURE or not commit:
+                session.rollback()
+                ended = DONE
+            else:
+                ended = verdict(session.commit)
+            return Ending(began if ended == DONE else ended, future.result(DEADLINE), waited)
 
     def pile_up(self, obstacle: Act, *acts: Act) -> list[str]:
         """Let acts run into an open transaction, one after the other, and then abandon it."""
@@ -155,24 +161,6 @@ class Races:
                 futures.append(future)
             session.rollback()
             return [future.result(DEADLINE) for future in futures]
-
-    def _beside(
-        self,
-        first: Act,
-        start: Callable[[Connection], tuple[Future[str], bool]],
-        *,
-        commit: bool,
-    ) -> Ending:
-        """Start something beside an open transaction, and tell how both ended."""
-        with Session(self.engine) as session, self._outside.connect() as observer:
-            began = verdict(lambda: first(session))
-            future, waited = start(observer)
-            if began == SERIALIZATION_FAILURE or not commit:
-                session.rollback()
-                ended = DONE
-            else:
-                ended = verdict(session.commit)
-            return Ending(began if ended == DONE else ended, future.result(DEADLINE), waited)
 
     def _start(self, act: Act, observer: Connection) -> tuple[Future[str], bool]:
         """Start an act, and tell whether it has to wait for a lock, as soon as that is known."""

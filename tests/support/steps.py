@@ -9,8 +9,7 @@ from functools import cached_property
 from typing import Final, TypeAlias
 from unittest.mock import MagicMock
 
-from sqlalchemy import Engine
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import (
     InvitationRequest,
@@ -69,11 +68,6 @@ class Step:
             self.call(TenancyRepository(session, clock=lambda: self.clock(scene)), scene)
 
         return act
-
-    def alone(self, engine: Engine, scene: Scene) -> object:
-        """Take the step by itself, on connections of its own."""
-        store = TenancyStore(sessionmaker(engine), clock=lambda: self.clock(scene))
-        return self.call(store, scene)
 
     def __str__(self) -> str:
         return self.name
