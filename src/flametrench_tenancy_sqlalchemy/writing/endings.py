@@ -7,7 +7,7 @@ no particular order: whoever else locks such rows has locked the organization fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,13 +16,14 @@ from sqlalchemy.orm.attributes import instance_state
 
 from .._sql import among, deciding, table_of, word
 from ..ids import decode
-from ..models import Invitation, Membership, Organization, Tuple
-from ..transactions.sessions import AnySession, connection_of
+from ..models import Base, Invitation, Membership, Organization, Tuple
+from ..transactions.sessions import AnySession, connection_of, is_sqlite
 from ..values import InvitationStatus, Status
 from .told import as_flushed
 
 BATCH: Final = 500
 """How many rows are loaded and flushed at a time."""
+_OPEN: Final = (Status.ACTIVE, Status.SUSPENDED, InvitationStatus.PENDING)
 
 
 def revoke(session: AnySession, org: Organization, *, at: datetime) -> None:
@@ -38,20 +39,30 @@ def revoke(session: AnySession, org: Organization, *, at: datetime) -> None:
     held = list(_held(session, {"org_id": org.id}, {"object_type": "org", "object_uuid": uuid}))
     ended = [entity for entity in held if not isinstance(entity, Tuple)]
     as_flushed(session, [org, *ended], [entity for entity in held if isinstance(entity, Tuple)])
-    for model in (Membership, Invitation):
-        ids = [entity.id for entity in ended if isinstance(entity, model)]
-        if ids:  # read again: not all need have ended with the organization
-            table = table_of(model)
-            session.scalars(deciding(select(table).where(among(table.c.id, ids)), model)).all()
+    _read_again(session, ended)
 
 
 def revoke_by_flush(session: AnySession, org: Organization, *, at: datetime) -> None:
     """Do the same by way of the Session's flush."""
     session.flush()
-    given = {"there": org.id, "about": decode(org.id, "org", "org_id")}
+    uuid = decode(org.id, "org", "org_id")
+    given = {"there": org.id, "about": uuid}
     _each(session, Membership, select(_mem).where(*_OPEN_MEMBERSHIPS), given, lambda m: m.end(at))
     _each(session, Tuple, select(_tup).where(*_ABOUT_ORG), given, session.delete)
     _each(session, Invitation, select(_inv).where(*_OPEN_INVITATIONS), given, lambda i: i.end(at))
+    held = list(_held(session, {"org_id": org.id}, {"object_type": "org", "object_uuid": uuid}))
+    as_flushed(session, (), [entity for entity in held if isinstance(entity, Tuple)])
+    _read_again(session, [e for e in held if instance_state(e).dict.get("status") in _OPEN])
+
+
+def _read_again(session: AnySession, held: Collection[Base]) -> None:
+    """Read what the Session holds of a revoked organization: not all need have ended with it."""
+    for model in (Membership, Invitation):
+        ids = [entity.id for entity in held if isinstance(entity, model)]
+        if ids:
+            table = table_of(model)
+            same = among(table.c.id, ids, arrays=not is_sqlite(session))
+            session.scalars(deciding(select(table).where(same), model)).all()
 
 
 def expire(session: AnySession, *, at: datetime, limit: int | None) -> list[str]:
