@@ -7,7 +7,6 @@ found out by running the two one after the other, by statement.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +19,7 @@ from sqlalchemy import Connection, Engine
 from flametrench_tenancy_sqlalchemy import TenancyRepository
 from tests.support.invariants import breaches
 from tests.support.races import (
+    COMPLETE,
     LEVELS,
     READ_COMMITTED,
     SERIALIZATION_FAILURE,
@@ -31,9 +31,6 @@ from tests.support.races import (
 )
 from tests.support.scenes import Scene, State, stage
 from tests.support.steps import STEPS, Step
-
-COMPLETE: Final = os.environ.get("TENANCY_RACES") == "all"
-"""Whether each two meet in every way; else in one, which is another one for the next pair."""
 
 READS: Final = ("get_", "list_", "count_", "find_", "require_")
 NEVER_CAME: Final = "never came"

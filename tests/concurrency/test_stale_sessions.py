@@ -9,9 +9,9 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import Role, TenancyRepository
-from tests.support.races import DONE, READ_COMMITTED, Ending, Races
+from tests.support.races import DONE, READ_COMMITTED, Ending, Races, heard
 from tests.support.rows import committed_rows, untruths_of
-from tests.support.scenes import stage
+from tests.support.scenes import Scene
 from tests.support.steps import BY_NAME, Step
 
 
@@ -27,6 +27,7 @@ def reinstate(name: str) -> Step:
     )
 
 
+@pytest.mark.parametrize("by_flush", [False, True])
 @pytest.mark.parametrize(
     "back, step, verdict",
     [
@@ -37,22 +38,20 @@ def reinstate(name: str) -> Step:
     ],
 )
 def test_who_was_suspended_when_the_session_saw_them_and_is_back_counts(
-    back: str, step: str, verdict: str, races: Callable[[str], Races], race_engine: Engine
+    back: str, step: str, verdict: str, by_flush: bool, races: Callable[[str], Races], scene: Scene
 ) -> None:
     race = races(READ_COMMITTED)
-    with race_engine.begin() as connection:
-        (scene,) = stage(connection)
     if back != "sam":
         assert race.alone(suspend(back).on(scene)) == DONE
-    ending = race.behind(reinstate(back).on(scene), BY_NAME[step].on(scene), seen=scene.entities)
+    late = heard(BY_NAME[step].on(scene), by_flush)
+    ending = race.behind(reinstate(back).on(scene), late, seen=scene.entities)
     assert ending == Ending(DONE, verdict)
 
 
+@pytest.mark.parametrize("by_flush", [False, True])
 def test_who_revokes_an_organization_learns_what_others_had_ended_before(
-    race_engine: Engine,
+    by_flush: bool, race_engine: Engine, scene: Scene
 ) -> None:
-    with race_engine.begin() as connection:
-        (scene,) = stage(connection)
     with Session(race_engine, expire_on_commit=False) as late:
         seen = scene.entities(late)
         late.commit()
@@ -63,7 +62,7 @@ def test_who_revokes_an_organization_learns_what_others_had_ended_before(
             tenancy.decline_invitation(scene["first@acme"])
             tenancy.accept_invitation(scene["second@acme"])
 
-        TenancyRepository(late).revoke_org(scene["acme"])
+        heard(BY_NAME["revoke_org"].on(scene), by_flush)(late)
         late.commit()
 
         truth = committed_rows(race_engine)

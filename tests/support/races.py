@@ -5,6 +5,7 @@ Nothing here sleeps. What waits for a lock is seen to wait by asking the server.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -31,6 +32,9 @@ SERIALIZATION_FAILURE: Final = "40001"
 
 # Far beyond what anything here takes, on the busiest of machines.
 DEADLINE: Final = 60.0
+
+COMPLETE: Final = os.environ.get("TENANCY_RACES") == "all"
+"""Whether everything races in every way; else each in one, which is another one for the next."""
 
 Act: TypeAlias = Callable[[Session], object]
 

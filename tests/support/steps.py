@@ -226,14 +226,3 @@ STEPS: Final = [
 """All courses of all operations; what two of them name in common, they may fight about."""
 
 BY_NAME: Final = {step.name: step for step in STEPS}
-
-
-def come_and_be_suspended(scene: Scene) -> Act:
-    """Return the act by which somebody who is invited joins otherwise, and is suspended."""
-
-    def act(session: Session) -> None:
-        tenancy = TenancyRepository(session)
-        membership = tenancy.add_member(scene["acme"], scene["max"], Role.GUEST)
-        tenancy.suspend_membership(membership.id)
-
-    return act
