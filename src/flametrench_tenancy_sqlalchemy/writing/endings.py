@@ -7,11 +7,11 @@ no particular order: whoever else locks such rows has locked the organization fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Select, Uuid, bindparam, delete, select, update
+from sqlalchemy import ColumnElement, Select, Table, Uuid, bindparam, delete, select, update
 from sqlalchemy.orm.attributes import instance_state
 
 from .._sql import among, deciding, table_of, word
@@ -47,9 +47,9 @@ def revoke_by_flush(session: AnySession, org: Organization, *, at: datetime) -> 
     session.flush()
     uuid = decode(org.id, "org", "org_id")
     given = {"there": org.id, "about": uuid}
-    _each(session, Membership, select(_mem).where(*_OPEN_MEMBERSHIPS), given, lambda m: m.end(at))
-    _each(session, Tuple, select(_tup).where(*_ABOUT_ORG), given, session.delete)
-    _each(session, Invitation, select(_inv).where(*_OPEN_INVITATIONS), given, lambda i: i.end(at))
+    _each(session, Membership, _locked(_mem, _OPEN_MEMBERSHIPS), given, lambda m: m.end(at))
+    _each(session, Tuple, _locked(_tup, _ABOUT_ORG), given, session.delete)
+    _each(session, Invitation, _locked(_inv, _OPEN_INVITATIONS), given, lambda i: i.end(at))
     held = list(_held(session, {"org_id": org.id}, {"object_type": "org", "object_uuid": uuid}))
     as_flushed(session, (), [entity for entity in held if isinstance(entity, Tuple)])
     _read_again(session, [e for e in held if instance_state(e).dict.get("status") in _OPEN])
@@ -136,6 +136,11 @@ def _held(
             yield entity
         else:
             session.expire(entity)
+
+
+def _locked(table: Table, conditions: Iterable[ColumnElement[bool]]) -> Select[Any]:
+    """Return the query for rows that end: who lets invitations expire has not locked their org."""
+    return select(table).where(*conditions).with_for_update(key_share=True)
 
 
 def _overdue(at: datetime) -> Select[Any]:
