@@ -7,15 +7,19 @@ number of its parameters depends on their number.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Column, Select, cast, delete, literal, select, text, update
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import DBAPIError
 
+from .._integrity import MEM_UNIQUE_ACTIVE, constraint_name
 from .._sql import among, array_of, deciding, rows_of, table_of, word
 from ..models import Base, Membership, Tuple
 from ..models.columns import OWN_COLUMNS
+from ..transactions.savepoint import savepoint
 from ..transactions.sessions import AnySession, connection_of, is_sqlite
 from ..values import Status
 from . import flush, tuples
@@ -61,10 +65,17 @@ def write(session: AnySession, change: Change) -> list[Base]:
 def write_by_flush(session: AnySession, change: Change) -> list[Base]:
     """Do the same by way of the Session's flush; whoever calls has locked the organization."""
     added = _without_those_present(session, change.added)
-    flush.write(
-        session,
-        Change(at=change.at, added=added, changed=change.changed, created_by=change.created_by),
-    )
+    left = Change(at=change.at, added=added, changed=change.changed, created_by=change.created_by)
+    newcomers = any(isinstance(m, Membership) and m.replaces is None for m in added)
+    try:
+        with savepoint(session, "join") if newcomers else nullcontext():
+            flush.write(session, left)
+    except DBAPIError as exc:
+        if newcomers and constraint_name(exc) == MEM_UNIQUE_ACTIVE:
+            # Who is present cannot be seen, so the transaction's snapshot is older than the lock.
+            # The database says so where it is asked to pass over what collides.
+            _add(session, added)
+        raise
     return added
 
 
