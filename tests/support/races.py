@@ -80,18 +80,16 @@ def acts(way: str, first: Act, second: Act) -> tuple[Act, Act]:
 
 
 def verdict(call: Callable[[], object]) -> str:
-    """Return how a call ended: done, an error's code, or a failure to serialize.
+    """Return how a call ended: done, an error's code, or the SQLSTATE of the database's error.
 
-    Anything else, a deadlock above all, is nothing that a caller should ever see.
+    Any but a failure to serialize, a deadlock above all, is nothing that a caller should ever see.
     """
     try:
         call()
     except TenancyError as exc:
         return exc.code
     except DBAPIError as exc:
-        if sqlstate(exc) != SERIALIZATION_FAILURE:
-            raise
-        return SERIALIZATION_FAILURE
+        return sqlstate(exc) or repr(exc)
     return DONE
 
 
