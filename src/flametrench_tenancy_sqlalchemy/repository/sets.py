@@ -6,7 +6,8 @@ number of statements that does not depend on how many rows there are.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import TypeVar
 
 from ..errors import PreconditionError
@@ -16,7 +17,7 @@ from ..models.base import not_found
 from ..values import InvitationRequest, Outcome, Role
 from ..writing import goes_by_flush
 from . import locks
-from .base import Repository, parsed_users
+from .operation import Repository, parsed_users
 from .outcomes import attempt, done, settle, then
 
 T = TypeVar("T")
@@ -67,7 +68,7 @@ class SetOperations(Repository):
 
             joining = then(pairs, join)
             usr_ids = [membership.usr_id for membership in done(joining)]
-            known = self._known([invited_by, *usr_ids] if usr_ids else [])
+            known = self._known([invited_by, *usr_ids] if usr_ids else [], operation.at)
 
             def admit(membership: Membership) -> Membership:
                 _require_known(known, usr_id=membership.usr_id, invited_by=invited_by)
@@ -137,7 +138,7 @@ class SetOperations(Repository):
                 )
 
             offers = then(pairs, offer)
-            known = self._known([invited_by] if done(offers) else [])
+            known = self._known([invited_by] if done(offers) else [], operation.at)
 
             def vouch(invitation: Invitation) -> Invitation:
                 _require_known(known, invited_by=invited_by)
@@ -243,13 +244,11 @@ class SetOperations(Repository):
             operation.write_set(changed=done(outcomes))
         return outcomes
 
-    def _known(self, usr_ids: Iterable[str | None]) -> set[str]:
-        """Return who of these users exists."""
-        given = {usr_id: usr_id for usr_id in usr_ids if usr_id is not None}
-        if not given:
-            return set()
-        self._operation.directory.admit(self.session, given, self._operation.now())
-        return locks.users(self.session, given)
+    def _known(self, usr_ids: Collection[str | None], at: datetime) -> set[str]:
+        """Return which of these users exist, if there are any."""
+        self._admit(usr_ids, at)
+        given = {usr_id for usr_id in usr_ids if usr_id is not None}
+        return locks.users(self.session, given) if given else set()
 
     def _open_org(self, org_id: str, rows: Sequence[Outcome[T]]) -> Outcome[Organization]:
         """Lock an organization that may be joined, if anybody wants to; rows meet its error."""
