@@ -140,7 +140,7 @@ class Repairs(Repository):
         if not bare:
             return []
         # Nobody remembers who granted it.
-        added = write(self.session, Change(grants=set(bare.values()), at=at))
+        added = write(self.session, Change(grants=set(bare.values()), at=at)).grants
         return [
             Repair(
                 "membership_without_tuple",

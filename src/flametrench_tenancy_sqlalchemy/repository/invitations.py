@@ -181,13 +181,13 @@ class InvitationOperations(Repository):
                 at=operation.at,
             )
             keys = [TupleKey.of(membership.usr_id, grant) for grant in grants]
-            granted = operation.write(
+            written = operation.write(
                 changed=[invitation],
                 added=[membership] if as_usr_id else [user, membership],
                 grants=keys,
                 created_by=invitation.invited_by,
             )
-        tuples = [granted[key] for key in keys]
+        tuples = [written.grants[key] for key in keys]
         return AcceptInvitationResult(invitation, membership, materialized_tuples=tuples)
 
     def decline_invitation(self, inv_id: str, *, as_usr_id: str | None = None) -> Invitation:

@@ -16,12 +16,11 @@ from .._sql import deciding, table_of
 from ..clock import Clock, time_of, utc_now
 from ..errors import PreconditionError, TenancyError
 from ..ids import require
-from ..models import Base, Invitation, Membership, Organization, Tuple, User
+from ..models import Base, Invitation, Membership, Organization, User
 from ..models.base import not_found
-from ..models.tuple import TupleKey
 from ..transactions.savepoint import savepoint
 from ..transactions.sessions import AnySession, connection_of, where_writes_go
-from ..writing import Change, Guard, write, write_set
+from ..writing import Change, Guard, Written, write
 from . import locks
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -56,13 +55,9 @@ class Operation:
         self._session = session
         self._conflicts: Mapping[str, TenancyError] = {}
 
-    def write(self, **change: Any) -> dict[TupleKey, Tuple]:
-        """Write a `Change`, and return the tuples of its grants."""
+    def write(self, **change: Any) -> Written:
+        """Write a `Change`, which has the operation's time."""
         return write(self._session, self._foreseen(Change(at=self.at, **change)))
-
-    def write_set(self, **change: Any) -> list[Base]:
-        """Write a `Change` of many rows, and return what was added and did not collide."""
-        return write_set(self._session, self._foreseen(Change(at=self.at, **change)))
 
     def join(
         self, org_id: str, newcomer: Membership | Invitation, *, created_by: str | None = None

@@ -77,12 +77,11 @@ class SetOperations(Repository):
             admitted = then(joining, admit)
             # In one order, lest two sets deadlock; of one user's rows the first comes first.
             rows = sorted(done(admitted), key=lambda m: m.usr_id)
-            written = operation.write_set(added=rows, created_by=invited_by)
-
-            ids_written = {each.id for each in written if isinstance(each, Membership)}
+            written = operation.write(added=rows, created_by=invited_by, passes_over=True)
+            entered = {membership.id for membership in written.added}
 
             def enter(membership: Membership) -> Membership:
-                if membership.id not in ids_written:
+                if membership.id not in entered:
                     raise membership.already_active()
                 return membership
 
@@ -146,7 +145,7 @@ class SetOperations(Repository):
 
             outcomes = then(offers, vouch)
             settle(outcomes, all_or_nothing)
-            operation.write_set(added=done(outcomes))
+            operation.write(added=done(outcomes))
         return outcomes
 
     def change_roles(
@@ -198,7 +197,7 @@ class SetOperations(Repository):
             settle(changes, all_or_nothing)
             replaced = [old for old, new in done(changes) if new is not old]
             successors = [new for old, new in done(changes) if new is not old]
-            operation.write_set(changed=replaced, added=successors)
+            operation.write(changed=replaced, added=successors)
         return then(changes, lambda change: change[1])
 
     def remove_members(
@@ -241,7 +240,7 @@ class SetOperations(Repository):
 
             outcomes = then(ids, remove)
             settle(outcomes, all_or_nothing)
-            operation.write_set(changed=done(outcomes))
+            operation.write(changed=done(outcomes))
         return outcomes
 
     def _known(self, usr_ids: Collection[str | None], at: datetime) -> set[str]:

@@ -3,36 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
+from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
 from .._integrity import TUPLE_UNIQUE, constraint_name
-from ..models import Tuple
+from .._sql import among, deciding, table_of, word
+from ..models import Membership, Tuple
 from ..models.tuple import TupleKey
 from ..transactions.savepoint import savepoint
-from ..transactions.sessions import AnySession
+from ..transactions.sessions import AnySession, is_sqlite
+from ..values import Status
 from . import statement, tuples
-from .change import Change
+from .change import Change, Written
 
 _ATTEMPTS: Final = 3
 
+_mem = table_of(Membership)
 
-def write(session: AnySession, change: Change) -> dict[TupleKey, Tuple]:
-    """Write a change, and return the tuples of its grants, those that were there before included.
+
+def write(session: AnySession, change: Change) -> Written:
+    """Write a change; where some of it is to be passed over, others must be locked out already.
 
     First what ends and who comes, then what they are granted: in the order of the one statement,
     or two who bring the same user in would wait for each other.
     """
-    entering = change.tuples_of(change.entering)
+    added = _without_those_present(session, change) if change.passes_over else change.added
+    entering = change.tuples_of([m for m in change.entering if m in added or m in change.changed])
     for gone in tuples.find(session, change.withdrawn, lock=True).values():
         session.delete(gone)
-    session.add_all(change.added)
+    session.add_all(added)
     session.flush()
     there = tuples.find(session, [tuple_.key for tuple_ in entering], lock=True)
     session.add_all(tuple_ for tuple_ in entering if tuple_.key not in there)
     session.flush()
-    return _grant(session, change.granted) if change.grants else {}
+    return Written(added, _grant(session, change.granted) if change.grants else {})
+
+
+def _without_those_present(session: AnySession, change: Change) -> list[Any]:
+    """Return what is added but for members who are there, or come before in the same set."""
+    first = {m.usr_id: m for m in reversed(change.added)}
+    if not first:
+        return []
+    present = select(_mem).where(
+        _mem.c.org_id == change.added[0].org_id,
+        _mem.c.status == word(Status.ACTIVE),
+        among(_mem.c.usr_id, first, arrays=not is_sqlite(session)),
+    )
+    for membership in session.scalars(deciding(present, Membership)):
+        del first[membership.usr_id]
+    return [m for m in change.added if first.get(m.usr_id) is m]
 
 
 def _grant(session: AnySession, granted: Sequence[Tuple]) -> dict[TupleKey, Tuple]:
