@@ -7,7 +7,7 @@ no particular order: whoever else locks such rows has locked the organization fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -36,13 +36,9 @@ def revoke(session: AnySession, org: Organization, *, at: datetime) -> None:
     uuid = decode(org.id, "org", "org_id")
     connection_of(session).execute(_REVOCATION, {"there": org.id, "about": uuid, "at": at})
     held = list(_held(session, {"org_id": org.id}, {"object_type": "org", "object_uuid": uuid}))
-    ended = [entity for entity in held if not isinstance(entity, Tuple)]
-    as_flushed(session, [org, *ended], [entity for entity in held if isinstance(entity, Tuple)])
-    for model in (Membership, Invitation):
-        ids = [entity.id for entity in ended if isinstance(entity, model)]
-        if ids:  # read again: not all need have ended with the organization
-            table = table_of(model)
-            session.scalars(deciding(select(table).where(among(table.c.id, ids)), model)).all()
+    as_flushed(session, [org], [entity for entity in held if isinstance(entity, Tuple)])
+    for model in (Membership, Invitation):  # not all need have ended with the organization
+        _read_again(session, model, [entity for entity in held if isinstance(entity, model)])
 
 
 def revoke_by_flush(session: AnySession, org: Organization, *, at: datetime) -> None:
@@ -67,7 +63,14 @@ def expire(session: AnySession, *, at: datetime, limit: int | None) -> list[str]
         .values(status=InvitationStatus.EXPIRED, terminal_at=at, terminal_by=None)
         .returning(_inv.c.id)
     )
-    return list(connection_of(session).execute(statement).scalars())
+    expired = set(connection_of(session).execute(statement).scalars())
+    held = [
+        entity
+        for entity in session.identity_map.values()
+        if isinstance(entity, Invitation) and instance_state(entity).dict.get("id") in expired
+    ]
+    _read_again(session, Invitation, held)
+    return sorted(expired)
 
 
 def expire_by_flush(session: AnySession, *, at: datetime, limit: int | None) -> list[str]:
@@ -105,6 +108,15 @@ def _each(
         if len(batch) < rows:
             break
         further = query.where(id_ > batch[-1].id)
+
+
+def _read_again(session: AnySession, model: type[Any], entities: Sequence[Any]) -> None:
+    """Tell the Session that rows have changed, and read them."""
+    if entities:
+        as_flushed(session, entities)
+        table = table_of(model)
+        ids = [entity.id for entity in entities]
+        session.scalars(deciding(select(table).where(among(table.c.id, ids)), model)).all()
 
 
 def _held(
