@@ -61,8 +61,8 @@ class TestTheServer:
         with monkeypatch.context() as patch, running_server() as found:
             assert str(found).startswith("Docker image postgres:test, PostgreSQL ")
             patch.setenv(servers.URL_VARIABLE, server.address)
-            with running_server() as found:
-                assert (found.source, found.disposable) == (servers.URL_VARIABLE, False)
+            with running_server() as named:
+                assert (named.source, named.disposable) == (servers.URL_VARIABLE, False)
         monkeypatch.setattr(containers, "engine_answers", lambda: False)
         with running_server() as found:
             assert str(found).startswith(f"embedded PostgreSQL {server.version} (")
