@@ -171,9 +171,12 @@ def test_its_owner_does_not_commit_a_leave_once_the_other_has(clean_engine: Engi
             PostgresTenancyStore(one).self_leave(scene["ann@acme"])
             PostgresTenancyStore(other).self_leave(scene["bob@acme"])
 
-    with peer_connection(clean_engine) as one, peer_connection(clean_engine) as other:
-        with pytest.raises(errors.CheckViolation, match="without an active owner"):
-            both_leave(one, other)
+    with (
+        peer_connection(clean_engine) as one,
+        peer_connection(clean_engine) as other,
+        pytest.raises(errors.CheckViolation, match="without an active owner"),
+    ):
+        both_leave(one, other)
     with clean_engine.connect() as connection:
         assert breaches(connection) == []
 

@@ -123,7 +123,7 @@ def caller() -> str:
 def add_views(app: Flask, session: scoped_session[Any]) -> Send:
     tenancy = Tenancy(session)
     tenancy.init_app(app)
-    assert app.extensions["flametrench_tenancy"] is tenancy
+    assert isinstance(app.extensions["flametrench_tenancy"], Tenancy)
 
     @app.get("/<org_id>/role")
     @tenancy.require_role(caller=caller)

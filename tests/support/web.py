@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -129,7 +129,7 @@ class Ask:
 
 
 @contextmanager
-def asgi(app: ASGIApp) -> Iterator[Send]:
+def asgi(app: ASGIApp, at_end: Callable[[], Awaitable[None]] | None = None) -> Iterator[Send]:
     """Run an ASGI application; what it raises is raised by whoever sends the request."""
 
     async def send(method: str, path: str, **options: Any) -> httpx.Response:
@@ -139,6 +139,8 @@ def asgi(app: ASGIApp) -> Iterator[Send]:
 
     with start_blocking_portal() as portal:
         yield lambda method, path, **options: portal.call(partial(send, method, path, **options))
+        if at_end is not None:
+            portal.call(at_end)
 
 
 def assert_refused(response: httpx.Response, status: int, code: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from flametrench_tenancy_sqlalchemy import Role
-from tests.conformance.differences import DIFFERENCES, Arguments, Difference, parted
+from tests.integration.conformance.differences import DIFFERENCES, Arguments, Difference, parted
 from tests.support.twins import Outcome, Twins
 
 SEEDS: Final = range(5)
