@@ -11,8 +11,9 @@ from typing import Any, Final
 import pytest
 
 from flametrench_tenancy_sqlalchemy import Role
-from tests.integration.conformance.differences import DIFFERENCES, Arguments, Difference, parted
-from tests.support.twins import Outcome, Twins
+
+from .differences import DIFFERENCES, Arguments, Difference, parted
+from .twins import Outcome, Twins
 
 SEEDS: Final = range(5)
 STEPS: Final = 400
@@ -106,6 +107,14 @@ class Play:
         gone = set() if type_ == "usr" else self.twins.strangers
         return [name for name in self.twins.names(type_) if name not in gone]
 
+    def _is_alive(self, name: str) -> bool:
+        return self.twins.peers(name).status.value in ("active", "suspended", "pending")
+
+    def org_of(self, name: str) -> str | None:
+        """Return the name of the organization of a membership or an invitation that exists."""
+        entity = self.twins.peers(name)
+        return self.twins.name_of(entity.org_id) if entity else None
+
     def pick(self, type_: str, *, org_id: str | None = None) -> str:
         """Pick something of a type: alive as a rule, and rarely nothing that exists."""
         names = self.known(type_)
@@ -114,23 +123,23 @@ class Play:
         if type_ == "usr":
             names = names[:6]
         elif self.random.random() < 0.85:
-            names = [n for n in names if self.twins.is_alive(n) and n not in self.parted] or names
-        near = [n for n in names if org_id and self.twins.org_of(n) == org_id]
+            names = [n for n in names if self._is_alive(n) and n not in self.parted] or names
+        near = [n for n in names if org_id and self.org_of(n) == org_id]
         return self.random.choice(near or names)
 
     def pick_two(self) -> tuple[str, str, str]:
         """Pick two memberships, as a rule of one organization, and that."""
         one = self.pick("mem")
-        org_id = self.twins.org_of(one) or self.pick("org")
+        org_id = self.org_of(one) or self.pick("org")
         other = self.pick("mem", org_id=org_id)
         elsewhere = self.random.choice([self.pick("org"), self.twins.stranger("org")])
         return (elsewhere if self.random.random() < 0.2 else org_id), one, other
 
     def insider(self, name: str) -> str:
         """Pick a user, as a rule a member of the organization of something."""
-        beside = self.pick("mem", org_id=self.twins.org_of(name))
-        inside = self.twins.user_of(beside) if self.random.random() < 0.7 else None
-        return inside or self.pick("usr")
+        beside = self.pick("mem", org_id=self.org_of(name))
+        inside = self.twins.peers(beside) if self.random.random() < 0.7 else None
+        return self.twins.name_of(inside.usr_id) if inside else self.pick("usr")
 
     def maybe(self, chance: float, **arguments: Any) -> Arguments:
         """Return the arguments, or none of them."""
