@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
-from flametrench_authz import ComputedUserset, DuplicateTupleError, Rules, This
+from flametrench_authz import DuplicateTupleError
 from flametrench_authz.postgres import PostgresTupleStore
 from flametrench_identity.postgres import PostgresIdentityStore
 from sqlalchemy import text
@@ -119,21 +119,6 @@ class TestAuthz:
 
         assert allowed(authz, membership) == roles
 
-    def test_derives_from_our_roles_by_rules_of_its_own(
-        self, session: Session, tenancy: TenancyRepository, connection: Any
-    ) -> None:
-        rules: Rules = {
-            "org": {
-                "member": [This(), ComputedUserset("admin")],
-                "admin": [This(), ComputedUserset("owner")],
-            }
-        }
-        owner = tenancy.create_org(make_user(session).id).owner_membership
-
-        derived = allowed(PostgresTupleStore(connection, rules=rules), owner)
-
-        assert derived == {Role.OWNER, Role.ADMIN, Role.MEMBER}
-
     def test_grants_what_an_accepted_invitation_promised(
         self, session: Session, tenancy: TenancyRepository, authz: PostgresTupleStore
     ) -> None:
@@ -212,22 +197,6 @@ class TestIdentity:
         session.refresh(ann)
         assert (ann.status, ann.display_name) == (Status.REVOKED, "Anne")
         assert ann.updated_at >= renamed.updated_at
-
-    def test_vouches_for_the_identifier_of_an_invitation(
-        self, session: Session, tenancy: TenancyRepository, identity: PostgresIdentityStore
-    ) -> None:
-        invitation = offer(session, "ann@example.com")
-        ann = identity.create_user()
-        identity.create_password_credential(ann.id, "ann@example.com", "correct horse")
-
-        verified = identity.verify_password("ann@example.com", "correct horse")
-        accepted = tenancy.accept_invitation(
-            invitation.id,
-            as_usr_id=verified.usr_id,
-            accepting_identifier=identity.get_credential(verified.cred_id).identifier,
-        )
-
-        assert (accepted.membership.usr_id, accepted.membership.role) == (ann.id, "member")
 
     def test_gives_a_credential_to_a_user_whom_an_invitation_made(
         self, session: Session, tenancy: TenancyRepository, identity: PostgresIdentityStore

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import fields
 from enum import Enum
-from threading import Barrier
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,7 +11,6 @@ import flametrench_tenancy
 import psycopg
 import pytest
 from flametrench_tenancy.postgres import PostgresTenancyStore
-from psycopg import errors
 from sqlalchemy import Engine
 from sqlalchemy.orm import sessionmaker
 
@@ -23,11 +18,9 @@ from flametrench_tenancy_sqlalchemy import (
     PreconditionError,
     PreTuple,
     Role,
-    SoleOwnerError,
     TenancyStore,
 )
 from tests.support.invariants import breaches
-from tests.support.races import DEADLINE, LEVELS
 from tests.support.scenes import INVITATIONS, MEMBERSHIPS, Scene, stage
 from tests.support.steps import MAX, STEPS, Step
 
@@ -45,27 +38,6 @@ LEFT_BY_PEER: Final = {
         "a revoked organization with a pending invitation",
     }
 }
-
-# What an owner may be told who comes second. The peer passes on what the database says; and since
-# it does not lock the organization first, as ours does, the two may deadlock.
-REFUSALS: Final = (
-    SoleOwnerError,
-    flametrench_tenancy.SoleOwnerError,
-    errors.CheckViolation,
-    errors.SerializationFailure,
-    errors.DeadlockDetected,
-)
-
-
-@contextmanager
-def peer_connection(
-    engine: Engine, level: str = "READ COMMITTED"
-) -> Iterator[psycopg.Connection[Any]]:
-    """Connect for the peer's store, each of its operations in a transaction of its own."""
-    url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.isolation_level = psycopg.IsolationLevel[level.replace(" ", "_")]
-        yield connection
 
 
 def found(store: Any, scene: Scene, step: Step) -> Scene:
@@ -131,16 +103,10 @@ def _plain(value: Any) -> Any:
     return value
 
 
-@pytest.fixture
-def ours(clean_engine: Engine) -> TenancyStore:
-    """Our store."""
-    return TenancyStore(sessionmaker(clean_engine))
-
-
 @pytest.mark.parametrize("step", STEPS, ids=str)
-def test_each_reads_and_changes_what_the_other_wrote(
-    step: Step, ours: TenancyStore, clean_engine: Engine
-) -> None:
+def test_each_reads_and_changes_what_the_other_wrote(step: Step, clean_engine: Engine) -> None:
+    ours = TenancyStore(sessionmaker(clean_engine))
+
     def end(maker: Any, taker: Any) -> set[str]:
         with clean_engine.begin() as connection:
             (users,) = stage(connection)
@@ -155,56 +121,9 @@ def test_each_reads_and_changes_what_the_other_wrote(
         with clean_engine.connect() as connection:
             return {line.split(": ")[1].split(" (")[0] for line in breaches(connection)}
 
-    with peer_connection(clean_engine) as connection_of_peer:
+    url = clean_engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(url, autocommit=True) as connection_of_peer:
         peer = PostgresTenancyStore(connection_of_peer)
         assert end(peer, ours) == set()
         if not {step.name, step.operation} & BEYOND_IT:
             assert end(ours, peer) == LEFT_BY_PEER.get(step.name, set())
-
-
-def test_its_owner_does_not_commit_a_leave_once_the_other_has(clean_engine: Engine) -> None:
-    with clean_engine.begin() as connection:
-        (scene,) = stage(connection)
-
-    def both_leave(one: psycopg.Connection[Any], other: psycopg.Connection[Any]) -> None:
-        with one.transaction():
-            PostgresTenancyStore(one).self_leave(scene["ann@acme"])
-            PostgresTenancyStore(other).self_leave(scene["bob@acme"])
-
-    with (
-        peer_connection(clean_engine) as one,
-        peer_connection(clean_engine) as other,
-        pytest.raises(errors.CheckViolation, match="without an active owner"),
-    ):
-        both_leave(one, other)
-    with clean_engine.connect() as connection:
-        assert breaches(connection) == []
-
-
-@pytest.mark.parametrize("level", LEVELS)
-def test_of_its_racing_owners_one_remains(level: str, clean_engine: Engine) -> None:
-    with clean_engine.begin() as connection:
-        scenes = stage(connection, 4)
-    ours = TenancyStore(sessionmaker(clean_engine.execution_options(isolation_level=level)))
-    with (
-        peer_connection(clean_engine, level) as one,
-        peer_connection(clean_engine, level) as another,
-        ThreadPoolExecutor(2) as threads,
-    ):
-        peer, other = PostgresTenancyStore(one), PostgresTenancyStore(another)
-        barrier = Barrier(2, timeout=DEADLINE)
-
-        def leave(tenancy: Any, mem_id: str) -> bool:
-            barrier.wait()
-            try:
-                tenancy.self_leave(mem_id)
-            except REFUSALS:
-                return False
-            return True
-
-        for scene, competitor in zip(scenes, [other, ours] * 2, strict=True):
-            first = threads.submit(leave, peer, scene["ann@acme"])
-            second = threads.submit(leave, competitor, scene["bob@acme"])
-            assert first.result(DEADLINE) + second.result(DEADLINE) == 1
-    with clean_engine.connect() as connection:
-        assert breaches(connection) == []

@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+import os
+import shutil
+import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import pytest
-from sqlalchemy import create_engine, text
-from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
-from sqlalchemy.orm import sessionmaker
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
 
-from flametrench_tenancy_sqlalchemy import TenancyStore
-from flametrench_tenancy_sqlalchemy.aio import AsyncTenancyStore
-from tests.support.drivers import BEHIND_A_POOLER, Driver
+from tests.support.drivers import BEHIND_A_POOLER, Client, Driver
 from tests.support.invariants import breaches
-from tests.support.pgbouncer import SERVER_CONNECTIONS, running_pgbouncer
-from tests.support.scenes import Scene, State, stage
+from tests.support.ports import free_port
+from tests.support.scenes import Scene, stage
 from tests.support.steps import BY_NAME
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from sqlalchemy import URL, Engine
+    from sqlalchemy import URL
 
+SERVER_CONNECTIONS: Final = 3
 CLIENTS: Final = 3 * SERVER_CONNECTIONS
+DEADLINE: Final = 15.0
+SETTINGS: Final = """
+[databases]
+* = {server}
+
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {listen_port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = {size}
+"""
 SEQUENCE: Final = [
     BY_NAME[name]
     for name in (
@@ -42,51 +58,54 @@ SEQUENCE: Final = [
     )
 ]
 
-Play: TypeAlias = Callable[["URL", dict[str, Any], list[Scene]], None]
 
-
-@pytest.fixture
-def pooled(clean_engine: Engine, tmp_path: Path) -> Iterator[URL]:
+@pytest.fixture(scope="module")
+def pooled(database_url: URL, tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
     """The URL of the worker's database that leads through PgBouncer."""
-    with running_pgbouncer(clean_engine.url, tmp_path) as url:
-        yield url
+    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+    if program is None:
+        pytest.skip("PgBouncer is not installed")
+    words = {
+        "host": database_url.host,
+        "port": database_url.port or 5432,
+        "user": database_url.username,
+        "password": database_url.password,
+    }
+    quoted = {name: str(word).replace("'", "''") for name, word in words.items() if word}
+    server = " ".join(f"{name}='{word}'" for name, word in quoted.items())
+    home, port = tmp_path_factory.mktemp("pgbouncer"), free_port()
+    settings, log = home / "pgbouncer.ini", home / "pgbouncer.log"
+    settings.write_text(SETTINGS.format(server=server, listen_port=port, size=SERVER_CONNECTIONS))
+    # It refuses to serve as root, but reads its settings before it becomes somebody else.
+    somebody = ["--user", "nobody"] if os.geteuid() == 0 else []
+    with (
+        log.open("w") as output,
+        subprocess.Popen([program, *somebody, settings], stdout=output, stderr=output) as process,
+    ):
+        url = database_url.set(host="127.0.0.1", port=port)
+        try:
+            await_answer(url, process, log)
+            yield url
+        finally:
+            process.terminate()
 
 
-def in_threads(url: URL, connect_args: dict[str, Any], scenes: list[Scene]) -> None:
-    """Play the sequence on every scene at once, each client in a thread."""
-    engine = create_engine(url, pool_size=len(scenes), connect_args=connect_args)
-    store = TenancyStore(sessionmaker(engine))
-
-    def play(scene: Scene) -> None:
-        for step in SEQUENCE:
-            step.call(store, scene)
-
-    with ThreadPoolExecutor(len(scenes)) as threads:
-        list(threads.map(play, scenes))
-    engine.dispose()
-
-
-def in_tasks(url: URL, connect_args: dict[str, Any], scenes: list[Scene]) -> None:
-    """Play the sequence on every scene at once, each client a task."""
-
-    async def play(store: Any, scene: Scene) -> None:
-        for step in SEQUENCE:
-            await cast("Awaitable[object]", step.call(store, scene))
-
-    async def play_all() -> None:
-        engine = create_async_engine(url, pool_size=len(scenes), connect_args=connect_args)
-        store = AsyncTenancyStore(async_sessionmaker(engine))
-        async with asyncio.TaskGroup() as clients:
-            for scene in scenes:
-                clients.create_task(play(store, scene))
-        await engine.dispose()
-
-    asyncio.run(play_all())
+def await_answer(url: URL, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Return when it has let the first client through to the server."""
+    engine, deadline = create_engine(url, poolclass=NullPool), time.monotonic() + DEADLINE
+    while True:
+        try:
+            engine.connect().close()
+        except OperationalError:
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-1000:]  # noqa: PT018 - either way the log says why
+        else:
+            return
+        time.sleep(0.05)
 
 
-def states(engine: Engine, scenes: list[Scene]) -> list[State]:
-    with engine.connect() as connection:
-        return [scene.state(connection) for scene in scenes]
+def play(client: Client, scene: Scene) -> None:
+    for step in SEQUENCE:
+        client.alone(partial(step.call, scene=scene))
 
 
 @pytest.mark.parametrize("driver", BEHIND_A_POOLER, ids=str)
@@ -95,13 +114,15 @@ def test_many_clients_on_few_connections_leave_what_one_leaves_without_it(
 ) -> None:
     with clean_engine.begin() as connection:
         alone, *crowd = stage(connection, 1 + CLIENTS)
-    in_threads(clean_engine.url, {}, [alone])
-    play: Play = in_tasks if driver.asynchronous else in_threads
+    play(driver.client(clean_engine.url), alone)
+    client = driver.client(pooled)
 
-    play(pooled.set(drivername=f"postgresql+{driver.name}"), driver.connect_args, crowd)
+    with ThreadPoolExecutor(CLIENTS) as threads:
+        list(threads.map(lambda scene: play(client, scene), crowd))
 
-    assert states(clean_engine, crowd) == states(clean_engine, [alone]) * CLIENTS
     with clean_engine.connect() as connection:
+        left = [scene.state(connection) for scene in crowd]
+        assert left == [alone.state(connection)] * CLIENTS
         assert breaches(connection) == []
 
 
