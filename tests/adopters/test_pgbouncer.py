@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from sqlalchemy import Engine, create_engine, text
@@ -20,7 +20,7 @@ from tests.support.drivers import BEHIND_A_POOLER, Client, Driver
 from tests.support.invariants import breaches
 from tests.support.ports import free_port
 from tests.support.scenes import Scene, stage
-from tests.support.steps import BY_NAME
+from tests.support.steps import BY_NAME, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,9 +103,13 @@ def await_answer(url: URL, process: subprocess.Popen[bytes], log: Path) -> None:
         time.sleep(0.05)
 
 
+def take(step: Step, scene: Scene, tenancy: Any) -> Any:
+    return step.call(tenancy, scene)
+
+
 def play(client: Client, scene: Scene) -> None:
     for step in SEQUENCE:
-        client.alone(partial(step.call, scene=scene))
+        client.alone(partial(take, step, scene))
 
 
 @pytest.mark.parametrize("driver", BEHIND_A_POOLER, ids=str)
