@@ -145,6 +145,7 @@ REFUSED: Final[list[tuple[str, Any, str]]] = [
         for request in ("PUT /orgs/{acme}", "POST /orgs")
         for body, code in (
             ({"slug": "No"}, "precondition.org_slug_format"),
+            ({"slug": "\ud800"}, "precondition.org_slug_format"),
             ({"slug": "bolt"}, "conflict.org_slug"),
             ({"name": "a\x00b"}, "precondition.name_format"),
             ({"name": "\ud800"}, "precondition.name_format"),

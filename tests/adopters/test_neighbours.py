@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -15,9 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from flametrench_tenancy_sqlalchemy import (
-    Invitation,
     Membership,
-    PreTuple,
     Role,
     Status,
     TenancyRepository,
@@ -77,15 +74,6 @@ def connection(session: Session) -> Any:
     return session.connection().connection.driver_connection
 
 
-def offer(session: Session, identifier: str, *grants: PreTuple) -> Invitation:
-    """Invite somebody to an organization."""
-    org, inviter = make_org(session), make_user(session).id
-    later = datetime.now(UTC) + timedelta(days=1)
-    return TenancyRepository(session).create_invitation(
-        org.id, identifier, Role.MEMBER, inviter, later, pre_tuples=grants
-    )
-
-
 class TestAuthz:
     """One table of tuples, one transaction, two who use it."""
 
@@ -118,17 +106,6 @@ class TestAuthz:
         change(tenancy, membership)
 
         assert allowed(authz, membership) == roles
-
-    def test_grants_what_an_accepted_invitation_promised(
-        self, session: Session, tenancy: TenancyRepository, authz: PostgresTupleStore
-    ) -> None:
-        project = str(uuid4())
-        invitation = offer(session, "new@example.com", PreTuple("editor", "proj", project))
-
-        usr_id = tenancy.accept_invitation(invitation.id).membership.usr_id
-
-        assert authz.check("usr", usr_id, "editor", "proj", project).allowed
-        assert not authz.check("usr", usr_id, "viewer", "proj", project).allowed
 
     def test_and_we_list_what_the_other_writes(
         self, session: Session, tenancy: TenancyRepository, authz: PostgresTupleStore
@@ -197,16 +174,6 @@ class TestIdentity:
         session.refresh(ann)
         assert (ann.status, ann.display_name) == (Status.REVOKED, "Anne")
         assert ann.updated_at >= renamed.updated_at
-
-    def test_gives_a_credential_to_a_user_whom_an_invitation_made(
-        self, session: Session, tenancy: TenancyRepository, identity: PostgresIdentityStore
-    ) -> None:
-        invitation = offer(session, "ann@example.com")
-
-        usr_id = tenancy.accept_invitation(invitation.id).membership.usr_id
-        credential = identity.create_password_credential(usr_id, "ann@example.com", "correct horse")
-
-        assert credential.usr_id == usr_id
 
     def test_is_undone_with_what_we_and_authz_write(
         self,

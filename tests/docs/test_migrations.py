@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import alembic
 import pytest
 from sqlalchemy import create_engine, inspect
 from sqlalchemy.orm import Session
@@ -49,24 +51,7 @@ def downgrade():
 # Nothing about our tables.
 NEW_COLUMN: Final = ["add_column", "create_foreign_key", "drop_constraint", "drop_column"]
 
-MAKO: Final = '''"""${message}"""
-
-import sqlalchemy as sa
-from alembic import op
-
-revision = ${repr(up_revision)}
-down_revision = ${repr(down_revision)}
-branch_labels = ${repr(branch_labels)}
-depends_on = ${repr(depends_on)}
-
-
-def upgrade():
-    ${upgrades if upgrades else "pass"}
-
-
-def downgrade():
-    ${downgrades if downgrades else "pass"}
-'''
+MAKO: Final = Path(alembic.__file__).parent / "templates" / "generic" / "script.py.mako"
 
 
 @pytest.fixture
@@ -78,7 +63,7 @@ def engine_(reader: Reader) -> Engine:
 @pytest.fixture
 def project(reader: Reader) -> Reader:
     """A reader who has a project with Alembic, a revision in it and a row."""
-    reader.write("migrations/script.py.mako", MAKO)
+    reader.write("migrations/script.py.mako", MAKO.read_text())
     reader.write("migrations/versions/1f0c93_projects.py", FIRST_REVISION)
     reader.write_files(BESIDE)
     ours = "    flametrench_tenancy_sqlalchemy:alembic/versions\n"
