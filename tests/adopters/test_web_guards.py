@@ -4,6 +4,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Annotated, Any
 
 import httpx
@@ -19,7 +20,6 @@ from starlette.types import Message, Receive, Scope
 from starlette.types import Send as AsgiSend
 
 from flametrench_tenancy_sqlalchemy import Membership, Organization, TenancyRepository, new_id
-from flametrench_tenancy_sqlalchemy.aio import AsyncTenancyRepository
 from flametrench_tenancy_sqlalchemy.contrib.fastapi import (
     async_repository,
     install_error_handlers,
@@ -56,16 +56,18 @@ def async_sessions(engine: Engine) -> Callable[[], AsyncIterator[AsyncSession]]:
     return get_session
 
 
-def fastapi_app(get_session: Any) -> FastAPI:
-    """Return an application with guards, and the router beside them."""
+@contextmanager
+def on_fastapi(engine: Engine, *, awaited: bool = False) -> Iterator[Send]:
+    get_session: Any = async_sessions(engine) if awaited else sessions(engine)
+    provide = async_repository(get_session) if awaited else repository(get_session)
+    anybody = require_role(session=get_session, caller=get_caller)
+    managers = require_role(
+        "owner", "admin", session=get_session, caller=get_caller, path="organization"
+    )
     app = FastAPI()
     install_error_handlers(app)
     app.include_router(
         tenancy_router(session=get_session, caller=get_caller, gate=operator_only), prefix="/router"
-    )
-    anybody = require_role(session=get_session, caller=get_caller)
-    managers = require_role(
-        "owner", "admin", session=get_session, caller=get_caller, path="organization"
     )
 
     @app.get("/{org_id}/role")
@@ -76,40 +78,17 @@ def fastapi_app(get_session: Any) -> FastAPI:
     async def managed(membership: Annotated[Membership, Depends(managers)]) -> dict[str, Any]:
         return {"org_id": membership.org_id, "role": membership.role}
 
-    return app
-
-
-@contextmanager
-def on_fastapi(engine: Engine) -> Iterator[Send]:
-    get_session = sessions(engine)
-    app = fastapi_app(get_session)
-
-    @app.post("/do/{operation}")
-    def do(
-        operation: str,
-        arguments: Annotated[dict[str, Any], Body()],
-        tenancy: Annotated[TenancyRepository, Depends(repository(get_session))],
-        session: Annotated[Session, Depends(get_session, scope="function")],
-    ) -> None:
-        assert tenancy.session is session
-        getattr(tenancy, operation)(**arguments)
-
-    with asgi(app) as send:
-        yield send
-
-
-@contextmanager
-def on_async_fastapi(engine: Engine) -> Iterator[Send]:
-    get_session = async_sessions(engine)
-    app = fastapi_app(get_session)
-
     @app.post("/do/{operation}")
     async def do(
         operation: str,
         arguments: Annotated[dict[str, Any], Body()],
-        tenancy: Annotated[AsyncTenancyRepository, Depends(async_repository(get_session))],
+        tenancy: Annotated[Any, Depends(provide)],
+        session: Annotated[Any, Depends(get_session, scope="function")],
     ) -> None:
-        await getattr(tenancy, operation)(**arguments)
+        assert tenancy.session is session
+        done = getattr(tenancy, operation)(**arguments)
+        if awaited:
+            await done
 
     with asgi(app) as send:
         yield send
@@ -168,11 +147,18 @@ def cast(clean_engine: Engine) -> Cast:
         return Cast(session)
 
 
-@pytest.fixture(params=[on_fastapi, on_async_fastapi, on_flask, on_flask_sqlalchemy])
+KINDS: dict[str, Callable[[Engine], AbstractContextManager[Send]]] = {
+    "FastAPI": on_fastapi,
+    "FastAPI, asynchronous": partial(on_fastapi, awaited=True),
+    "Flask": on_flask,
+    "Flask-SQLAlchemy": on_flask_sqlalchemy,
+}
+
+
+@pytest.fixture(params=KINDS)
 def ask(request: pytest.FixtureRequest, clean_engine: Engine, cast: Cast) -> Iterator[Ask]:
     """Sends requests to an application of each kind."""
-    running: Callable[[Engine], AbstractContextManager[Send]] = request.param
-    with running(clean_engine) as send:
+    with KINDS[request.param](clean_engine) as send:
         yield Ask(send, cast)
 
 
@@ -227,7 +213,7 @@ def test_a_repository_works_in_the_requests_transaction(
     assert committed_rows(clean_engine) == before
 
 
-@pytest.mark.parametrize("ask", [on_fastapi, on_async_fastapi], indirect=True)
+@pytest.mark.parametrize("ask", list(KINDS)[:2], indirect=True)
 def test_the_router_works_on_either_kind_of_session(
     ask: Ask, cast: Cast, clean_engine: Engine
 ) -> None:

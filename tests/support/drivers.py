@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import pytest
 from sqlalchemy import URL, create_engine
@@ -66,25 +66,13 @@ BEHIND_A_POOLER: Final = [
 """Those that need no connection to be the same one in the next transaction."""
 
 
-class Client(Protocol):
-    """An application on one driver; each of its threads may use it, at the same time.
-
-    The options are those of a store and a unit of work.
-    """
-
-    def alone(self, call: Call, **options: Any) -> Any:
-        """Run an operation standalone, in a transaction of its own."""
-
-    def run(self, call: Call, **options: Any) -> Any:
-        """Run an operation in a unit of work."""
-
-    def work(self, act: Callable[[Session], T]) -> T:
-        """Do synchronous work in a unit of work's Session."""
-
-
 @dataclass
 class SyncClient:
-    """An application with a Session."""
+    """An application with a Session; each of its threads may use it, at the same time.
+
+    It runs an operation ``alone``, standalone, or in a unit of work, with that one's options; or
+    does synchronous work with a unit of work's Session.
+    """
 
     url: URL
     options: dict[str, Any]
@@ -134,3 +122,7 @@ class AsyncClient:
             return await ask(async_sessionmaker(engine, expire_on_commit=False))
 
         return asyncio.run(asked())
+
+
+Client: TypeAlias = SyncClient | AsyncClient
+"""An application on one driver."""
