@@ -166,8 +166,9 @@ def test_a_role_is_required_in_the_organization_that_the_path_names(
     ask: Ask, cast: Cast, clean_engine: Engine
 ) -> None:
     for named in ("{acme}", "acme"):
-        for request_, role in ((f"guest GET /{named}/role", "guest"), *managed(named, "admin")):
-            assert ask(request_).json() == {"org_id": cast.ids["acme"], "role": role}
+        for role, path in (("guest", f"/{named}/role"), ("admin", f"/managed/{named}")):
+            found = ask(f"{role} GET {path}").json()
+            assert found == {"org_id": cast.ids["acme"], "role": role}
         assert_refused(ask(f"guest GET /managed/{named}"), 403, "forbidden")
         for name in ("stranger", "suspended", "rival"):
             assert_refused(ask(f"{name} GET /{named}/role"), 403, "forbidden")
@@ -179,10 +180,6 @@ def test_a_role_is_required_in_the_organization_that_the_path_names(
     with Session(clean_engine) as session, session.begin():
         TenancyRepository(session).suspend_org(cast.ids["acme"])
     assert_refused(ask("owner GET /acme/role"), 403, "forbidden")
-
-
-def managed(named: str, *roles: str) -> list[tuple[str, str]]:
-    return [(f"{role} GET /managed/{named}", role) for role in roles]
 
 
 def test_a_repository_works_in_the_requests_transaction(
