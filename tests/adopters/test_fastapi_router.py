@@ -272,7 +272,7 @@ def test_callers_may_do_what_their_memberships_allow(
 
 
 @pytest.mark.parametrize(
-    "request_, body, code", REFUSED, ids=[f"{ascii(r)} {code}" for r, _, code in REFUSED]
+    "request_, body, code", REFUSED, ids=[f"{r!a} {code}" for r, _, code in REFUSED]
 )
 def test_what_is_refused_leaves_nothing(
     ask: Ask, connection: Connection, request_: str, body: Any, code: str
