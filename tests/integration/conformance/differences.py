@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import flametrench_tenancy as peer
 
-from tests.support.twins import Outcome, Twins
+from .twins import Outcome, Twins
 
 Arguments = dict[str, Any]
 
@@ -45,33 +45,37 @@ class Difference:
         )
 
 
-def _mem(twins: Twins, name: str) -> Any:
-    return twins.call_theirs("get_membership", {"mem_id": name})
-
-
 def _is_suspended(twins: Twins, arguments: Arguments) -> bool:
-    return bool(_mem(twins, arguments["mem_id"]).status is peer.Status.SUSPENDED)
+    return bool(twins.peers(arguments["mem_id"]).status is peer.Status.SUSPENDED)
 
 
-def _slug_of_a_revoked_one(twins: Twins, arguments: Arguments) -> bool:
-    revoked = twins.call_theirs("list_orgs", {"status": "revoked", "limit": 200}).data
-    return arguments.get("slug") in {org.slug for org in revoked}
+def _revoked_orgs(twins: Twins) -> list[Any]:
+    page = twins.call_theirs("list_orgs", {"status": "revoked", "limit": 200})
+    return list(page.data)
 
 
-def _some_are_overdue(twins: Twins, arguments: Arguments) -> bool:
-    page = twins.call_theirs("list_invitations", {"org_id": arguments["org_id"], "limit": 1000})
-    pending = [i for i in page.data if i.status is peer.InvitationStatus.PENDING]
-    return any(twins.now > invitation.expires_at for invitation in pending)
+def _has_revoked_slug(twins: Twins, arguments: Arguments) -> bool:
+    return arguments.get("slug") in {org.slug for org in _revoked_orgs(twins)}
 
 
-def _is_no_org(twins: Twins, arguments: Arguments) -> bool:
-    orgs = twins.call_theirs("list_orgs", {"limit": 200}).data
-    return arguments["org_id"] not in {twins.name_of(org.id) for org in orgs}
+def _has_no_org(twins: Twins, arguments: Arguments) -> bool:
+    return twins.peers(arguments["org_id"]) is None
+
+
+def _of(twins: Twins, list_: str, arguments: Arguments) -> list[Any]:
+    page = twins.call_theirs(list_, {"org_id": arguments["org_id"], "limit": 1000})
+    return list(page.data)
+
+
+def _counts_overdue(twins: Twins, arguments: Arguments) -> bool:
+    return arguments.get("status") in {"pending", "expired"} and any(
+        i.status is peer.InvitationStatus.PENDING and twins.now > i.expires_at
+        for i in _of(twins, "list_invitations", arguments)
+    )
 
 
 def _without_revoked_orgs(twins: Twins, arguments: Arguments) -> Any:
-    revoked = twins.call_theirs("list_orgs", {"status": "revoked", "limit": 200}).data
-    gone = {org.id for org in revoked}
+    gone = {org.id for org in _revoked_orgs(twins)}
     tuples = twins.call_theirs("list_tuples_for_subject", arguments)
     return [t for t in tuples if t.object_id not in gone]
 
@@ -85,148 +89,119 @@ def _demote_donor(twins: Twins, arguments: Arguments) -> Any:
     demotion = {"mem_id": arguments["from_mem_id"], "new_role": "member"}
     return peer.TransferOwnershipResult(
         from_membership=twins.call_theirs("change_role", demotion),
-        to_membership=_mem(twins, arguments["to_mem_id"]),
+        to_membership=twins.peers(arguments["to_mem_id"]),
     )
 
 
+def _grants(type_: str) -> Callable[[Twins, Arguments], bool]:
+    return lambda twins, arguments: any(type_ == granted[1] for granted in arguments["pre_tuples"])
+
+
+def _precondition(*reasons: str) -> str:
+    return " ".join(f"PreconditionError:{reason}" for reason in reasons)
+
+
+_NOT_ACTIVE: Final = _precondition("org_not_active")
 DIFFERENCES: Final = [
     Difference(
-        "change_role",
-        "ok",
-        "ok",
-        "the role that is held already changes nothing",
-        holds=lambda twins, a: _mem(twins, a["mem_id"]).role.value == a["new_role"],
-        instead=lambda twins, a: _mem(twins, a["mem_id"]),
+        *("change_role", "ok", "ok", "the role that is held already changes nothing"),
+        holds=lambda twins, a: twins.peers(a["mem_id"]).role.value == a["new_role"],
+        instead=lambda twins, a: twins.peers(a["mem_id"]),
     ),
     Difference(
-        "transfer_ownership",
-        "ok",
-        "ok",
-        "a target that owns already is unchanged",
-        holds=lambda twins, a: _mem(twins, a["to_mem_id"]).role is peer.Role.OWNER,
+        *("transfer_ownership", "ok", "ok", "a target that owns already is unchanged"),
+        holds=lambda twins, a: twins.peers(a["to_mem_id"]).role is peer.Role.OWNER,
         instead=_demote_donor,
     ),
     Difference(
         "transfer_ownership",
         "NotFoundError",
-        "PreconditionError:from_not_active PreconditionError:to_not_active "
-        "PreconditionError:org_mismatch",
+        _precondition("from_not_active", "to_not_active", "org_mismatch"),
         "an unknown id is not found",
-        holds=_is_no_org,
+        holds=_has_no_org,
     ),
     Difference(
-        "reinstate_membership",
-        "PreconditionError:org_not_active",
-        "ok DuplicateMembershipError",
+        *("reinstate_membership", _NOT_ACTIVE, "ok DuplicateMembershipError"),
         "nobody is reinstated into an organization that is not active",
     ),
     Difference(
-        "self_leave",
-        "PreconditionError:self_transfer",
-        "ok",
-        "the last owner is not their own heir",
-        holds=lambda twins, a: twins.name_of(_mem(twins, a["mem_id"]).usr_id) == a["transfer_to"],
+        *(
+            "self_leave",
+            _precondition("self_transfer"),
+            "ok",
+            "a last owner is no heir",
+        ),
+        holds=lambda twins, a: twins.name_of(twins.peers(a["mem_id"]).usr_id) == a["transfer_to"],
     ),
     Difference(
         "admin_remove",
         "ok ForbiddenError RoleHierarchyError PreconditionError:scope_mismatch",
-        "PreconditionError:mem_not_active",
+        _precondition("mem_not_active"),
         "a suspended membership can be removed",
         holds=_is_suspended,
     ),
     Difference(
-        "create_org update_org",
-        "OrgSlugConflictError",
-        "ok",
+        *("create_org update_org", "OrgSlugConflictError", "ok"),
         "a slug stays taken while its organization keeps it, revoked or not",
-        holds=_slug_of_a_revoked_one,
+        holds=_has_revoked_slug,
     ),
     Difference(
-        "create_org update_org",
-        "PreconditionError:name_format",
-        "ok OrgSlugConflictError",
+        *("create_org update_org", _precondition("name_format"), "ok OrgSlugConflictError"),
         "a name is text that PostgreSQL can store",
         holds=lambda twins, a: "\x00" in (a.get("name") or ""),
     ),
     Difference(
         "create_invitation",
-        "PreconditionError:identifier_format",
-        "ok PreconditionError:past_expiration",
+        _precondition("identifier_format"),
+        f"ok {_precondition('past_expiration')}",
         "an identifier is not empty",
         holds=lambda twins, a: a["identifier"] == "",
     ),
     Difference(
-        "create_invitation",
-        "PreconditionError:pre_tuple_org_role",
-        "ok",
+        *("create_invitation", _precondition("pre_tuple_org_role"), "ok"),
         "no pre-tuple grants a membership's role on an organization",
-        holds=lambda twins, a: any(type_ == "org" for _, type_, _ in a["pre_tuples"]),
+        holds=_grants("org"),
     ),
     Difference(
-        "create_invitation",
-        "PreconditionError:pre_tuple_format",
-        "ok",
+        *("create_invitation", _precondition("pre_tuple_format"), "ok"),
         "a pre-tuple is well-formed",
-        holds=lambda twins, a: any(type_ == "P" for _, type_, _ in a["pre_tuples"]),
+        holds=_grants("P"),
     ),
     Difference(
-        "accept_invitation",
-        "PreconditionError:org_not_active",
-        "ok DuplicateMembershipError",
+        *("accept_invitation", _NOT_ACTIVE, "ok DuplicateMembershipError"),
         "nobody joins an organization that is not active",
     ),
     Difference(
-        "accept_invitation",
-        "PreconditionError:mem_suspended",
-        "ok",
+        *("accept_invitation", _precondition("mem_suspended"), "ok"),
         "an invitation does not lift a suspension",
     ),
     Difference(
-        "accept_invitation",
-        "ok",
-        "ok",
-        "one tuple for each distinct pre-tuple",
+        *("accept_invitation", "ok", "ok", "one tuple for each distinct pre-tuple"),
         instead=_accept_distinct,
     ),
     Difference(
-        "decline_invitation revoke_invitation",
-        "InvitationExpiredError",
-        "ok",
+        *("decline_invitation revoke_invitation", "InvitationExpiredError", "ok"),
         "an overdue invitation is over for everybody",
     ),
     Difference(
-        "revoke_invitation",
-        "ForbiddenError",
-        "ok",
+        *("revoke_invitation", "ForbiddenError", "ok"),
         "only an active owner or admin withdraws an invitation",
     ),
     Difference(
-        "list_members list_invitations",
-        "NotFoundError",
-        "ok",
-        "an unknown id is not found",
-        holds=_is_no_org,
+        *("list_members list_invitations", "NotFoundError", "ok", "an unknown id is not found"),
+        holds=_has_no_org,
     ),
     Difference(
-        "list_members list_invitations",
-        "ok",
-        "ok",
-        "a limit is clamped to one at the least",
+        *("list_members list_invitations", "ok", "ok", "a limit is clamped to one at the least"),
         holds=lambda twins, a: a["limit"] < 1,
     ),
     Difference(
-        "list_invitations",
-        "ok",
-        "ok",
+        *("list_invitations", "ok", "ok"),
         "a pending invitation past its expiry counts as expired",
-        holds=lambda twins, a: (
-            a.get("status") in ("pending", "expired") and _some_are_overdue(twins, a)
-        ),
+        holds=_counts_overdue,
     ),
     Difference(
-        "list_tuples_for_subject",
-        "ok",
-        "ok",
+        *("list_tuples_for_subject", "ok", "ok"),
         "every tuple about an organization ends with it",
         instead=_without_revoked_orgs,
     ),
@@ -242,11 +217,9 @@ def parted(twins: Twins, name: str, arguments: Arguments) -> set[str]:
     if name == "admin_remove" and _is_suspended(twins, arguments):
         return {arguments["mem_id"]}
     if name == "revoke_org":
-        members = twins.call_theirs("list_members", {"org_id": arguments["org_id"], "limit": 1000})
-        offers = twins.call_theirs(
-            "list_invitations", {"org_id": arguments["org_id"], "limit": 1000}
-        )
-        left = [m.id for m in members.data if m.status is peer.Status.SUSPENDED]
-        left += [i.id for i in offers.data if i.status is peer.InvitationStatus.PENDING]
-        return {twins.name_of(id_) for id_ in left}
+        left = [
+            *(m for m in _of(twins, "list_members", arguments) if m.status.value == "suspended"),
+            *(i for i in _of(twins, "list_invitations", arguments) if i.status.value == "pending"),
+        ]
+        return {twins.name_of(entity.id) for entity in left}
     return set()

@@ -2,25 +2,54 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable
 from datetime import timedelta
+from inspect import signature
 from random import Random
 from typing import Any, Final
 
+import flametrench_tenancy as peer
 import pytest
 
 from flametrench_tenancy_sqlalchemy import Role
-from tests.conformance.differences import DIFFERENCES, Arguments, Difference, parted
-from tests.support.twins import Outcome, Twins
+
+from .differences import DIFFERENCES, Arguments, Difference, parted
+from .twins import Outcome, Twins
 
 SEEDS: Final = range(5)
 STEPS: Final = 400
 PROJECTS: Final = [f"0190f2a8-1b3c-7abc-8123-{n:012x}" for n in range(2)]
 READS: Final = {"get_org", "get_membership", "get_invitation", "list_orgs"}
 FIRST: Final = ["create_org"]
-IDENTIFIERS: Final = [*["newbie@example.com"] * 5, "other@example.com"]
 ROLES: Final = [role.value for role in Role]
+OPERATIONS: Final = [n for n in dir(peer.InMemoryTenancyStore) if not n.startswith("_")]
+
+# What arguments are by their names: one of these, or the name of something of a kind.
+CHOICES: Final[dict[str, list[Any]]] = {
+    "name": [None, "Acme", "Äcme", "a\x00b"],
+    "slug": [None, "-", *(f"slug-{n}" for n in range(5))],
+    "limit": [-1, 0, 1, 3, 200],
+    "query": ["acme", "ÄC", "slug-1", "%", ""],
+    "role": [*ROLES, "owner"],
+    "new_role": [*ROLES, "owner"],
+    "relation": [*ROLES, "billing"],
+    "identifier": ["", *["newbie@example.com"] * 5, "other@example.com"],
+    "accepting_identifier": [*["newbie@example.com"] * 5, "other@example.com"],
+    "subject_type": ["usr"],
+    "object_type": ["org"],
+}
+STATUSES: Final = [["active", "suspended", "revoked"], ["pending", "expired", "accepted"]]
+LISTED: Final = {"list_orgs": "org", "list_members": "mem", "list_invitations": "inv"}
+PICKED: Final = {"creator": "usr", "invited_by": "usr", "subject_id": "usr", "object_id": "org"}
+# How often an argument is given that may be left out.
+ODDS: Final = {
+    "limit": 1,
+    "pre_tuples": 1,
+    "accepting_identifier": 0.9,
+    "as_usr_id": 0.8,
+    "cursor": 0.3,
+}
 
 
 class Play:
@@ -39,8 +68,8 @@ class Play:
     def step(self) -> None:
         """Run one operation on both, and compare what became of it."""
         self.twins.now += timedelta(seconds=self.random.choice([1, 60, 1200]))
-        (name,) = self.random.choices(list(_ARGUMENTS), _WEIGHTS) if self.known("org") else FIRST
-        arguments = _ARGUMENTS[name](self)
+        (name,) = self.random.choices(OPERATIONS, _WEIGHTS) if self.known("org") else FIRST
+        arguments = self.arguments(name)
         if self._has_parted(name, arguments):
             return
         before = self.twins.remember()
@@ -106,6 +135,14 @@ class Play:
         gone = set() if type_ == "usr" else self.twins.strangers
         return [name for name in self.twins.names(type_) if name not in gone]
 
+    def _is_alive(self, name: str) -> bool:
+        return self.twins.peers(name).status.value in ("active", "suspended", "pending")
+
+    def org_of(self, name: str) -> str | None:
+        """Return the name of the organization of a membership or an invitation that exists."""
+        entity = self.twins.peers(name)
+        return self.twins.name_of(entity.org_id) if entity else None
+
     def pick(self, type_: str, *, org_id: str | None = None) -> str:
         """Pick something of a type: alive as a rule, and rarely nothing that exists."""
         names = self.known(type_)
@@ -114,36 +151,50 @@ class Play:
         if type_ == "usr":
             names = names[:6]
         elif self.random.random() < 0.85:
-            names = [n for n in names if self.twins.is_alive(n) and n not in self.parted] or names
-        near = [n for n in names if org_id and self.twins.org_of(n) == org_id]
+            names = [n for n in names if self._is_alive(n) and n not in self.parted] or names
+        near = [n for n in names if org_id and self.org_of(n) == org_id]
         return self.random.choice(near or names)
 
-    def pick_two(self) -> tuple[str, str, str]:
-        """Pick two memberships, as a rule of one organization, and that."""
-        one = self.pick("mem")
-        org_id = self.twins.org_of(one) or self.pick("org")
-        other = self.pick("mem", org_id=org_id)
-        elsewhere = self.random.choice([self.pick("org"), self.twins.stranger("org")])
-        return (elsewhere if self.random.random() < 0.2 else org_id), one, other
+    def insider(self, arguments: Arguments) -> str:
+        """Pick a user, as a rule a member of the organization of what the arguments name."""
+        org_id = self.org_of(arguments.get("mem_id") or arguments["inv_id"])
+        inside = self.twins.peers(self.pick("mem", org_id=org_id))
+        return (
+            self.twins.name_of(inside.usr_id) if inside and self.chance(0.7) else self.pick("usr")
+        )
 
-    def insider(self, name: str) -> str:
-        """Pick a user, as a rule a member of the organization of something."""
-        beside = self.pick("mem", org_id=self.twins.org_of(name))
-        inside = self.twins.user_of(beside) if self.random.random() < 0.7 else None
-        return inside or self.pick("usr")
+    def chance(self, odds: float) -> bool:
+        """Tell whether what has these odds happens."""
+        return self.random.random() < odds
 
-    def maybe(self, chance: float, **arguments: Any) -> Arguments:
-        """Return the arguments, or none of them."""
-        return arguments if self.random.random() < chance else {}
+    def arguments(self, name: str) -> Arguments:
+        """Return arguments for an operation: all that it needs, and some of the others."""
+        given: Arguments = {}
+        for parameter in signature(getattr(peer.InMemoryTenancyStore, name)).parameters.values():
+            odds = ODDS.get(parameter.name, 0.5) if parameter.default is not parameter.empty else 1
+            if parameter.name != "self" and self.chance(odds):
+                given[parameter.name] = self.argument(name, parameter.name, given)
+        return given
 
-    def cursor(self, type_: str) -> Arguments:
-        """Return a cursor, rarely; a stranger's id has its own place in either order."""
-        known = self.known(type_)
-        return self.maybe(0.3, cursor=self.random.choice(known)) if known else {}
-
-    def slug(self) -> str | None:
-        """Return a slug that may well be taken, or be none."""
-        return self.random.choice([None, "-", *(f"slug-{n}" for n in range(5))])
+    def argument(self, operation: str, name: str, given: Arguments) -> Any:
+        """Return an argument, given those before it."""
+        choices = CHOICES.get(name)
+        if name == "status":
+            choices = STATUSES[operation == "list_invitations"]
+        elif name == "cursor":  # a stranger's id has its own place in either order
+            choices = self.known(LISTED[operation]) or [None]
+        elif name == "expires_at":
+            choices = [self.twins.now + timedelta(hours=hours) for hours in (0, 1, 50, 500)]
+        if choices:
+            return self.random.choice(choices)
+        if name == "pre_tuples":
+            return self.grants()
+        if name in {"as_usr_id", "admin_usr_id", "transfer_to"}:
+            return self.insider(given)
+        if operation == "transfer_ownership" and name == "org_id" and self.chance(0.1):
+            return self.twins.stranger("org")
+        kind = PICKED.get(name) or re.sub("from_|to_", "", name)[:3]
+        return self.pick(kind, org_id=given.get("org_id") if kind == "mem" else None)
 
     def grants(self) -> list[tuple[str, str, str]]:
         """Return up to three pre-tuples, some of which no invitation may carry."""
@@ -156,99 +207,10 @@ class Play:
         return [self.random.choice(kinds) for _ in range(self.random.randrange(5))]
 
 
-def _beside(play: Play, parameter: str, chance: float) -> Arguments:
-    mem_id = play.pick("mem")
-    return {"mem_id": mem_id, **play.maybe(chance, **{parameter: play.insider(mem_id)})}
-
-
-def _acceptance(play: Play) -> Arguments:
-    inv_id = play.pick("inv")
-    return {
-        "inv_id": inv_id,
-        **play.maybe(0.8, as_usr_id=play.insider(inv_id)),
-        **play.maybe(0.9, accepting_identifier=play.random.choice(IDENTIFIERS)),
-    }
-
-
-_ARGUMENTS: Final[dict[str, Callable[[Play], Arguments]]] = {
-    "create_org": lambda p: {
-        "creator": p.pick("usr"),
-        "name": p.random.choice([None, "Acme", "Äcme", "a\x00b"]),
-        "slug": p.slug(),
-    },
-    "get_org": lambda p: {"org_id": p.pick("org")},
-    "update_org": lambda p: {
-        "org_id": p.pick("org"),
-        **p.maybe(0.5, name=p.random.choice([None, "New", "a\x00b"])),
-        **p.maybe(0.5, slug=p.slug()),
-    },
-    "suspend_org": lambda p: {"org_id": p.pick("org")},
-    "reinstate_org": lambda p: {"org_id": p.pick("org")},
-    "revoke_org": lambda p: {"org_id": p.pick("org")},
-    "list_orgs": lambda p: {
-        "limit": p.random.choice([-1, 0, 1, 3, 1000]),
-        **p.maybe(0.5, status=p.random.choice(["active", "suspended", "revoked"])),
-        **p.maybe(0.5, query=p.random.choice(["acme", "ÄC", "slug-1", "%", ""])),
-        **p.cursor("org"),
-    },
-    "add_member": lambda p: {
-        "org_id": p.pick("org"),
-        "usr_id": p.pick("usr"),
-        "role": p.random.choice([*ROLES, "owner"]),
-        **p.maybe(0.5, invited_by=p.pick("usr")),
-    },
-    "get_membership": lambda p: {"mem_id": p.pick("mem")},
-    "list_members": lambda p: {
-        "org_id": p.pick("org"),
-        "limit": p.random.choice([0, 1, 3, 200]),
-        **p.maybe(0.5, status=p.random.choice(["active", "suspended", "revoked"])),
-        **p.cursor("mem"),
-    },
-    "change_role": lambda p: {
-        "mem_id": p.pick("mem"),
-        "new_role": p.random.choice([*ROLES, "owner"]),
-    },
-    "suspend_membership": lambda p: {"mem_id": p.pick("mem")},
-    "reinstate_membership": lambda p: {"mem_id": p.pick("mem")},
-    "self_leave": lambda p: _beside(p, "transfer_to", 0.7),
-    "admin_remove": lambda p: _beside(p, "admin_usr_id", 1),
-    "transfer_ownership": lambda p: dict(
-        zip(("org_id", "from_mem_id", "to_mem_id"), p.pick_two(), strict=True)
-    ),
-    "create_invitation": lambda p: {
-        "org_id": p.pick("org"),
-        "identifier": p.random.choice(["", *IDENTIFIERS]),
-        "role": p.random.choice(ROLES),
-        "invited_by": p.pick("usr"),
-        "expires_at": p.twins.now + timedelta(hours=p.random.choice([0, 1, 50, 500])),
-        "pre_tuples": p.grants(),
-    },
-    "get_invitation": lambda p: {"inv_id": p.pick("inv")},
-    "list_invitations": lambda p: {
-        "org_id": p.pick("org"),
-        "limit": p.random.choice([0, 1, 3, 200]),
-        **p.maybe(0.7, status=p.random.choice(["pending", "expired", "accepted"])),
-        **p.cursor("inv"),
-    },
-    "accept_invitation": _acceptance,
-    "decline_invitation": lambda p: {
-        "inv_id": p.pick("inv"),
-        **p.maybe(0.5, as_usr_id=p.pick("usr")),
-    },
-    "revoke_invitation": lambda p: {"inv_id": p.pick("inv"), "admin_usr_id": p.pick("usr")},
-    "list_tuples_for_subject": lambda p: {"subject_type": "usr", "subject_id": p.pick("usr")},
-    "list_tuples_for_object": lambda p: {
-        "object_type": "org",
-        "object_id": p.pick("org"),
-        **p.maybe(0.5, relation=p.random.choice([*ROLES, "billing"])),
-    },
-}
-
-
 # What makes and keeps things alive is common, what ends them and what only reads is rare.
 _COMMON: Final = {"add_member", "create_invitation", "accept_invitation", "reinstate_membership"}
 _RARE: Final = {"create_org", "suspend_org", "revoke_org", *READS}
-_WEIGHTS: Final = [12 if n in _COMMON else 1 if n in _RARE else 4 for n in _ARGUMENTS]
+_WEIGHTS: Final = [12 if n in _COMMON else 1 if n in _RARE else 4 for n in OPERATIONS]
 
 
 def test_random_sequences_differ_only_where_the_contract_says_so() -> None:
@@ -264,4 +226,4 @@ def test_random_sequences_differ_only_where_the_contract_says_so() -> None:
         met += play.met
         done += play.done
     assert [f"{d.operations}: {d.why}" for d in DIFFERENCES if not met[d]] == []
-    assert [name for name in _ARGUMENTS if not done[name, "ok"]] == []
+    assert [name for name in OPERATIONS if not done[name, "ok"]] == []

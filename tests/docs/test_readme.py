@@ -1,4 +1,4 @@
-"""The README is true: its code runs, its names exist, its links lead somewhere."""
+"""The README is true: its code runs, its names exist; and all pages can be found."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sqlalchemy.orm import DeclarativeBase
 
 import flametrench_tenancy_sqlalchemy as package
 from flametrench_tenancy_sqlalchemy import Base, TenancyError, TenancyRepository
+from tests.support.guides import DOCS, ROOT, chapters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqlalchemy import Engine
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 # What the README says about all operations, to spare each line of its table.
@@ -26,13 +26,8 @@ EVERYWHERE = {"InvalidIdError", "NotFoundError"}
 MALFORMED = {"role_format", "status_format", "limit_format", "type_format", "relation_format"}
 
 
-def blocks(language: str) -> list[str]:
-    """Return the README's blocks in a language, from top to bottom."""
-    return [block for _, block in numbered_blocks(language)]
-
-
-def numbered_blocks(language: str) -> list[tuple[int, str]]:
-    """Return the same, each with the number of lines above it."""
+def blocks(language: str) -> list[tuple[int, str]]:
+    """Return the README's blocks in a language, each with the number of lines above it."""
     found = re.finditer(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     return [(README.count("\n", 0, match.start(1)), match[1]) for match in found]
 
@@ -71,7 +66,7 @@ def test_its_code_runs_from_top_to_bottom(
 
     here: dict[str, Any] = {"__name__": "readme", "Base": AppBase, "engine": clean_engine}
     try:
-        for above, block in numbered_blocks("python"):
+        for above, block in blocks("python"):
             code = "\n" * above + block  # a traceback shows the README's own lines
             exec(compile(code, "README.md", "exec", dont_inherit=True), here)
             AppBase.metadata.create_all(clean_engine)  # the tables of classes it has defined
@@ -83,28 +78,19 @@ def test_its_code_runs_from_top_to_bottom(
     test(**{name: request.getfixturevalue(name) for name in fixtures})
 
 
-def test_its_table_names_every_operation_and_nothing_else() -> None:
-    assert table_of_operations().keys() == operations().keys()
-
-
-@pytest.mark.parametrize("name", operations())
-def test_its_table_says_what_an_operation_is_refused_with(name: str) -> None:
-    documented = documented_refusals(operations()[name])
-    assert table_of_operations()[name] == documented - EVERYWHERE - MALFORMED
-
-
-def test_its_table_names_only_errors_that_exist() -> None:
-    errors = {name for name, value in vars(package).items() if is_error(value)}
-    named = set().union(EVERYWHERE, *table_of_operations().values())
-    assert {name for name in named if name.endswith("Error")} <= errors
-
-
-def is_error(value: object) -> bool:
-    return isinstance(value, type) and issubclass(value, TenancyError)
+def test_its_table_names_every_operation_and_what_it_is_refused_with() -> None:
+    table = table_of_operations()
+    assert table == {
+        name: documented_refusals(operation) - EVERYWHERE - MALFORMED
+        for name, operation in operations().items()
+    }
+    named = set().union(EVERYWHERE, *table.values())
+    errors = {name for name in named if name.endswith("Error")}
+    assert all(issubclass(getattr(package, name), TenancyError) for name in errors)
 
 
 def test_its_diagram_draws_every_table_and_column() -> None:
-    (diagram,) = (block for block in blocks("mermaid") if block.startswith("erDiagram"))
+    (diagram,) = (block for _, block in blocks("mermaid") if block.startswith("erDiagram"))
     entities = re.findall(r"^ {4}(\w+) \{\n(.*?)^ {4}\}", diagram, re.MULTILINE | re.DOTALL)
     drawn = {name: [line.split()[1] for line in body.splitlines()] for name, body in entities}
     assert drawn == {
@@ -114,12 +100,33 @@ def test_its_diagram_draws_every_table_and_column() -> None:
 
 
 def test_its_diagram_of_states_names_only_operations() -> None:
-    (diagram,) = (block for block in blocks("mermaid") if block.startswith("stateDiagram"))
+    (diagram,) = (block for _, block in blocks("mermaid") if block.startswith("stateDiagram"))
     named = set(re.findall(r"\w+_\w+", "\n".join(re.findall(r" : (.*)", diagram))))
     assert named <= operations().keys()
     assert named >= {"create_org", "accept_invitation", "self_leave", "expire_invitations"}
 
 
-@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README))
-def test_its_links_into_the_repository_lead_somewhere(link: str) -> None:
-    assert (ROOT / link).exists()
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+GUIDES = [page for page in PAGES[1:] if any(chapters(page.name))]
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what a page's headings are called in links."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", page.read_text()):
+        linked = page.parent / target if target else page
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), anchor
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+def test_a_guide_is_found_and_followed_to_its_last_block(page: Path) -> None:
+    assert f"](docs/{page.name})" in README
+    assert any(f'"{page.name}"' in test.read_text() for test in Path(__file__).parent.glob("*.py"))
+    fences = re.findall(r"^```\S", page.read_text(), re.MULTILINE)
+    assert len(fences) == sum(map(len, chapters(page.name)))
