@@ -26,11 +26,11 @@ BIN_OLD := $(VENV_OLD)/bin
 INSTALLED_OLD := $(VENV_OLD)/.installed
 
 # The whole suite runs on the default driver, library and server; on each of the others, these.
-ON_LIBRARIES := tests/unit tests/drivers tests/migration tests/integration/test_acceptance.py \
+ON_LIBRARIES := tests/unit tests/adopters/test_drivers.py tests/migration tests/integration/test_acceptance.py \
 	tests/transactions/test_session_state.py
-ON_SERVERS := tests/drivers tests/servers tests/migration tests/integration/test_acceptance.py \
-	tests/integration/test_schema_rules.py
-ON_DOCKER := tests/drivers tests/integration/test_acceptance.py
+ON_SERVERS := tests/adopters/test_drivers.py tests/adopters/test_pgbouncer.py tests/migration \
+	tests/integration/test_acceptance.py tests/integration/test_schema_rules.py
+ON_DOCKER := tests/adopters/test_drivers.py tests/integration/test_acceptance.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test drivers sqlalchemy20 oldest postgres15 docker soak bench lint types format clean
@@ -45,7 +45,7 @@ test: lint types ## Lint, check types and run all tests.
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
 
 drivers: $(INSTALLED) ## Run the tests of every driver.
-	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 tests/drivers $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 tests/adopters/test_drivers.py $(PYTEST_ARGS)
 
 sqlalchemy20: $(INSTALLED_20) ## Check types and run what is representative on SQLAlchemy 2.0.
 	$(BIN_20)/python -m mypy

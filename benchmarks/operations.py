@@ -1,75 +1,66 @@
-"""The operations that both sides have, each with the fixture that it needs fresh."""
+"""The operations, each with the fixture that it needs fresh."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property, partial
+from hashlib import md5
+from operator import methodcaller
 from typing import Any, Final, TypeAlias
+from uuid import UUID
 
 import psycopg
 
-from benchmarks.seeding import Population
+from benchmarks.grounds import seeded
 from benchmarks.sides import Store
-from flametrench_tenancy_sqlalchemy import Membership, PreTuple, Role, Status, new_id
+from flametrench_tenancy_sqlalchemy import (
+    InvitationRequest,
+    Membership,
+    PreTuple,
+    Role,
+    Status,
+    new_id,
+)
 
-Call: TypeAlias = Callable[[Store], object]
+Call: TypeAlias = Callable[[Store], Any]
 Prepare: TypeAlias = Callable[["Stage"], Call]
 
-IDENTIFIER: Final = "someone@example.com"
-"""Whoever is invited."""
-
-_USERS_AT_ONCE: Final = 500
+_INVITED: Final = "someone@example.com"
 
 
+@dataclass(eq=False)
 class Stage:
-    """Makes fixtures, through a connection of its own that nobody times.
+    """Makes fixtures, through connections of its own that nobody times."""
 
-    Args:
-        connection: an autocommit connection to the side's database.
-        store: the side's store, over another direct connection.
-        population: who is there already, if the database is not empty.
-    """
+    connection: psycopg.Connection[Any]
+    store: Store
+    seeded: bool
+    """Whether there is an organization already."""
+    rows: int
+    """How many rows a set has."""
+    undo: Callable[[], object] = lambda: None
+    """What makes good again what an operation did to an organization that others need."""
+    _users: list[str] = field(default_factory=list)
 
-    def __init__(
-        self,
-        connection: psycopg.Connection[Any],
-        store: Store,
-        population: Population | None = None,
-    ) -> None:
-        self.store = store
-        self._connection = connection
-        self._population = population
-        self._users: list[str] = []
-        self._dice = random.Random(0)  # the same choices for both sides
+    def restore(self) -> None:
+        """Undo what the last operation asked to have undone."""
+        self.undo()
+        self.undo = lambda: None
 
     def user(self) -> str:
         """Return a user whom nobody has used yet."""
         if not self._users:
-            self.reserve(_USERS_AT_ONCE)
+            self._users = [new_id("usr") for _ in range(500)]
+            self.connection.execute(
+                "INSERT INTO usr (id) SELECT unnest(%s::uuid[])", [[id_[4:] for id_ in self._users]]
+            )
         return self._users.pop()
 
-    def reserve(self, count: int) -> None:
-        """Have users ready."""
-        new = [new_id("usr") for _ in range(count - len(self._users))]
-        self._connection.execute(
-            "INSERT INTO usr (id) SELECT unnest(%s::uuid[])", [[usr_id[4:] for usr_id in new]]
-        )
-        self._users += new
-
     def org(self) -> Org:
-        """Return an organization with its owner, who stays: any of those seeded, or a new one."""
-        if self._population is None:
-            return self.new_org()
-        number = self._dice.randrange(self._population.orgs)
-        return Org(
-            self,
-            self._population.org(number),
-            self._population.owner(number),
-            self._population.owner_membership(number),
-        )
+        """Return an organization whose owner stays: the one that is seeded, or a new one."""
+        return Org(self, *map(seeded, ("org", "usr", "mem"))) if self.seeded else self.new_org()
 
     def new_org(self) -> Org:
         """Return an organization to do anything with."""
@@ -79,15 +70,25 @@ class Stage:
 
     @cached_property
     def club(self) -> Org:
-        """The organization that is read: a seeded one, or one with twenty of each."""
+        """The organization that is read: a seeded one, or one with twenty members."""
         org = self.org()
-        if self._population is not None:
-            return org
-        for _ in range(19):
+        for _ in range(0 if self.seeded else 19):
             org.member()
-        for _ in range(20):
-            org.invitation()
         return org
+
+    def crowd(self) -> tuple[Org, list[str]]:
+        """Return a new organization, and memberships in it, as many as a set has rows."""
+        org = self.new_org()
+        return org, [member.id for member in _joins(org, self.rows)(self.store)]
+
+    @cache  # noqa: B019 - a stage lives as long as its process
+    def middle(self, kind: str) -> str:
+        """Return the id in the middle of a table, as a cursor."""
+        row = self.connection.execute(
+            f"SELECT id FROM {kind} ORDER BY id OFFSET (SELECT count(*) FROM {kind}) / 2 LIMIT 1"
+        ).fetchone()
+        assert row is not None
+        return f"{kind}_{row[0].hex}"
 
 
 @dataclass(frozen=True)
@@ -104,190 +105,159 @@ class Org:
         return self.stage.store.add_member(self.id, self.stage.user(), role)
 
     def invitation(self, *, grants: int = 0) -> str:
-        """Invite the one identifier, and return the invitation's id."""
-        offer = _offer(self, grants)
-        return self.stage.store.create_invitation(*offer, pre_tuples=_grants(grants)).id
+        """Invite somebody, and return the invitation's id."""
+        # All sides take the canonical form of an id whose type is the application's own.
+        ids = [str(UUID(new_id("tup")[4:])) for _ in range(grants)]
+        given = [PreTuple("editor", "proj", each) for each in ids]
+        return self.stage.store.create_invitation(*_offer(self), pre_tuples=given).id
 
 
-def _offer(org: Org, grants: int) -> tuple[str, str, Role, str, datetime]:
-    return org.id, IDENTIFIER, Role.MEMBER, org.owner, datetime.now(UTC) + timedelta(days=7)
+def _do(name: str, /, *args: object, **kwargs: object) -> Call:
+    return methodcaller(name, *args, **kwargs)
 
 
-def _grants(count: int) -> list[PreTuple]:
-    # Both sides take the canonical form of an id whose type is the application's own.
-    ids = (new_id("tup")[4:] for _ in range(count))
-    return [
-        PreTuple("editor", "proj", f"{i[:8]}-{i[8:12]}-{i[12:16]}-{i[16:20]}-{i[20:]}") for i in ids
-    ]
+def _offer(org: Org) -> tuple[str, str, Role, str, datetime]:
+    return org.id, _INVITED, Role.MEMBER, org.owner, datetime.now(UTC) + timedelta(days=7)
 
 
-OPERATIONS: Final[dict[str, Prepare]] = {}
-"""Every operation, by the name that tables show."""
-
-
-def _operation(prepare: Prepare) -> Prepare:
-    OPERATIONS[prepare.__name__.removeprefix("_")] = prepare
-    return prepare
-
-
-@_operation
-def _create_org(stage: Stage) -> Call:
-    owner = stage.user()
-    return lambda store: store.create_org(owner, name="Acme", slug=f"new-{owner[4:]}")
-
-
-@_operation
-def _update_org(stage: Stage) -> Call:
-    org = stage.new_org()
-    return lambda store: store.update_org(org.id, name="Acme & Sons")
-
-
-@_operation
 def _suspend_org(stage: Stage) -> Call:
-    org = stage.new_org()
-    return lambda store: store.suspend_org(org.id)
+    org = stage.org()
+    stage.undo = lambda: stage.store.reinstate_org(org.id)
+    return _do("suspend_org", org.id)
 
 
-@_operation
 def _reinstate_org(stage: Stage) -> Call:
-    org = stage.new_org()
+    org = stage.org()
     stage.store.suspend_org(org.id)
-    return lambda store: store.reinstate_org(org.id)
+    return _do("reinstate_org", org.id)
 
 
-@_operation
 def _revoke_org(stage: Stage) -> Call:
     org = stage.new_org()
     for _ in range(3):
         org.member()
-    return lambda store: store.revoke_org(org.id)
+    return _do("revoke_org", org.id)
 
 
-@_operation
-def _add_member(stage: Stage) -> Call:
-    org, user = stage.org(), stage.user()
-    return lambda store: store.add_member(org.id, user, Role.MEMBER, invited_by=org.owner)
-
-
-@_operation
-def _change_role(stage: Stage) -> Call:
-    member = stage.org().member()
-    return lambda store: store.change_role(member.id, Role.ADMIN)
-
-
-@_operation
-def _change_role_of_owner(stage: Stage) -> Call:
-    owner = stage.org().member(Role.OWNER)
-    return lambda store: store.change_role(owner.id, Role.MEMBER)
-
-
-@_operation
-def _suspend_membership(stage: Stage) -> Call:
-    member = stage.org().member()
-    return lambda store: store.suspend_membership(member.id)
-
-
-@_operation
 def _reinstate_membership(stage: Stage) -> Call:
     member = stage.org().member()
     stage.store.suspend_membership(member.id)
-    return lambda store: store.reinstate_membership(member.id)
+    return _do("reinstate_membership", member.id)
 
 
-@_operation
-def _self_leave(stage: Stage) -> Call:
-    member = stage.org().member()
-    return lambda store: store.self_leave(member.id)
-
-
-@_operation
-def _self_leave_of_last_owner(stage: Stage) -> Call:
-    org = stage.new_org()
-    heir = org.member()
-    return lambda store: store.self_leave(org.owner_mem_id, transfer_to=heir.usr_id)
-
-
-@_operation
-def _admin_remove(stage: Stage) -> Call:
-    org = stage.org()
-    member = org.member()
-    return lambda store: store.admin_remove(member.id, org.owner)
-
-
-@_operation
-def _transfer_ownership(stage: Stage) -> Call:
-    org = stage.org()
-    owner, member = org.member(Role.OWNER), org.member()
-    return lambda store: store.transfer_ownership(org.id, owner.id, member.id)
-
-
-@_operation
-def _create_invitation(stage: Stage) -> Call:
-    offer = _offer(stage.org(), 0)
-    return lambda store: store.create_invitation(*offer)
-
-
-def _acceptance(stage: Stage, grants: int) -> Call:
+def _accept(stage: Stage, grants: int) -> Call:
     inv_id, user = stage.org().invitation(grants=grants), stage.user()
-    return lambda store: store.accept_invitation(
-        inv_id, as_usr_id=user, accepting_identifier=IDENTIFIER
-    )
+    return _do("accept_invitation", inv_id, as_usr_id=user, accepting_identifier=_INVITED)
 
 
-@_operation
-def _accept_invitation(stage: Stage) -> Call:
-    return _acceptance(stage, 0)
+def _page(name: str, kind: str, where: str, stage: Stage) -> Call:
+    org_id = [] if kind == "org" else [stage.club.id]
+    return _do(name, *org_id, cursor=stage.middle(kind) if where == "deep" else None)
 
 
-@_operation
-def _accept_with_ten_grants(stage: Stage) -> Call:
-    return _acceptance(stage, 10)
+def _joins(org: Org, count: int) -> Call:
+    joining = [(org.stage.user(), Role.MEMBER) for _ in range(count)]
+    each, by = [(org.id, *one) for one in joining], {"invited_by": org.owner}
+    return _set("add_members", org.id, joining, one="add_member", each=each, **by)
 
 
-@_operation
-def _decline_invitation(stage: Stage) -> Call:
-    inv_id, user = stage.org().invitation(), stage.user()
-    return lambda store: store.decline_invitation(inv_id, as_usr_id=user)
+def _change_roles(stage: Stage) -> Call:
+    roles = dict.fromkeys(stage.crowd()[1], Role.GUEST)
+    return _set("change_roles", roles, one="change_role", each=roles.items())
 
 
-@_operation
-def _revoke_invitation(stage: Stage) -> Call:
-    org = stage.org()
-    inv_id = org.invitation()
-    return lambda store: store.revoke_invitation(inv_id, org.owner)
+def _remove_members(stage: Stage) -> Call:
+    org, members = stage.crowd()
+    removals = [(mem_id, org.owner) for mem_id in members]
+    return _set("remove_members", members, org.owner, one="admin_remove", each=removals)
 
 
-@_operation
-def _get_org(stage: Stage) -> Call:
-    org_id = stage.club.id
-    return lambda store: store.get_org(org_id)
+def _create_invitations(stage: Stage) -> Call:
+    org_id, _, role, owner, end = _offer(stage.new_org())
+    identifiers = [f"{number}@example.com" for number in range(stage.rows)]
+    offers = [(org_id, identifier, role, owner, end) for identifier in identifiers]
+    requests = [InvitationRequest(each, role, expires_at=end) for each in identifiers]
+    return _set("create_invitations", org_id, requests, owner, one="create_invitation", each=offers)
 
 
-@_operation
-def _get_membership(stage: Stage) -> Call:
-    mem_id = stage.club.owner_mem_id
-    return lambda store: store.get_membership(mem_id)
+def _set(
+    name: str, *args: object, one: str, each: Iterable[tuple[object, ...]], **kwargs: object
+) -> Call:
+    """Return a set, or one operation after the other where there are no sets."""
+
+    def call(store: Store) -> list[Any]:
+        if hasattr(store, name):
+            return [outcome.unwrap() for outcome in _do(name, *args, **kwargs)(store)]
+        return [_do(one, *given, **kwargs)(store) for given in each]
+
+    return call
 
 
-@_operation
-def _list_members(stage: Stage) -> Call:
-    org_id = stage.club.id
-    return lambda store: store.list_members(org_id, status=Status.ACTIVE)
+WRITES: Final[dict[str, Prepare]] = {
+    "create_org": lambda stage: _do(
+        "create_org", owner := stage.user(), name="Acme", slug=f"new-{owner[4:]}"
+    ),
+    "update_org": lambda stage: _do("update_org", stage.org().id, name="Acme & Sons"),
+    "suspend_org": _suspend_org,
+    "reinstate_org": _reinstate_org,
+    "revoke_org": _revoke_org,
+    "add_member": lambda stage: _do(
+        "add_member", (org := stage.org()).id, stage.user(), Role.MEMBER, invited_by=org.owner
+    ),
+    "change_role": lambda stage: _do("change_role", stage.org().member().id, Role.ADMIN),
+    "change_role_of_owner": lambda stage: _do(
+        "change_role", stage.org().member(Role.OWNER).id, Role.MEMBER
+    ),
+    "suspend_membership": lambda stage: _do("suspend_membership", stage.org().member().id),
+    "reinstate_membership": _reinstate_membership,
+    "self_leave": lambda stage: _do("self_leave", stage.org().member().id),
+    "self_leave_of_last_owner": lambda stage: _do(
+        "self_leave", (org := stage.new_org()).owner_mem_id, transfer_to=org.member().usr_id
+    ),
+    "admin_remove": lambda stage: _do("admin_remove", (org := stage.org()).member().id, org.owner),
+    "transfer_ownership": lambda stage: _do(
+        "transfer_ownership", (org := stage.org()).id, org.member(Role.OWNER).id, org.member().id
+    ),
+    "create_invitation": lambda stage: _do("create_invitation", *_offer(stage.org())),
+    "accept_invitation": lambda stage: _accept(stage, 0),
+    "accept_with_ten_grants": lambda stage: _accept(stage, 10),
+    "decline_invitation": lambda stage: _do(
+        "decline_invitation", stage.org().invitation(), as_usr_id=stage.user()
+    ),
+    "revoke_invitation": lambda stage: _do(
+        "revoke_invitation", (org := stage.org()).invitation(), org.owner
+    ),
+}
+"""Those that write, an entity or two each."""
+READS: Final[dict[str, Prepare]] = {
+    "get_org": lambda stage: _do("get_org", stage.club.id),
+    "require_role": lambda stage: _do(
+        "require_role", stage.club.id, stage.club.owner, Role.OWNER, Role.ADMIN
+    ),
+    "list_members": lambda stage: _do("list_members", stage.club.id, status=Status.ACTIVE),
+}
+"""Those that requests begin with."""
+PAGES: Final[dict[str, Prepare]] = {
+    f"{name}, {where}": partial(_page, name, kind, where)
+    for name, kind in [("list_members", "mem"), ("list_invitations", "inv"), ("list_orgs", "org")]
+    for where in ("first", "deep")
+}
+"""First pages of lists, and those that begin in the middle of what is seeded."""
+SEARCHES: Final[dict[str, Prepare]] = {
+    "search for all": lambda _: _do("list_orgs", query="ORGANIZATION"),
+    "search for one in 2,000": lambda _: _do("list_orgs", query="beef"),
+    "search for one": lambda _: _do("list_orgs", query=md5(b"org1").hexdigest()),
+    "search for none": lambda _: _do("list_orgs", query="no such name"),
+}
+"""Searches among the seeded organizations, by how many of them are found."""
+SETS: Final[dict[str, Prepare]] = {
+    "add_members": lambda stage: _joins(stage.new_org(), stage.rows),
+    "change_roles": _change_roles,
+    "remove_members": _remove_members,
+    "create_invitations": _create_invitations,
+    "revoke_org of many": lambda stage: _do("revoke_org", stage.crowd()[0].id),
+}
+"""Many rows at once; a side that has no sets writes one row after the other."""
 
-
-@_operation
-def _list_invitations(stage: Stage) -> Call:
-    org_id = stage.club.id
-    return lambda store: store.list_invitations(org_id)
-
-
-@_operation
-def _list_tuples_for_subject(stage: Stage) -> Call:
-    usr_id = stage.club.owner
-    return lambda store: store.list_tuples_for_subject("usr", usr_id)
-
-
-@_operation
-def _list_tuples_for_object(stage: Stage) -> Call:
-    org_id = stage.club.id
-    return lambda store: store.list_tuples_for_object("org", org_id)
+OPERATIONS: Final[dict[str, Prepare]] = {**WRITES, **READS, **PAGES, **SEARCHES, **SETS}
+"""Every operation, by the name that tables show."""

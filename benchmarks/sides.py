@@ -1,4 +1,4 @@
-"""The two that are compared, behind the names and arguments that they share.
+"""Who is compared, behind the names and arguments of the operations that all of them have.
 
 Each is given what its own documentation advises: ours a pool and a Session for every call, the
 peer a psycopg connection in autocommit, on the schema of the reference without our rules.
@@ -6,69 +6,93 @@ peer a psycopg connection in autocommit, on the schema of the reference without 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Final, Protocol, TypeAlias, cast
+from contextlib import contextmanager, nullcontext
+from typing import Any, Final, Literal, TypeAlias, cast
 
 import psycopg
 from flametrench_tenancy.postgres import PostgresTenancyStore
-from sqlalchemy import URL, create_engine, text
+from sqlalchemy import URL, create_engine, event, text
 from sqlalchemy.orm import Session, sessionmaker
 
+from benchmarks.byhand import ByHand
 from flametrench_tenancy_sqlalchemy import TenancyRepository, TenancyStore
 from flametrench_tenancy_sqlalchemy.migrations import HEAD
 
 Store: TypeAlias = TenancyStore | TenancyRepository
-"""What an operation is called on; the peer's store passes for one."""
-
-
-def libpq_url(url: URL) -> str:
-    """Return a URL as psycopg itself takes it."""
-    return url.set(drivername="postgresql").render_as_string(hide_password=False)
-
-
-class Side(Protocol):
-    """One of the two, on one connection."""
-
-    revision: str
-    """The revision of the schema that it runs on."""
-
-    def __init__(self, url: URL) -> None: ...
-
-    def standalone(self) -> AbstractContextManager[Store]:
-        """Return the store whose calls are transactions of their own."""
-
-    def nested(self) -> AbstractContextManager[Store]:
-        """Return the store inside a caller's transaction, which is committed afterwards."""
-
-    def close(self) -> None:
-        """Give the connection up."""
+"""What an operation is called on; what is written by hand and the peer's store pass for one."""
+Mode: TypeAlias = Literal["standalone", "nested"]
+MODES: Final[tuple[Mode, ...]] = ("standalone", "nested")
 
 
 class Ours:
     """`TenancyStore`, and `TenancyRepository` on the Session of a caller who is at work."""
 
-    revision = HEAD
+    revision: str = HEAD
+    """Of the schema that it runs on."""
 
     def __init__(self, url: URL) -> None:
-        self._engine = create_engine(url, pool_size=1, max_overflow=0)
-        self._store = TenancyStore(sessionmaker(self._engine))
+        self.engine = create_engine(url, pool_size=1, max_overflow=0)
+        self.factory = sessionmaker(self.engine)
+        self.store = TenancyStore(self.factory)
 
     @contextmanager
-    def standalone(self) -> Iterator[Store]:
-        """Yield the store."""
-        yield self._store
-
-    @contextmanager
-    def nested(self) -> Iterator[Store]:
-        """Yield a repository in a transaction that has begun."""
-        with Session(self._engine) as session, session.begin():
+    def opened(self, mode: Mode) -> Iterator[Store]:
+        """Yield the store, or a repository in a transaction that has begun."""
+        if mode == "standalone":
+            yield self.store
+            return
+        with self.factory.begin() as session:
             session.execute(text("SELECT 1"))
-            yield TenancyRepository(session)
+            yield self.nested(session)
 
-    def close(self) -> None:
-        """Close the pool."""
-        self._engine.dispose()
+    def nested(self, session: Session) -> Store:
+        """Return what takes part in a Session's transaction."""
+        return TenancyRepository(session)
+
+
+class Listened(Ours):
+    """Ours, in an application that listens to its Sessions."""
+
+    def __init__(self, url: URL) -> None:
+        super().__init__(url)
+        event.listen(self.factory, "before_flush", lambda *_: None)
+
+
+class ReadsApart(Ours):
+    """Ours, whose standalone reads go through an engine in AUTOCOMMIT."""
+
+    def __init__(self, url: URL) -> None:
+        super().__init__(url)
+        autocommit = sessionmaker(self.engine.execution_options(isolation_level="AUTOCOMMIT"))
+        options: dict[str, Any] = {"reads": autocommit}
+        self.store = TenancyStore(self.factory, **options)
+
+
+class WithoutRules(Ours):
+    """Ours, on the tables of the reference alone, without the triggers that uphold the rules."""
+
+    revision = "ft0001"
+
+
+class Hand(Ours):
+    """The operations written by hand, on our schema with all its rules."""
+
+    def __init__(self, url: URL) -> None:
+        super().__init__(url)
+        factory = sessionmaker(self.engine, expire_on_commit=False)
+        self.store = cast("TenancyStore", ByHand(factory.begin, factory.begin))
+
+    def nested(self, session: Session) -> Store:
+        """Return the operations, each of which takes a savepoint if it writes."""
+
+        @contextmanager
+        def savepoint() -> Iterator[Session]:
+            with session.begin_nested():
+                yield session
+
+        return cast("TenancyRepository", ByHand(savepoint, lambda: nullcontext(session)))
 
 
 class Peer:
@@ -78,24 +102,33 @@ class Peer:
 
     def __init__(self, url: URL) -> None:
         self._connection: psycopg.Connection[Any] = psycopg.connect(libpq_url(url), autocommit=True)
-        # The two agree on the names and arguments of the operations that they share.
+        # They agree on the names and arguments of the operations that they share.
         self._store = cast("TenancyStore", PostgresTenancyStore(self._connection))
 
     @contextmanager
-    def standalone(self) -> Iterator[Store]:
-        """Yield the store."""
-        yield self._store
-
-    @contextmanager
-    def nested(self) -> Iterator[Store]:
-        """Yield the store in a transaction that has begun."""
+    def opened(self, mode: Mode) -> Iterator[Store]:
+        """Yield the store, by itself or in a transaction that has begun."""
+        if mode == "standalone":
+            yield self._store
+            return
         with self._connection.transaction():
             self._connection.execute("SELECT 1")
             yield self._store
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
+
+Side: TypeAlias = Ours | Peer
+SIDES: Final[dict[str, type[Side]]] = {
+    "ours": Ours,
+    "by hand": Hand,
+    "peer": Peer,
+    "listened": Listened,
+    "reads apart": ReadsApart,
+    "without rules": WithoutRules,
+}
+if "reads" not in inspect.signature(TenancyStore).parameters:
+    del SIDES["reads apart"]
 
 
-SIDES: Final[dict[str, type[Side]]] = {"ours": Ours, "peer": Peer}
+def libpq_url(url: URL) -> str:
+    """Return a URL as psycopg itself takes it."""
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)

@@ -3,7 +3,7 @@
 # variables that testcontainers and our pytest plugin read. Both are made from Debian's packages,
 # without a registry, and are gone afterwards. Needs root.
 #
-#   scripts/on-docker.sh pytest tests/drivers
+#   scripts/on-docker.sh pytest tests/adopters/test_drivers.py
 #
 # Exits with 75 if there is no engine or no image to be had, and so the command did not run; if
 # DOCKER_UNAVAILABLE names a file, the reason is written there.

@@ -2,7 +2,7 @@
 # Runs a command with TENANCY_TEST_DATABASE_URL naming a PostgreSQL 15 of its own, from Debian's
 # packages, which is gone afterwards. PgBouncer is installed with it. Needs root.
 #
-#   scripts/on-postgres15.sh pytest tests/servers
+#   scripts/on-postgres15.sh pytest tests/adopters/test_pgbouncer.py
 set -euo pipefail
 
 programs=/usr/lib/postgresql/15/bin

@@ -22,7 +22,6 @@ from sqlalchemy import (
     literal_column,
     select,
 )
-from sqlalchemy import cast as cast_to
 from sqlalchemy.orm import lazyload
 from sqlalchemy.types import TypeEngine
 
@@ -62,18 +61,19 @@ def word(term: str) -> ColumnElement[Any]:
     return literal_column(f"'{term}'")
 
 
-def array_of(type_: TypeEngine[Any], values: list[Any]) -> ColumnElement[Any]:
-    """Return the values of a column as an array, whose type drivers are not left to guess.
+def array_type(type_: TypeEngine[Any]) -> ARRAY[Any]:
+    """Return the type of an array of a column's values."""
+    return ARRAY(Uuid() if isinstance(type_, WireId | ObjectId) else type_, dimensions=1)
 
-    A list would be more parameters than a statement may have. A real array and not its text: the
-    planner counts it, and does not join row by row.
+
+def array_values(type_: TypeEngine[Any], values: Iterable[Any]) -> list[Any]:
+    """Return the values of a column as they travel in an array.
+
+    A list would be more parameters than a statement may have.
     """
-    element = type_
     if isinstance(type_, WireId | ObjectId):  # checked when they came in, and not again
-        element = Uuid()
-        values = [v if v is None or isinstance(v, UUID) else UUID(v[-32:]) for v in values]
-    array = ARRAY(element, dimensions=1)
-    return cast_to(literal(values, array), array)
+        return [v if v is None or isinstance(v, UUID) else UUID(v[-32:]) for v in values]
+    return list(values)
 
 
 def among(
@@ -88,7 +88,8 @@ def among(
     """
     if not arrays:
         return id_column.in_(ids)
-    return id_column == any_(array_of(id_column.type, list(ids)))
+    type_ = id_column.type
+    return id_column == any_(literal(array_values(type_, ids), array_type(type_)))
 
 
 def rows_of(arrays: Mapping[str, ColumnElement[Any]]) -> TableValuedAlias:

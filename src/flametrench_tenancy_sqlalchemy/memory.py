@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine, StaticPool, create_engine, event
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from .clock import Clock, utc_now
@@ -35,7 +34,7 @@ class InMemoryTenancyStore(TenancyStore):
         turn = threading.Lock()
         sessions = sessionmaker(_memory_engine(), class_=_TakingTurns, info={"turn": turn})
         super().__init__(sessions, clock=clock)
-        self._repository = partial(self._repository, directory=_SelfRegistration())
+        self._repository = partial(self._repository, admits=_register)
 
 
 class _TakingTurns(Session):
@@ -52,20 +51,12 @@ class _TakingTurns(Session):
             self.info["turn"].release()
 
 
-class _SelfRegistration:
-    """Users who are taken at their word, where there is no identity layer to ask."""
-
-    def admit(self, session: AnySession, users: Mapping[str, str | None], at: datetime) -> None:
-        """Register who is not known yet."""
-        for usr_id in dict.fromkeys(users.values()):
-            if usr_id is not None and session.get(User, usr_id) is None:
-                session.add(User(id=usr_id, status=Status.ACTIVE, created_at=at, updated_at=at))
-        session.flush()
-
-    def require(
-        self, session: AnySession, users: Mapping[str, str | None], cause: DBAPIError
-    ) -> None:
-        """Ask nothing: whoever is named is known, although a refusal undoes the registration."""
+def _register(session: AnySession, usr_ids: Collection[str], at: datetime) -> None:
+    """Register users who are not known yet: there is no identity layer to ask."""
+    for usr_id in usr_ids:
+        if session.get(User, usr_id) is None:
+            session.add(User(id=usr_id, status=Status.ACTIVE, created_at=at, updated_at=at))
+    session.flush()
 
 
 def _memory_engine() -> Engine:

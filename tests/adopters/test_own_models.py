@@ -1,17 +1,30 @@
-"""An application's own models, on its own declarative base, beside ours."""
+"""An application's own models beside ours: related, in another schema, added to, of one name."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import Uuid, delete, func, inspect, select
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, joinedload
+from alembic.autogenerate import render_python_code
+from alembic.operations.ops import CreateTableOp, UpgradeOps
+from sqlalchemy import (
+    Table,
+    Uuid,
+    create_engine,
+    event,
+    func,
+    inspect,
+    select,
+)
+from sqlalchemy.orm import Session, joinedload, sessionmaker
+from sqlalchemy.pool import NullPool
 
+import flametrench_tenancy_sqlalchemy as package
 from flametrench_tenancy_sqlalchemy import (
     Base,
     InvalidIdError,
@@ -19,17 +32,26 @@ from flametrench_tenancy_sqlalchemy import (
     Organization,
     Role,
     TenancyRepository,
+    TenancyStore,
     User,
+    WireId,
     new_id,
 )
-from flametrench_tenancy_sqlalchemy._integrity import constraint_name
-from flametrench_tenancy_sqlalchemy.testing.factories import make_member, make_org, make_user
+from flametrench_tenancy_sqlalchemy.migrations import upgrade
+from flametrench_tenancy_sqlalchemy.testing.factories import make_user
 from tests.support.adopter import AdopterBase, Project
+from tests.support.calls import CALLS
+from tests.support.operations import OPERATIONS
+from tests.support.rows import committed_rows, rows, untruths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from sqlalchemy import Engine
+    from sqlalchemy import URL, Engine
+
+    from flametrench_tenancy_sqlalchemy.testing.plugin import NewDatabase
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +68,6 @@ def db(adopter_tables: None, session: Session) -> Session:
     return session
 
 
-def test_metadata_and_registry_are_ours_alone() -> None:
-    assert set(Base.metadata.tables) == {"usr", "org", "mem", "inv", "tup"}
-    assert set(AdopterBase.metadata.tables) == {"project", "note"}
-    assert not set(Base.registry.mappers) & set(AdopterBase.registry.mappers)
-
-
 def test_a_foreign_key_takes_the_type_of_ours(db: Session) -> None:
     declared = AdopterBase.metadata.tables["project"].c
     created = {c["name"]: c["type"] for c in inspect(db.connection()).get_columns("project")}
@@ -60,6 +76,17 @@ def test_a_foreign_key_takes_the_type_of_ours(db: Session) -> None:
     assert repr(declared.lead_id.type) == "WireId('usr')"
     assert isinstance(created["org_id"], Uuid)
     assert isinstance(created["lead_id"], Uuid)
+
+
+def test_its_type_is_written_into_a_revision_as_code_that_makes_the_same() -> None:
+    table = Project.__table__
+    assert isinstance(table, Table)
+    revision = render_python_code(UpgradeOps([CreateTableOp.from_table(table)]))
+
+    code = re.findall(r"Column\('(?:org|lead)_id', (.+?), nullable", revision)
+    types = [eval(each, {"flametrench_tenancy_sqlalchemy": package}) for each in code]
+
+    assert [(type(each), each.type_) for each in types] == [(WireId, "org"), (WireId, "usr")]
 
 
 def test_rows_on_both_sides_are_inserted_in_the_right_order(db: Session) -> None:
@@ -73,39 +100,22 @@ def test_rows_on_both_sides_are_inserted_in_the_right_order(db: Session) -> None
     assert db.scalar(select(func.count()).select_from(Project).join(Project.organization)) == 20
 
 
-def test_a_row_and_its_organization_come_in_one_transaction(
-    adopter_tables: None, clean_engine: Engine
-) -> None:
-    with Session(clean_engine) as session, session.begin():
-        lead = User(id=new_id("usr"))
-        project = Project(name="engines", lead=lead)
-        session.add(project)
-        project.organization = TenancyRepository(session).create_org(lead.id, slug="acme").org
-
-    with Session(clean_engine) as session:
-        found = session.scalars(
-            select(Project).join(Project.organization).where(Organization.slug == "acme")
-        ).one()
-        assert found.organization is not None
-        assert found.org_id == found.organization.id
-        assert found.lead is session.get(User, found.lead_id)
-
-
-def test_queries_reach_across(db: Session) -> None:
-    org, other = make_org(db, slug="acme"), make_org(db, slug="other")
-    member = make_member(db, org, role=Role.EDITOR)
-    db.add_all([Project(name="a", organization=org), Project(name="b", org_id=other.id)])
+def test_a_row_and_its_organization_come_together_and_are_found_together(db: Session) -> None:
+    lead = User(id=new_id("usr"))
+    project = Project(name="engines", lead=lead)
+    db.add(project)
+    org = TenancyRepository(db).create_org(lead.id, slug="acme").org
+    project.organization = org
+    db.commit()
 
     visible = (
         select(Project)
         .join(Membership, Membership.org_id == Project.org_id)
-        .where(Membership.usr_id == member.usr_id, Membership.role == Role.EDITOR)
+        .where(Membership.usr_id == lead.id, Membership.role == Role.OWNER)
         .options(joinedload(Project.organization))
     )
-
-    assert [(p.name, p.organization) for p in db.scalars(visible)] == [("a", org)]
-    assert db.scalars(select(Project.name).where(Project.org_id == other.id)).all() == ["b"]
-    assert db.scalars(select(Project.name).where(Project.organization == org)).all() == ["a"]
+    assert [(p.name, p.organization) for p in db.scalars(visible)] == [("engines", org)]
+    assert db.scalars(select(Project.name).where(Project.org_id == org.id)).all() == ["engines"]
 
 
 def test_an_id_of_another_type_is_refused_before_the_database_sees_it(db: Session) -> None:
@@ -115,22 +125,83 @@ def test_an_id_of_another_type_is_refused_before_the_database_sees_it(db: Sessio
         db.flush()
 
 
-def test_a_row_of_the_application_keeps_its_organization_from_being_deleted(db: Session) -> None:
-    org = make_org(db)
-    project = Project(name="mine", organization=org)
-    db.add(project)
+def by_translation(url: URL) -> Engine:
+    engine = create_engine(url, poolclass=NullPool)
+    return engine.execution_options(schema_translate_map={None: "tenancy"})
 
-    assert TenancyRepository(db).revoke_org(org.id) is project.organization
 
-    db.execute(delete(Membership))
-    with pytest.raises(IntegrityError) as refusal:
-        db.execute(delete(Organization))
-    assert constraint_name(refusal.value) == "project_org_id_fkey"
+def by_search_path(url: URL) -> Engine:
+    engine = create_engine(url, poolclass=NullPool)
+
+    @event.listens_for(engine, "connect")
+    def set_search_path(connection: Any, record: object) -> None:
+        connection.cursor().execute("SET search_path TO tenancy")
+        connection.commit()
+
+    return engine
+
+
+@pytest.mark.parametrize("point_to", [by_translation, by_search_path])
+def test_everything_works_in_a_schema_of_its_own(
+    new_database: NewDatabase, point_to: Callable[[URL], Engine]
+) -> None:
+    url = new_database()
+    upgrade(url, schema="tenancy")
+    elsewhere = point_to(url)
+    everywhere = create_engine(url, poolclass=NullPool)
+    assert not {"usr", "org", "mem", "inv", "tup"} & set(inspect(everywhere).get_table_names())
+
+    with Session(elsewhere) as session:
+        for operation in OPERATIONS:
+            result = operation.stage(session)(TenancyRepository(session))
+            assert untruths(session, rows(session.connection())) == []
+            del result
+        creator = make_user(session).id
+        session.commit()
+    org = TenancyStore(sessionmaker(elsewhere)).create_org(creator, slug="standalone").org
+    kept = committed_rows(elsewhere)
+    assert all(kept.values())
+    assert org.id in {row.id for row in kept["org"]}
+    assert len(kept["org"]) > len(OPERATIONS)
+
+    AdopterBase.metadata.create_all(elsewhere)
+    keys = inspect(elsewhere).get_foreign_keys("project", "tenancy")
+    assert {key["referred_table"] for key in keys} == {"org", "usr"}
+    with Session(elsewhere) as session, session.begin():
+        session.add(Project(name="mine", organization=session.get(Organization, org.id)))
+    with Session(elsewhere) as session:
+        joined = select(Project.name, Organization.slug).join(Project.organization)
+        assert [tuple(row) for row in session.execute(joined)] == [("mine", "standalone")]
+
+
+def in_another_process(*arguments: str) -> str:
+    """Run Python to its good end, any warning an error, and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": f"{ROOT / 'src'}"},  # installed or not
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_every_operation_works_with_what_is_added_to_our_models(new_database: NewDatabase) -> None:
+    url = new_database(migrated=True).set(drivername="postgresql+psycopg")
+
+    printed = in_another_process(
+        "-m", "tests.support.extended", url.render_as_string(hide_password=False)
+    )
+
+    assert printed == f"{len(CALLS)} operations\n"
 
 
 NAMESAKES = """
 import flametrench_tenancy_sqlalchemy as tenancy
-from flametrench_tenancy_sqlalchemy import models, repository, store, unit_of_work
+from flametrench_tenancy_sqlalchemy import models, repository
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import DeclarativeBase, Mapped, configure_mappers, mapped_column, relationship
 
@@ -159,5 +230,6 @@ assert User.organizations.property.mapper.class_ is Organization
 
 
 def test_classes_and_tables_of_the_same_name_do_not_meet() -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([sys.executable, "-W", "error", "-c", NAMESAKES], check=True, env=environment)
+    assert set(Base.metadata.tables) == {"usr", "org", "mem", "inv", "tup"}
+    assert not set(Base.registry.mappers) & set(AdopterBase.registry.mappers)
+    in_another_process("-c", NAMESAKES)

@@ -81,49 +81,30 @@ def user_ids(session: Session) -> set[str]:
     return set(session.scalars(select(User.id)))
 
 
-def test_a_user_with_a_number_gets_an_id_that_operations_take(db: Session) -> None:
-    ann = Account(email="ann@example.com")
-    db.add(ann)
+def test_every_row_brings_its_user_along(db: Session) -> None:
+    accounts = [Account(email=f"{number}@example.com") for number in range(20)]
+    people = [Person(), Person(id=uuid4()), Robot()]
+    db.add_all([*accounts, *people])
     db.flush()
 
-    founded = TenancyRepository(db).create_org(ann.usr_id)
-
-    assert founded.owner_membership.usr_id == ann.usr_id
+    written = {a.usr_id for a in accounts} | {encode("usr", p.id) for p in people}
+    assert (user_ids(db), len(written)) == (written, 23)
+    ann = accounts[0]
     assert ann.usr.id == ann.usr_id
+    assert TenancyRepository(db).create_org(ann.usr_id).owner_membership.usr_id == ann.usr_id
 
 
-def test_a_user_with_a_uuid_has_the_same_one_in_both_tables(db: Session) -> None:
-    ann, bob = Person(), Person(id=uuid4())
-    db.add_all([ann, bob])
-    db.flush()
-
-    assert user_ids(db) == {encode("usr", ann.id), encode("usr", bob.id)}
-
-
-def test_every_row_of_a_batch_gets_its_own(db: Session) -> None:
-    db.add_all([Account(email=f"{number}@example.com") for number in range(50)])
-    db.flush()
-
-    assert user_ids(db) == set(db.scalars(select(Account.usr_id)))
-    assert len(user_ids(db)) == 50
-
-
-def test_subclasses_are_users_too(db: Session) -> None:
-    robot = Robot()
-    db.add(robot)
-    db.flush()
-
-    assert user_ids(db) == {encode("usr", robot.id)}
-
-
-@pytest.mark.parametrize("by_relationship", [False, True], ids=["id", "relationship"])
-def test_a_user_who_is_there_already_stays_as_they_are(db: Session, by_relationship: bool) -> None:
-    known = make_user(db, display_name="Ann")
+@pytest.mark.parametrize("come", ["by id", "by relationship", "together"])
+def test_users_who_are_there_already_stay_as_they_are(db: Session, come: str) -> None:
+    known = User(id=new_id("usr"), display_name="Ann")
+    if come != "together":
+        db.add(known)
+        db.flush()
     account = Account(email="ann@example.com")
-    if by_relationship:
-        account.usr = known
-    else:
+    if come == "by id":
         account.usr_id = known.id
+    else:
+        account.usr = known
     db.add(account)
     db.flush()
     db.expire_all()
@@ -132,16 +113,7 @@ def test_a_user_who_is_there_already_stays_as_they_are(db: Session, by_relations
     assert user_ids(db) == {known.id}
 
 
-def test_one_who_comes_with_an_account_is_written_first(db: Session) -> None:
-    account = Account(email="ann@example.com", usr=User(id=new_id("usr"), display_name="Ann"))
-    db.add(account)
-    db.flush()
-    db.expire_all()
-
-    assert account.usr.display_name == "Ann"
-
-
-def test_one_whom_an_invitation_made_gets_an_account(db: Session) -> None:
+def test_a_user_whom_an_invitation_made_gets_an_account(db: Session) -> None:
     tenancy, inviter = TenancyRepository(db), make_user(db)
     org, later = make_org(db, owner=inviter), datetime.now(UTC) + timedelta(days=1)
     offer = tenancy.create_invitation(org.id, "new@example.com", Role.MEMBER, inviter.id, later)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import pytest
 from sqlalchemy import URL, create_engine
@@ -16,7 +16,6 @@ from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
 
 from flametrench_tenancy_sqlalchemy import TenancyStore, aio, unit_of_work
-from flametrench_tenancy_sqlalchemy.repository.base import Clock, utc_now
 
 T = TypeVar("T")
 Call: TypeAlias = Callable[[Any], Any]
@@ -67,22 +66,13 @@ BEHIND_A_POOLER: Final = [
 """Those that need no connection to be the same one in the next transaction."""
 
 
-class Client(Protocol):
-    """An application on one driver; each of its threads may use it, at the same time."""
-
-    def alone(self, call: Call, clock: Clock = utc_now) -> Any:
-        """Run an operation standalone, in a transaction of its own."""
-
-    def run(self, call: Call, clock: Clock = utc_now) -> Any:
-        """Run an operation in a unit of work."""
-
-    def work(self, act: Callable[[Session], T]) -> T:
-        """Do synchronous work in a unit of work's Session."""
-
-
 @dataclass
 class SyncClient:
-    """An application with a Session."""
+    """An application with a Session; each of its threads may use it, at the same time.
+
+    It runs an operation ``alone``, standalone, or in a unit of work, with that one's options; or
+    does synchronous work with a unit of work's Session.
+    """
 
     url: URL
     options: dict[str, Any]
@@ -91,17 +81,16 @@ class SyncClient:
     def _sessions(self) -> sessionmaker[Session]:
         return sessionmaker(create_engine(self.url, **self.options), expire_on_commit=False)
 
-    def alone(self, call: Call, clock: Clock = utc_now) -> Any:
-        return call(TenancyStore(self._sessions, clock=clock))
+    def alone(self, call: Call, **options: Any) -> Any:
+        return call(TenancyStore(self._sessions, **options))
 
-    def run(self, call: Call, clock: Clock = utc_now) -> Any:
-        with unit_of_work(self._sessions, clock=clock) as tenancy:
+    def run(self, call: Call, **options: Any) -> Any:
+        with unit_of_work(self._sessions, **options) as tenancy:
             return call(tenancy)
 
     def work(self, act: Callable[[Session], T]) -> T:
-        with unit_of_work(self._sessions) as tenancy:
-            assert isinstance(tenancy.session, Session)
-            return act(tenancy.session)
+        result: T = self.run(lambda tenancy: act(tenancy.session))
+        return result
 
 
 @dataclass
@@ -111,22 +100,19 @@ class AsyncClient:
     url: URL
     options: dict[str, Any]
 
-    def alone(self, call: Call, clock: Clock = utc_now) -> Any:
-        return self._asked(lambda sessions: call(aio.AsyncTenancyStore(sessions, clock=clock)))
+    def alone(self, call: Call, **options: Any) -> Any:
+        return self._asked(lambda sessions: call(aio.AsyncTenancyStore(sessions, **options)))
 
-    def run(self, call: Call, clock: Clock = utc_now) -> Any:
+    def run(self, call: Call, **options: Any) -> Any:
         async def run(sessions: async_sessionmaker[AsyncSession]) -> Any:
-            async with aio.unit_of_work(sessions, clock=clock) as tenancy:
+            async with aio.unit_of_work(sessions, **options) as tenancy:
                 return await call(tenancy)
 
         return self._asked(run)
 
     def work(self, act: Callable[[Session], T]) -> T:
-        async def work(sessions: async_sessionmaker[AsyncSession]) -> T:
-            async with aio.unit_of_work(sessions) as tenancy:
-                return await tenancy.session.run_sync(act)
-
-        return self._asked(work)
+        result: T = self.run(lambda tenancy: tenancy.session.run_sync(act))
+        return result
 
     def _asked(self, ask: Callable[[async_sessionmaker[AsyncSession]], Awaitable[T]]) -> T:
         async def asked() -> T:
@@ -136,3 +122,7 @@ class AsyncClient:
             return await ask(async_sessionmaker(engine, expire_on_commit=False))
 
         return asyncio.run(asked())
+
+
+Client: TypeAlias = SyncClient | AsyncClient
+"""An application on one driver."""

@@ -129,6 +129,12 @@ class Reader:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
 
+    def write_files(self, chapter: list[Block]) -> None:
+        """Write the files of a chapter, and do nothing else of it."""
+        for block in chapter:
+            if block.title is not None:
+                self.write(block.title, block.code)
+
     def execute(self, sql: str) -> None:
         """Run SQL on the database, as an administrator does."""
         engine = create_engine(self.database, poolclass=NullPool)

@@ -1,26 +1,24 @@
-"""An application that mounts tenancy, and who calls it."""
+"""Who calls an application that uses tenancy, and how."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+import json
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from threading import Thread
-from typing import Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import httpx
-import pytest
-import uvicorn
-from anyio.from_thread import BlockingPortal
-from sqlalchemy import Engine
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from anyio.from_thread import start_blocking_portal
+from fastapi import Header, HTTPException
+from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 from starlette.types import ASGIApp
 
 from flametrench_tenancy_sqlalchemy import PreTuple, Role, TenancyRepository
+from flametrench_tenancy_sqlalchemy.contrib.fastapi import Caller
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
 from flametrench_tenancy_sqlalchemy.testing.factories import make_member, make_org, make_user
 
@@ -28,30 +26,33 @@ IDENTIFIER: Final = "newbie@example.com"
 PROJECT: Final = str(new_uuid())
 TOMORROW: Final = datetime.now(UTC) + timedelta(days=1)
 
-# Who may do what is one copy of the logic, and so need not be asked on both kinds.
-one_kind_of_session = pytest.mark.parametrize("get_session", ["asynchronous"], indirect=True)
-
-SessionDependency: TypeAlias = Callable[[], Iterator[Session] | AsyncIterator[AsyncSession]]
+Send: TypeAlias = Callable[..., httpx.Response]
 
 
-def sessions(engine: Engine) -> Callable[[], Iterator[Session]]:
+def sessions(bind: Engine | Connection) -> Callable[[], Iterator[Session]]:
     """Return a dependency that commits a request's Session, or rolls it back on an error."""
 
     def get_session() -> Iterator[Session]:
-        with Session(engine) as session, session.begin():
+        with Session(bind, join_transaction_mode="create_savepoint") as session, session.begin():
             yield session
 
     return get_session
 
 
-def async_sessions(engine: AsyncEngine) -> Callable[[], AsyncIterator[AsyncSession]]:
-    """Return the same for asynchronous Sessions."""
+def get_caller(
+    x_user: Annotated[str | None, Header()] = None,
+    x_identifier: Annotated[str | None, Header()] = None,
+) -> Caller:
+    """Believe the headers, as no application should."""
+    if x_user is None:
+        raise HTTPException(401)
+    return Caller(x_user, x_identifier)
 
-    async def get_session() -> AsyncIterator[AsyncSession]:
-        async with AsyncSession(engine) as session, session.begin():
-            yield session
 
-    return get_session
+def operator_only(x_operator: Annotated[str | None, Header()] = None) -> None:
+    """Let the operator pass."""
+    if x_operator is None:
+        raise HTTPException(403)
 
 
 @dataclass
@@ -96,82 +97,50 @@ class Cast:
         self.session.commit()
 
     def fill(self, template: str) -> str:
-        """Return a path with the names in it, as in ``/orgs/{acme}``, replaced by their ids."""
+        """Return a text with the names in it, as in ``/orgs/{acme}``, replaced by their ids."""
         for name, id_ in self.ids.items():
             template = template.replace(f"{{{name}}}", id_)
         return template
 
     def headers(self, name: str) -> dict[str, str]:
-        """Return what tells the application who is calling."""
+        """Return what tells the application who is calling; ``nobody`` says nothing."""
         proven = {"X-Identifier": IDENTIFIER} if name == "invitee" else {}
-        return {"X-User": self.users[name], **proven}
+        return {"X-User": self.users[name], **proven} if name != "nobody" else {}
+
+
+class Ask:
+    """Sends requests in somebody's name, as in ``ask("owner PUT /orgs/{acme}", {"slug": None})``.
+
+    Names in the path and in the body stand for ids.
+    """
+
+    def __init__(self, send: Send, cast: Cast) -> None:
+        self._send = send
+        self._cast = cast
+
+    def __call__(self, request: str, body: Any = None, **options: Any) -> httpx.Response:
+        caller, method, path = request.split(" ")
+        headers = self._cast.headers(caller) | options.pop("headers", {})
+        if body is not None:
+            options["content"] = self._cast.fill(json.dumps(body)).encode()
+        if "content" in options:
+            headers["Content-Type"] = "application/json"
+        return self._send(method, self._cast.fill(path), headers=headers, **options)
 
 
 @contextmanager
-def served(app: ASGIApp) -> Iterator[str]:
-    """Serve an application on a port of its own, and yield its address."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
-    thread = Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join()
+def asgi(app: ASGIApp, at_end: Callable[[], Awaitable[None]] | None = None) -> Iterator[Send]:
+    """Run an ASGI application; what it raises is raised by whoever sends the request."""
 
-
-class AppClient:
-    """Sends requests to an ASGI application, which runs in a thread of its own."""
-
-    def __init__(self, app: ASGIApp, portal: BlockingPortal) -> None:
-        self._app = app
-        self._portal = portal
-
-    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send a request and return the response; what the application raises is raised here."""
-        return self._portal.call(partial(self._send, method, path, **options))
-
-    async def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        transport = httpx.ASGITransport(self._app)
+    async def send(method: str, path: str, **options: Any) -> httpx.Response:
+        transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
             return await client.request(method, path, **options)
 
-
-class As:
-    """Somebody who calls the application."""
-
-    def __init__(self, client: AppClient, cast: Cast, name: str) -> None:
-        self._client = client
-        self._cast = cast
-        self._headers = cast.headers(name)
-
-    def call(self, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
-        """Send a request; names in the path and in the body's texts stand for ids."""
-        if isinstance(body, dict):
-            body = {
-                key: self._cast.fill(value) if isinstance(value, str) else value
-                for key, value in body.items()
-            }
-        options.setdefault("headers", {}).update(self._headers)
-        if body is not None:
-            options["json"] = body
-        return self._client.request(method, self._cast.fill(path), **options)
-
-    def get(self, path: str, **options: Any) -> httpx.Response:
-        """Send a GET."""
-        return self.call("GET", path, **options)
-
-    def post(self, path: str, body: Any = None, **options: Any) -> httpx.Response:
-        """Send a POST."""
-        return self.call("POST", path, body, **options)
-
-    def put(self, path: str, body: Any = None, **options: Any) -> httpx.Response:
-        """Send a PUT."""
-        return self.call("PUT", path, body, **options)
+    with start_blocking_portal() as portal:
+        yield lambda method, path, **options: portal.call(partial(send, method, path, **options))
+        if at_end is not None:
+            portal.call(at_end)
 
 
 def assert_refused(response: httpx.Response, status: int, code: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from ..errors import PreconditionError, Reason
 from ..ids import encode, encode_object
 from ..models import Invitation, Membership, Organization, Tuple
 from ..models.tuple import TupleKey
-from ..repository.base import Repository
+from ..repository.operation import Repository
 from ..values import InvitationStatus, PreTuple, Status
 from ..writing import Change, write, write_expiry
 from .conditions import LEFT_BEHIND, LEFT_OVER, ORPHANED, STILL_OFFERED, WITHOUT_TUPLE
@@ -140,7 +140,7 @@ class Repairs(Repository):
         if not bare:
             return []
         # Nobody remembers who granted it.
-        added = write(self.session, Change(grants=set(bare.values()), at=at))
+        added = write(self.session, Change(grants=set(bare.values()), at=at)).grants
         return [
             Repair(
                 "membership_without_tuple",

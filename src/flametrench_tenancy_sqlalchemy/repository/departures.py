@@ -6,7 +6,7 @@ from ..ids import require
 from ..models import Membership, Organization
 from ..results import TransferOwnershipResult
 from . import locks, queries
-from .base import Repository, parsed_users
+from .operation import Repository, parsed_users
 
 
 class DepartureOperations(Repository):

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Final
 
+from ..clock import time_of
 from ..ids import require
 from ..models import Invitation, Organization, User
 from ..models.tuple import TupleKey
@@ -13,8 +14,7 @@ from ..results import AcceptInvitationResult
 from ..values import InvitationStatus, Page, PreTuple, Role
 from ..writing import write_expiry
 from . import locks, queries
-from .base import Repository, parsed_users
-from .operation import reads
+from .operation import Repository, parsed_users, reads
 
 
 class InvitationOperations(Repository):
@@ -39,8 +39,8 @@ class InvitationOperations(Repository):
             role: the role that they will get.
             invited_by: the inviting user's wire id (``usr_…``).
             expires_at: the last moment to accept, a timezone-aware datetime in the future.
-            pre_tuples: what else they will be granted, each a `PreTuple` or a mapping with its three
-                keys; no membership role on an organization.
+            pre_tuples: what else they will be granted, each a `PreTuple` or a mapping with its
+                three keys; no membership role on an organization.
 
         Returns:
             The pending invitation.
@@ -119,7 +119,7 @@ class InvitationOperations(Repository):
             cursor=cursor,
             limit=limit,
             there=org_id,
-            now=self._operation.now(),
+            now=time_of(self._clock),
         )
         if not page.data:
             queries.require_known(self.session, Organization, "org_id", org_id)
@@ -181,13 +181,13 @@ class InvitationOperations(Repository):
                 at=operation.at,
             )
             keys = [TupleKey.of(membership.usr_id, grant) for grant in grants]
-            granted = operation.write(
+            written = operation.write(
                 changed=[invitation],
                 added=[membership] if as_usr_id else [user, membership],
                 grants=keys,
                 created_by=invitation.invited_by,
             )
-        tuples = [granted[key] for key in keys]
+        tuples = [written.grants[key] for key in keys]
         return AcceptInvitationResult(invitation, membership, materialized_tuples=tuples)
 
     def decline_invitation(self, inv_id: str, *, as_usr_id: str | None = None) -> Invitation:

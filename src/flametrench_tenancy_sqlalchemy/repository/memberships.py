@@ -7,8 +7,7 @@ from ..ids import require
 from ..models import Membership, Organization, User
 from ..values import Page, Role, Status
 from . import locks, queries
-from .base import Repository, parsed_users
-from .operation import reads
+from .operation import Repository, parsed_users, reads
 
 
 class MembershipOperations(Repository):

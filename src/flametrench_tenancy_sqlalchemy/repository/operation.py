@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
@@ -15,18 +15,21 @@ from .. import _integrity
 from .._sql import deciding, table_of
 from ..clock import Clock, time_of, utc_now
 from ..errors import PreconditionError, TenancyError
-from ..models import Base, Invitation, Membership, Organization, Tuple, User
+from ..ids import require
+from ..models import Base, Invitation, Membership, Organization, User
 from ..models.base import not_found
-from ..models.tuple import TupleKey
 from ..transactions.savepoint import savepoint
 from ..transactions.sessions import AnySession, connection_of, where_writes_go
-from ..writing import Change, Guard, write, write_set
+from ..writing import Change, Guard, Written, write
 from . import locks
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 Unit: TypeAlias = Callable[[AnySession, str], AbstractContextManager[None]]
 """What an operation is to its transaction: a savepoint, or the whole of it."""
+
+Admission: TypeAlias = Callable[[AnySession, Collection[str], datetime], object]
+"""Makes users known."""
 
 
 def reads(operation: F) -> F:
@@ -38,42 +41,6 @@ def reads(operation: F) -> F:
 def only_reads(operation: Callable[..., Any]) -> bool:
     """Tell whether an operation has been marked so."""
     return getattr(operation, "reads", False)
-
-
-class Directory(Protocol):
-    """Who is known as a user."""
-
-    def admit(self, session: AnySession, users: Mapping[str, str | None], at: datetime) -> None:
-        """Prepare for users who are about to be referred to."""
-
-    def require(
-        self, session: AnySession, users: Mapping[str, str | None], cause: DBAPIError
-    ) -> None:
-        """Name the first argument whose user does not exist, after a refusal that may hide it."""
-
-
-class ForeignKeys:
-    """Users whom others keep: the foreign keys answer whether they exist."""
-
-    def admit(self, session: AnySession, users: Mapping[str, str | None], at: datetime) -> None:
-        """Prepare nothing."""
-
-    def require(
-        self, session: AnySession, users: Mapping[str, str | None], cause: DBAPIError
-    ) -> None:
-        """Look for them."""
-        given = {usr_id for usr_id in users.values() if usr_id is not None}
-        if not given:
-            return
-        query = select(_usr.c.id).where(_usr.c.id.in_(given))
-        known = set(connection_of(session).execute(query).scalars())
-        for parameter, usr_id in users.items():
-            if usr_id is not None and usr_id not in known:
-                raise not_found(User, usr_id, parameter) from cause
-        column = _USER_COLUMNS.get(_integrity.constraint_name(cause) or "")
-        if column is not None:  # they have come since the database looked for them
-            parameter = column if column in users else next(iter(users))
-            raise not_found(User, str(users[parameter]), parameter) from cause
 
 
 class Operation:
@@ -88,13 +55,9 @@ class Operation:
         self._session = session
         self._conflicts: Mapping[str, TenancyError] = {}
 
-    def write(self, **change: Any) -> dict[TupleKey, Tuple]:
-        """Write a `Change`, and return the tuples of its grants."""
+    def write(self, **change: Any) -> Written:
+        """Write a `Change`, which has the operation's time."""
         return write(self._session, self._foreseen(Change(at=self.at, **change)))
-
-    def write_set(self, **change: Any) -> list[Base]:
-        """Write a `Change` of many rows, and return what was added and did not collide."""
-        return write_set(self._session, self._foreseen(Change(at=self.at, **change)))
 
     def join(
         self, org_id: str, newcomer: Membership | Invitation, *, created_by: str | None = None
@@ -115,14 +78,15 @@ class Operation:
         return change
 
 
-class Frame:
-    """What the operations of a repository run in.
+class Repository:
+    """The common ground of the operations, bound to the caller's Session.
 
     Args:
-        session: the Session.
-        clock: tells the time of an operation.
+        session: the caller's Session, or a ``scoped_session``.
+        clock: returns the current time as a timezone-aware datetime.
         unit: what an operation is to its transaction: a savepoint, if nothing else is said.
-        directory: who is known as a user: whom the database knows, if nothing else is said.
+        admits: makes users known who are about to be referred to; others keep them, if nothing
+            is said, and foreign keys answer whether they exist.
     """
 
     def __init__(
@@ -131,19 +95,15 @@ class Frame:
         *,
         clock: Clock = utc_now,
         unit: Unit = savepoint,
-        directory: Directory | None = None,
+        admits: Admission | None = None,
     ) -> None:
         self.session = session
-        self.directory = directory or ForeignKeys()
         self._clock = clock
         self._unit = unit
-
-    def now(self) -> datetime:
-        """Return the time, in UTC."""
-        return time_of(self._clock)
+        self._admits = admits
 
     @contextmanager
-    def __call__(
+    def _operation(
         self,
         name: str,
         *,
@@ -160,12 +120,12 @@ class Frame:
             users: argument name -> the user it refers to, in the order of the contract's checks.
         """
         session, users = self.session, users or {}
-        operation = Operation(session, self.now())
+        operation = Operation(session, time_of(self._clock))
         session.flush()  # the caller's own pending rows; what they break is theirs to see
         with where_writes_go(session):
             try:
                 with self._unit(session, name):
-                    self.directory.admit(session, users, operation.at)
+                    self._admit(users.values(), operation.at)
                     yield operation
             except PreconditionError:
                 if into is not None:
@@ -176,11 +136,15 @@ class Frame:
                     raise
                 if into is not None:
                     self._require_active(into)
-                self.directory.require(session, users, exc)
+                self._require_users(users, exc)
                 error = operation.refusal(exc)
                 if error is None:
                     raise
                 raise error from exc
+
+    def _admit(self, usr_ids: Iterable[str | None], at: datetime) -> None:
+        if self._admits is not None:
+            self._admits(self.session, {usr_id for usr_id in usr_ids if usr_id is not None}, at)
 
     def _require_active(self, org_id: str) -> None:
         query = deciding(select(_org).where(_org.c.id == org_id), Organization)
@@ -188,6 +152,33 @@ class Frame:
         if org is None:
             raise not_found(Organization, org_id, "org_id")
         org.require_active()
+
+    def _require_users(self, users: Mapping[str, str | None], cause: DBAPIError) -> None:
+        """Name the first argument whose user does not exist, after a refusal that may hide it."""
+        given = {usr_id for usr_id in users.values() if usr_id is not None}
+        if not given or self._admits is not None:  # whom the refusal has made unknown again
+            return
+        query = select(_usr.c.id).where(_usr.c.id.in_(given))
+        known = set(connection_of(self.session).execute(query).scalars())
+        for parameter, usr_id in users.items():
+            if usr_id is not None and usr_id not in known:
+                raise not_found(User, usr_id, parameter) from cause
+        column = _USER_COLUMNS.get(_integrity.constraint_name(cause) or "")
+        if column is not None:  # they have come since the database looked for them
+            parameter = column if column in users else next(iter(users))
+            raise not_found(User, str(users[parameter]), parameter) from cause
+
+
+def parsed_users(**users: Any) -> dict[str, str | None]:
+    """Return arguments that refer to users, each a wire id or ``None``, after checking them.
+
+    Raises:
+        InvalidIdError: one of them is no ``usr_`` wire id.
+    """
+    return {
+        parameter: None if value is None else require(value, "usr", parameter)
+        for parameter, value in users.items()
+    }
 
 
 _org, _usr = map(table_of, (Organization, User))

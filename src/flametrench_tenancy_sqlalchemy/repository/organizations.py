@@ -10,8 +10,7 @@ from ..results import CreateOrgResult
 from ..values import UNSET, Page, Role, Status, Unset
 from ..writing import write_revocation
 from . import locks, queries
-from .base import Repository
-from .operation import reads
+from .operation import Repository, reads
 
 
 class OrganizationOperations(Repository):

@@ -6,7 +6,8 @@ number of statements that does not depend on how many rows there are.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import TypeVar
 
 from ..errors import PreconditionError
@@ -16,7 +17,7 @@ from ..models.base import not_found
 from ..values import InvitationRequest, Outcome, Role
 from ..writing import goes_by_flush
 from . import locks
-from .base import Repository, parsed_users
+from .operation import Repository, parsed_users
 from .outcomes import attempt, done, settle, then
 
 T = TypeVar("T")
@@ -67,7 +68,7 @@ class SetOperations(Repository):
 
             joining = then(pairs, join)
             usr_ids = [membership.usr_id for membership in done(joining)]
-            known = self._known([invited_by, *usr_ids] if usr_ids else [])
+            known = self._known([invited_by, *usr_ids] if usr_ids else [], operation.at)
 
             def admit(membership: Membership) -> Membership:
                 _require_known(known, usr_id=membership.usr_id, invited_by=invited_by)
@@ -76,12 +77,11 @@ class SetOperations(Repository):
             admitted = then(joining, admit)
             # In one order, lest two sets deadlock; of one user's rows the first comes first.
             rows = sorted(done(admitted), key=lambda m: m.usr_id)
-            written = operation.write_set(added=rows, created_by=invited_by)
-
-            ids_written = {each.id for each in written if isinstance(each, Membership)}
+            written = operation.write(added=rows, created_by=invited_by, passes_over=True)
+            entered = {membership.id for membership in written.added}
 
             def enter(membership: Membership) -> Membership:
-                if membership.id not in ids_written:
+                if membership.id not in entered:
                     raise membership.already_active()
                 return membership
 
@@ -137,7 +137,7 @@ class SetOperations(Repository):
                 )
 
             offers = then(pairs, offer)
-            known = self._known([invited_by] if done(offers) else [])
+            known = self._known([invited_by] if done(offers) else [], operation.at)
 
             def vouch(invitation: Invitation) -> Invitation:
                 _require_known(known, invited_by=invited_by)
@@ -145,7 +145,7 @@ class SetOperations(Repository):
 
             outcomes = then(offers, vouch)
             settle(outcomes, all_or_nothing)
-            operation.write_set(added=done(outcomes))
+            operation.write(added=done(outcomes))
         return outcomes
 
     def change_roles(
@@ -197,7 +197,7 @@ class SetOperations(Repository):
             settle(changes, all_or_nothing)
             replaced = [old for old, new in done(changes) if new is not old]
             successors = [new for old, new in done(changes) if new is not old]
-            operation.write_set(changed=replaced, added=successors)
+            operation.write(changed=replaced, added=successors)
         return then(changes, lambda change: change[1])
 
     def remove_members(
@@ -240,16 +240,14 @@ class SetOperations(Repository):
 
             outcomes = then(ids, remove)
             settle(outcomes, all_or_nothing)
-            operation.write_set(changed=done(outcomes))
+            operation.write(changed=done(outcomes))
         return outcomes
 
-    def _known(self, usr_ids: Iterable[str | None]) -> set[str]:
-        """Return who of these users exists."""
-        given = {usr_id: usr_id for usr_id in usr_ids if usr_id is not None}
-        if not given:
-            return set()
-        self._operation.directory.admit(self.session, given, self._operation.now())
-        return locks.users(self.session, given)
+    def _known(self, usr_ids: Collection[str | None], at: datetime) -> set[str]:
+        """Return which of these users exist, if there are any."""
+        self._admit(usr_ids, at)
+        given = {usr_id for usr_id in usr_ids if usr_id is not None}
+        return locks.users(self.session, given) if given else set()
 
     def _open_org(self, org_id: str, rows: Sequence[Outcome[T]]) -> Outcome[Organization]:
         """Lock an organization that may be joined, if anybody wants to; rows meet its error."""

@@ -6,8 +6,7 @@ from ..ids import decode_object
 from ..models import Tuple
 from ..models.tuple import require_object_type, require_relation
 from . import queries
-from .base import Repository
-from .operation import reads
+from .operation import Repository, reads
 
 
 class TupleOperations(Repository):

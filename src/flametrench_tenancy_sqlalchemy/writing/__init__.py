@@ -7,19 +7,16 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ..models import Base, Organization, Tuple
+from ..models import Organization
 from ..models.base import not_found
-from ..models.tuple import TupleKey
 from ..transactions.sessions import AnySession
-from . import bulk, endings, flush, statement
-from .change import Change, Guard
+from . import endings, flush, statement
+from .change import Change, Guard, Written
 from .listeners import goes_by_flush
 from .told import as_flushed
 
 
-def write(
-    session: AnySession, change: Change, *, guard: Guard | None = None
-) -> dict[TupleKey, Tuple]:
+def write(session: AnySession, change: Change, *, guard: Guard | None = None) -> Written:
     """Write a change.
 
     Args:
@@ -27,9 +24,6 @@ def write(
         change: what to write.
         guard: the organization that is joined, and is locked and judged first, or, by a statement,
             in the same wait.
-
-    Returns:
-        The tuples of the grants, those that were there before included.
     """
     if goes_by_flush(session):
         if guard is not None:
@@ -42,13 +36,7 @@ def write(
         raise not_found(Organization, guard.org_id, "org_id")
     guard.judge(org)
     as_flushed(session, change.added)
-    return {}
-
-
-def write_set(session: AnySession, change: Change) -> list[Base]:
-    """Write a change of many rows, and return what was added and did not collide."""
-    way = bulk.write_by_flush if goes_by_flush(session) else bulk.write
-    return way(session, change) if change.added or change.changed else []
+    return Written(change.added, {})
 
 
 def write_revocation(session: AnySession, org: Organization, *, at: datetime) -> None:
@@ -66,9 +54,9 @@ def write_expiry(session: AnySession, *, at: datetime, limit: int | None = None)
 __all__ = [
     "Change",
     "Guard",
+    "Written",
     "goes_by_flush",
     "write",
     "write_expiry",
     "write_revocation",
-    "write_set",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy.orm.attributes import get_history
 
@@ -29,6 +29,18 @@ class Guard(NamedTuple):
     judge: Callable[[Organization], object]
 
 
+class Written(NamedTuple):
+    """What has become of a change.
+
+    Attributes:
+        added: what was added, but for what collided and was passed over.
+        grants: the tuples of the grants, those that were there before included.
+    """
+
+    added: Sequence[Any]
+    grants: dict[TupleKey, Tuple]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Change:
     """What an operation writes.
@@ -39,13 +51,20 @@ class Change:
         changed: entities of the Session that have been changed.
         grants: tuples of users besides, without repetition; one that exists is kept.
         created_by: the user behind the tuples.
+        passes_over: whether new memberships that collide with another one of the same user are
+            passed over, and their tuples with them.
     """
 
     at: datetime
-    added: Sequence[Base] = ()
-    changed: Sequence[Base] = ()
+    added: Sequence[Any] = ()
+    changed: Sequence[Any] = ()
     grants: Collection[TupleKey] = ()
     created_by: str | None = None
+    passes_over: bool = False
+
+    def may_collide(self, entity: Base) -> bool:
+        """Whether what is added may be passed over."""
+        return self.passes_over and isinstance(entity, Membership)
 
     @cached_property
     def withdrawn(self) -> list[TupleKey]:
@@ -76,7 +95,7 @@ class Change:
         Asked before anything is written: after a refusal, the entities are as they were.
         """
         meant: dict[str, TenancyError] = {}
-        if len(self.entering) == 1:
+        if len(self.entering) == 1 and not self.passes_over:
             meant[MEM_UNIQUE_ACTIVE] = self.entering[0].already_active()
         for entity in [*self.changed, *self.added]:
             if isinstance(entity, Organization):

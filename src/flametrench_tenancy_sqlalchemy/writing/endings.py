@@ -7,7 +7,7 @@ no particular order: whoever else locks such rows has locked the organization fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,8 +16,8 @@ from sqlalchemy.orm.attributes import instance_state
 
 from .._sql import among, deciding, table_of, word
 from ..ids import decode
-from ..models import Base, Invitation, Membership, Organization, Tuple
-from ..transactions.sessions import AnySession, connection_of, is_sqlite
+from ..models import Invitation, Membership, Organization, Tuple
+from ..transactions.sessions import AnySession, connection_of
 from ..values import InvitationStatus, Status
 from .told import as_flushed
 
@@ -37,9 +37,9 @@ def revoke(session: AnySession, org: Organization, *, at: datetime) -> None:
     uuid = decode(org.id, "org", "org_id")
     connection_of(session).execute(_REVOCATION, {"there": org.id, "about": uuid, "at": at})
     held = list(_held(session, {"org_id": org.id}, {"object_type": "org", "object_uuid": uuid}))
-    ended = [entity for entity in held if not isinstance(entity, Tuple)]
-    as_flushed(session, [org, *ended], [entity for entity in held if isinstance(entity, Tuple)])
-    _read_again(session, ended)
+    as_flushed(session, [org], [entity for entity in held if isinstance(entity, Tuple)])
+    for model in (Membership, Invitation):  # not all need have ended with the organization
+        _read_again(session, model, [entity for entity in held if isinstance(entity, model)])
 
 
 def revoke_by_flush(session: AnySession, org: Organization, *, at: datetime) -> None:
@@ -52,17 +52,9 @@ def revoke_by_flush(session: AnySession, org: Organization, *, at: datetime) -> 
     _each(session, Invitation, _locked(_inv, _OPEN_INVITATIONS), given, lambda i: i.end(at))
     held = list(_held(session, {"org_id": org.id}, {"object_type": "org", "object_uuid": uuid}))
     as_flushed(session, (), [entity for entity in held if isinstance(entity, Tuple)])
-    _read_again(session, [e for e in held if instance_state(e).dict.get("status") in _OPEN])
-
-
-def _read_again(session: AnySession, held: Collection[Base]) -> None:
-    """Read what the Session holds of a revoked organization: not all need have ended with it."""
-    for model in (Membership, Invitation):
-        ids = [entity.id for entity in held if isinstance(entity, model)]
-        if ids:
-            table = table_of(model)
-            same = among(table.c.id, ids, arrays=not is_sqlite(session))
-            session.scalars(deciding(select(table).where(same), model)).all()
+    still_open = [e for e in held if instance_state(e).dict.get("status") in _OPEN]
+    for model in (Membership, Invitation):  # others had ended them before
+        _read_again(session, model, [entity for entity in still_open if isinstance(entity, model)])
 
 
 def expire(session: AnySession, *, at: datetime, limit: int | None) -> list[str]:
@@ -78,7 +70,14 @@ def expire(session: AnySession, *, at: datetime, limit: int | None) -> list[str]
         .values(status=InvitationStatus.EXPIRED, terminal_at=at, terminal_by=None)
         .returning(_inv.c.id)
     )
-    return list(connection_of(session).execute(statement).scalars())
+    expired = set(connection_of(session).execute(statement).scalars())
+    held = [
+        entity
+        for entity in session.identity_map.values()
+        if isinstance(entity, Invitation) and instance_state(entity).dict.get("id") in expired
+    ]
+    _read_again(session, Invitation, held)
+    return sorted(expired)
 
 
 def expire_by_flush(session: AnySession, *, at: datetime, limit: int | None) -> list[str]:
@@ -116,6 +115,15 @@ def _each(
         if len(batch) < rows:
             break
         further = query.where(id_ > batch[-1].id)
+
+
+def _read_again(session: AnySession, model: type[Any], entities: Sequence[Any]) -> None:
+    """Tell the Session that rows have changed, and read them."""
+    if entities:
+        as_flushed(session, entities)
+        table = table_of(model)
+        ids = [entity.id for entity in entities]
+        session.scalars(deciding(select(table).where(among(table.c.id, ids)), model)).all()
 
 
 def _held(

@@ -3,36 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
+from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
-from .._integrity import TUPLE_UNIQUE, constraint_name
-from ..models import Tuple
+from .._integrity import MEM_UNIQUE_ACTIVE, TUPLE_UNIQUE, constraint_name
+from .._sql import among, deciding, table_of, word
+from ..models import Base, Membership, Tuple
 from ..models.tuple import TupleKey
 from ..transactions.savepoint import savepoint
-from ..transactions.sessions import AnySession
+from ..transactions.sessions import AnySession, is_sqlite
+from ..values import Status
 from . import statement, tuples
-from .change import Change
+from .change import Change, Written
 
 _ATTEMPTS: Final = 3
 
+_mem = table_of(Membership)
 
-def write(session: AnySession, change: Change) -> dict[TupleKey, Tuple]:
-    """Write a change, and return the tuples of its grants, those that were there before included.
 
-    First what ends and who comes, then what they are granted: in the order of the one statement,
-    or two who bring the same user in would wait for each other.
+def write(session: AnySession, change: Change) -> Written:
+    """Write a change; where some of it is to be passed over, others must be locked out already."""
+    if not change.passes_over:
+        return _write(session, change, change.added)
+    added = _without_those_present(session, change)
+    try:
+        with savepoint(session, "join"):
+            return _write(session, change, added)
+    except DBAPIError as exc:
+        if constraint_name(exc) == MEM_UNIQUE_ACTIVE:
+            # Who is present cannot be seen, so the transaction's snapshot is older than the lock.
+            # The database says so where it is asked to pass over what collides.
+            statement.write(session, change)
+        raise
+
+
+def _write(session: AnySession, change: Change, added: Sequence[Base]) -> Written:
+    """Write first what ends and who comes, then what they are granted.
+
+    In the order of the one statement, or two who bring the same user in would wait for each other.
     """
-    entering = change.tuples_of(change.entering)
+    entering = change.tuples_of([m for m in change.entering if m in added or m in change.changed])
     for gone in tuples.find(session, change.withdrawn, lock=True).values():
         session.delete(gone)
-    session.add_all(change.added)
+    session.add_all(added)
     session.flush()
     there = tuples.find(session, [tuple_.key for tuple_ in entering], lock=True)
     session.add_all(tuple_ for tuple_ in entering if tuple_.key not in there)
     session.flush()
-    return _grant(session, change.granted) if change.grants else {}
+    return Written(added, _grant(session, change.granted) if change.grants else {})
+
+
+def _without_those_present(session: AnySession, change: Change) -> list[Any]:
+    """Return what is added but for members who are there, or come before in the same set."""
+    first = {m.usr_id: m for m in reversed(change.added)}
+    if not first:
+        return []
+    present = select(_mem).where(
+        _mem.c.org_id == change.added[0].org_id,
+        _mem.c.status == word(Status.ACTIVE),
+        among(_mem.c.usr_id, first, arrays=not is_sqlite(session)),
+    )
+    for membership in session.scalars(deciding(present, Membership)):
+        del first[membership.usr_id]
+    return [m for m in change.added if first.get(m.usr_id) is m]
 
 
 def _grant(session: AnySession, granted: Sequence[Tuple]) -> dict[TupleKey, Tuple]:

@@ -1,4 +1,9 @@
-"""The statement that does all an operation writes, built once for each combination of parts."""
+"""The statement that does all an operation writes, built once for each combination of parts.
+
+A part is what is done to some rows of a table. What they have in common is a parameter, and what
+tells them apart an array, so that neither the statement nor the number of its parameters depends on
+how many they are.
+"""
 
 from __future__ import annotations
 
@@ -8,32 +13,45 @@ from functools import cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from sqlalchemy import (
-    ARRAY,
     CTE,
     ColumnElement,
     Delete,
     Insert,
+    Table,
     Update,
+    any_,
     bindparam,
+    cast,
     delete,
     exists,
+    func,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import aliased
+from sqlalchemy.types import TypeEngine
 
-from .._sql import deciding, rows_of, table_of, word
-from ..models import Base, Membership, Organization
+from .._sql import array_type, array_values, deciding, rows_of, table_of, word
+from ..models import Membership, Organization
 from ..values import Status
 
 Values: TypeAlias = dict[str, Any]
 Statement: TypeAlias = Insert | Update | Delete
 
-# In the statement itself. Of one with more than 50 parameters psycopg does not remember how to
+OF: Final = "of"
+"""Beside the columns of a membership's tuple: the membership's id."""
+
+_mem, _org = table_of(Membership), table_of(Organization)
+_ONE_ACTIVE: Final[dict[str, Any]] = {
+    "index_elements": ["usr_id", "org_id"],
+    "index_where": text("status = 'active'"),
+}
+# In the statement itself: of one with more than 50 parameters psycopg does not remember how to
 # send it.
-_USER: Final = {"subject_type": word("usr")}
-_ORG: Final = {"object_type": word("org")}
+_OF_USERS: Final = {"subject_type": word("usr")}
+_ON_ORGS: Final = {"object_type": word("org")}
 
 
 class Kind(Enum):
@@ -41,105 +59,41 @@ class Kind(Enum):
 
     CHANGE = auto()
     ADD = auto()
+    JOIN = auto()
+    """Add memberships, but for those that collide with another active one; and return which."""
     WITHDRAW = auto()
-    """Delete the tuple of a membership."""
+    """Delete the tuples of memberships."""
     ENTER = auto()
-    """Add the tuple of a membership, unless it is there."""
+    """Add the tuples of memberships, unless they are there."""
     GRANT = auto()
-    """Add many tuples, given as arrays, those that are not there; and return which."""
+    """Add tuples, unless they are there; and return which."""
 
 
 class Part(NamedTuple):
     """A part of the statement, apart from its values."""
 
     kind: Kind
-    model: type[Base]
-    columns: tuple[str, ...]
+    table: Table
+    same: tuple[str, ...]
+    """The columns that have one value for all rows."""
+    each: tuple[str, ...]
+    """Those that have a value for each."""
+
+    @property
+    def brings_members(self) -> bool:
+        """Whether it adds memberships."""
+        return self.table is _mem and self.kind in (Kind.ADD, Kind.JOIN)
 
 
-@cache
-def together(parts: tuple[Part, ...]) -> Statement:
-    """Return the statement that does all parts."""
-    *first, last = parts
-    ctes = _ctes(tuple(first))
-    return _statement(last, len(ctes), _awaited(last, ctes, parts)).add_cte(*ctes)
-
-
-@cache
-def together_behind(parts: tuple[Part, ...]) -> Any:
-    """Return the same behind a shared lock on an organization, which it returns."""
-    org = table_of(Organization)
-    sought = bindparam("joined", type_=org.c.id.type)
-    locked = select(org).where(org.c.id == sought).with_for_update(read=True).cte("joined")
-    # The caller judges, too; but what they refuse may be beyond undoing by then.
-    active = exists(select(locked.c.id).where(locked.c.status == word(Status.ACTIVE)))
-    query = select(locked).add_cte(*_ctes(parts, active))
-    return deciding(query, aliased(Organization, locked))
-
-
-def _ctes(parts: tuple[Part, ...], *conditions: ColumnElement[bool]) -> list[CTE]:
-    """Return the parts, each after those before it that it has to wait for."""
-    ctes: list[CTE] = []
-    for n, part in enumerate(parts):
-        statement = _statement(part, n, _awaited(part, ctes, parts), *conditions)
-        if _brings_a_member(part):
-            statement = statement.returning(table_of(Membership).c.id)
-        ctes.append(statement.cte(f"part_{n}"))
-    return ctes
-
-
-def _awaited(part: Part, ctes: list[CTE], parts: tuple[Part, ...]) -> list[ColumnElement[bool]]:
-    """Return conditions that make a part wait for others, which run in no particular order.
-
-    An added row comes after changes, and a tuple after its membership: as sets and other clients
-    write them, or two who bring the same user in would wait for each other.
-    """
-    earlier = zip(ctes, parts, strict=False)
-    if part.kind is Kind.ENTER:
-        first = [cte for cte, one in earlier if _brings_a_member(one)]
-    else:
-        first = [cte for cte, one in earlier if one.kind is Kind.CHANGE]
-    return [exists(select(cte.c.id)) for cte in first]
-
-
-def _brings_a_member(part: Part) -> bool:
-    return part.kind is Kind.ADD and part.model is Membership
-
-
-def _statement(
-    part: Part,
-    number: int,
-    awaited: Sequence[ColumnElement[bool]],
-    *conditions: ColumnElement[bool],
-) -> Statement:
-    table = table_of(part.model)
-    given: dict[str, ColumnElement[Any]] = {
-        name: bindparam(f"p{number}_{name}", type_=table.c[name].type) for name in part.columns
+def part_of(kind: Kind, table: Table, rows: Sequence[Values]) -> tuple[Part, Values]:
+    """Return the part for rows that have the same columns, and its values."""
+    first = rows[0]
+    each = tuple(name for name in first if any(row[name] != first[name] for row in rows))
+    arrays = {
+        name: array_values(_type_of(table, name), (row[name] for row in rows)) for name in each
     }
-    match part.kind:
-        case Kind.CHANGE:
-            own = table.c.id == given.pop("id")
-            return update(table).where(own, *conditions).values(given).returning(table.c.id)
-        case Kind.WITHDRAW:
-            its_key = (table.c[name] == value for name, value in (_USER | _ORG | given).items())
-            return delete(table).where(*its_key, *conditions)
-        case Kind.GRANT:
-            arrays = {
-                name: bindparam(value.key, type_=ARRAY(value.type)) for name, value in given.items()
-            }
-            given = _USER | dict(rows_of(arrays).c)
-        case Kind.ENTER:
-            given = _USER | _ORG | given
-    added = postgresql.insert(table)
-    ready = [*conditions, *awaited]
-    if ready or part.kind is Kind.GRANT:
-        added = added.from_select(list(given), select(*given.values()).where(*ready))
-    else:
-        added = added.values(given)
-    if part.kind is Kind.ADD:
-        return added
-    added = added.on_conflict_do_nothing()
-    return added.returning(table.c.id) if part.kind is Kind.GRANT else added
+    same = tuple(name for name in first if name not in arrays)
+    return Part(kind, table, same, each), first | arrays
 
 
 def values_of(parts: Iterable[tuple[Part, Values]]) -> Values:
@@ -149,3 +103,105 @@ def values_of(parts: Iterable[tuple[Part, Values]]) -> Values:
         for number, (_, given) in enumerate(parts)
         for name, value in given.items()
     }
+
+
+@cache
+def together(parts: tuple[Part, ...]) -> Any:
+    """Return the statement that does all parts, and returns the ids that one of them does."""
+    *first, last = parts
+    if any(part.kind is Kind.JOIN for part in first):
+        ctes = _ctes(parts)
+        (joined,) = (cte for cte, part in ctes if part.kind is Kind.JOIN)
+        return select(joined.c.id).add_cte(*(cte for cte, _ in ctes))
+    ctes = _ctes(tuple(first))
+    return _statement(last, len(ctes), ctes).add_cte(*(cte for cte, _ in ctes))
+
+
+@cache
+def together_behind(parts: tuple[Part, ...]) -> Any:
+    """Return the same behind a shared lock on an organization, which it returns."""
+    sought = bindparam("joined", type_=_org.c.id.type)
+    locked = select(_org).where(_org.c.id == sought).with_for_update(read=True).cte("joined")
+    # The caller judges, too; but what they refuse may be beyond undoing by then.
+    active = exists(select(locked.c.id).where(locked.c.status == word(Status.ACTIVE)))
+    query = select(locked).add_cte(*(cte for cte, _ in _ctes(parts, active)))
+    return deciding(query, aliased(Organization, locked))
+
+
+def _ctes(parts: tuple[Part, ...], *conditions: ColumnElement[bool]) -> list[tuple[CTE, Part]]:
+    ctes: list[tuple[CTE, Part]] = []
+    for n, part in enumerate(parts):
+        statement = _statement(part, n, ctes, *conditions)
+        if part.brings_members:
+            statement = statement.returning(_mem.c.id)
+        ctes.append((statement.cte(f"part_{n}"), part))
+    return ctes
+
+
+def _statement(
+    part: Part, number: int, before: list[tuple[CTE, Part]], *conditions: ColumnElement[bool]
+) -> Statement:
+    """Return the statement of a part.
+
+    The parts run in no particular order, but for what they read from each other. So what is added
+    waits for all that changes, and a membership's tuple for the membership: as other clients write
+    them, or two who bring the same user in would wait for each other.
+    """
+    table = part.table
+    arrays = {name: _parameter(part, number, name) for name in part.each}
+    rows = rows_of(arrays) if arrays else None
+    given: dict[str, ColumnElement[Any]] = {
+        name: _parameter(part, number, name) if rows is None or name in part.same else rows.c[name]
+        for name in (*part.same, *part.each)
+    }
+    match part.kind:
+        case Kind.CHANGE:
+            (id_,) = arrays.values() or (given["id"],)
+            own = table.c.id == (any_(id_) if arrays else id_)
+            del given["id"]
+            return update(table).where(own, *conditions).values(given).returning(table.c.id)
+        case Kind.WITHDRAW:
+            its_key = (
+                table.c[name] == value for name, value in (_OF_USERS | _ON_ORGS | given).items()
+            )
+            return delete(table).where(*its_key, *conditions)
+        case Kind.ENTER:
+            membership = given.pop(OF)
+            awaited: list[ColumnElement[bool]] = [
+                membership.in_(select(cte.c.id)) for cte, other in before if other.brings_members
+            ]
+            given = _OF_USERS | _ON_ORGS | given
+        case _:
+            awaited = [_done(cte) for cte, other in before if other.kind is Kind.CHANGE]
+            if part.kind is Kind.GRANT:
+                given = _OF_USERS | given
+    added = postgresql.insert(table)
+    ready = [*conditions, *awaited]
+    if ready or arrays:
+        added = added.from_select(list(given), select(*given.values()).where(*ready))
+    else:
+        added = added.values(given)
+    match part.kind:
+        case Kind.JOIN:
+            return added.on_conflict_do_nothing(**_ONE_ACTIVE)
+        case Kind.ENTER:
+            return added.on_conflict_do_nothing()
+        case Kind.GRANT:
+            return added.on_conflict_do_nothing().returning(table.c.id)
+    return added
+
+
+def _done(cte: CTE) -> ColumnElement[bool]:
+    return select(func.count()).select_from(cte).scalar_subquery() > 0
+
+
+def _parameter(part: Part, number: int, name: str) -> ColumnElement[Any]:
+    type_ = _type_of(part.table, name)
+    if name not in part.each:
+        return bindparam(f"p{number}_{name}", type_=type_)
+    array = array_type(type_)
+    return cast(bindparam(f"p{number}_{name}", type_=array), array)
+
+
+def _type_of(table: Table, name: str) -> TypeEngine[Any]:
+    return _mem.c.id.type if name == OF else table.c[name].type

@@ -1,12 +1,13 @@
-"""A change as one statement: one wait for the server, however many tables.
+"""A change as one statement: one wait for the server, however many rows and tables.
 
-The statement has a part for each row that is added or changed, one for each tuple that comes or
-goes with a membership, and one for all grants (`parts`).
+The statement has a part for the rows that are added to a table, for those that change alike, for
+the tuples that come and go with memberships, and for grants (`parts`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any, Final
 
 from sqlalchemy.dialects import postgresql
@@ -14,11 +15,10 @@ from sqlalchemy.dialects import postgresql
 from .._sql import table_of
 from ..models import Base, Invitation, Membership, Organization, Tuple
 from ..models.columns import OWN_COLUMNS
-from ..models.tuple import TupleKey
 from ..transactions.sessions import AnySession, connection_of
 from . import tuples
-from .change import Change
-from .parts import Kind, Part, Values, together, together_behind, values_of
+from .change import Change, Written
+from .parts import OF, Kind, Part, Values, part_of, together, together_behind, values_of
 from .told import as_flushed
 
 # What may change in a row that is there already.
@@ -27,35 +27,38 @@ _CHANGING: Final[dict[type[Base], tuple[str, ...]]] = {
     Membership: ("status", "removed_by", "updated_at"),
     Invitation: ("status", "invited_user_id", "terminal_at", "terminal_by"),
 }
-# A column of a tuple -> the attribute that holds it; of a membership's tuple, not all are given.
 _TUPLE: Final = {
     "id": "id",
     **{column.name: name for column, name in tuples.KEY.items()},
     "created_at": "created_at",
     "created_by": "created_by",
 }
-_MEMBERSHIPS: Final = {column: name for column, name in _TUPLE.items() if column != "object_type"}
+"""A column of a tuple -> the attribute that holds it."""
 
 
-def write(session: AnySession, change: Change) -> dict[TupleKey, Tuple]:
-    """Write a change, and return the tuples of its grants, those that were there before included.
+def write(session: AnySession, change: Change) -> Written:
+    """Write a change, and tell the Session.
 
-    Nothing holds those: one that somebody else has just deleted is written after all.
+    Nothing holds tuples of the grants that were there before: one that somebody else has just
+    deleted is written after all.
     """
-    parts = [*_rows(change), *_memberships_tuples(change)]
-    missing, there = change.granted, dict[TupleKey, Tuple]()
-    new = _send(session, [*parts, *_grants(missing)], missing)
+    written = _send(session, [*_parts(change), *_grants(change.granted)])
+    added = [
+        entity for entity in change.added if not change.may_collide(entity) or entity.id in written
+    ]
+    new = [tuple_ for tuple_ in change.granted if tuple_.id in written]
     gone = tuples.held(session, change.withdrawn)
-    as_flushed(session, [*change.added, *change.changed, *new], deleted=gone)
-    there |= {tuple_.key: tuple_ for tuple_ in new}
+    as_flushed(session, [*added, *change.changed, *new], deleted=gone)
+    there = {tuple_.key: tuple_ for tuple_ in new}
     while missing := [tuple_ for tuple_ in change.granted if tuple_.key not in there]:
         there |= tuples.find(session, [tuple_.key for tuple_ in missing])
         missing = [tuple_ for tuple_ in missing if tuple_.key not in there]
         if missing:
-            new = _send(session, list(_grants(missing)), missing)
+            written = _send(session, list(_grants(missing)))
+            new = [tuple_ for tuple_ in missing if tuple_.id in written]
             as_flushed(session, new)
             there |= {tuple_.key: tuple_ for tuple_ in new}
-    return there
+    return Written(added, there)
 
 
 def write_joining(session: AnySession, change: Change, org_id: str) -> Organization | None:
@@ -66,7 +69,7 @@ def write_joining(session: AnySession, change: Change, org_id: str) -> Organizat
     Returns:
         The organization.
     """
-    parts = [*_rows(change), *_memberships_tuples(change)]
+    parts = _parts(change)
     statement = together_behind(tuple(part for part, _ in parts))
     org: Organization | None = session.scalars(
         statement, values_of(parts) | {"joined": org_id}
@@ -80,54 +83,75 @@ def pass_over(session: AnySession, granted: Sequence[Tuple]) -> None:
     Raises:
         DBAPIError: the transaction's does not; a serialization failure.
     """
-    rows = [{c: getattr(each, name) for c, name in _TUPLE.items()} for each in granted]
-    rows = [row | {"subject_type": "usr"} for row in rows]
+    rows = [_row_of(each) | {"subject_type": "usr"} for each in granted]
     insert = postgresql.insert(table_of(Tuple)).on_conflict_do_nothing()
     connection_of(session).execute(insert, rows)
 
 
-def _send(
-    session: AnySession, parts: list[tuple[Part, Values]], granted: Sequence[Tuple]
-) -> list[Tuple]:
-    """Send the statement, and return the new ones of the tuples that its last part grants."""
+def _send(session: AnySession, parts: list[tuple[Part, Values]]) -> set[str]:
+    """Send the statement, and return the ids that it returns."""
     if not parts:
-        return []
+        return set()
     # The Session itself would flush the entities first.
     result = connection_of(session).execute(
         together(tuple(part for part, _ in parts)), values_of(parts)
     )
-    written = set(result.scalars()) if granted else ()
-    return [tuple_ for tuple_ in granted if tuple_.id in written]
+    return set(result.scalars()) if result.returns_rows else set()
 
 
-def _rows(change: Change) -> Iterator[tuple[Part, Values]]:
+def _parts(change: Change) -> list[tuple[Part, Values]]:
+    return [*_changed(change), *_added(change), *_of_memberships(change)]
+
+
+def _changed(change: Change) -> Iterator[tuple[Part, Values]]:
+    """Return a part for all rows that change alike."""
+    alike: dict[tuple[Any, ...], list[Values]] = {}
     for entity in change.changed:
-        names = ("id", *_CHANGING[type(entity)])
-        yield _part(Kind.CHANGE, entity, {name: getattr(entity, name) for name in names})
-    for entity in change.added:
-        every = {name: getattr(entity, name) for name in OWN_COLUMNS[type(entity)]}
-        given = {name: value for name, value in every.items() if value is not None}
-        yield _part(Kind.ADD, entity, given)
+        model = type(entity)
+        values = {name: getattr(entity, name) for name in _CHANGING[model]}
+        row = {"id": entity.id, **values}
+        alike.setdefault((model, *values.values()), []).append(row)
+    for (model, *_), rows in alike.items():
+        yield part_of(Kind.CHANGE, table_of(model), rows)
 
 
-def _memberships_tuples(change: Change) -> Iterator[tuple[Part, Values]]:
-    for key in change.withdrawn:
-        given: Values = {
-            "subject_id": key.subject_uuid,
-            "relation": key.relation,
-            "object_id": key.object_uuid,
-        }
-        yield Part(Kind.WITHDRAW, Tuple, tuple(given)), given
-    for each in change.tuples_of(change.entering):
-        given = {column: getattr(each, name) for column, name in _MEMBERSHIPS.items()}
-        yield _part(Kind.ENTER, each, given)
+def _added(change: Change) -> Iterator[tuple[Part, Values]]:
+    """Return a part for all rows that are added to a table."""
+    for model, entities in groupby(change.added, type):
+        every = [
+            {name: getattr(entity, name) for name in OWN_COLUMNS[model]} for entity in entities
+        ]
+        used = [name for name in OWN_COLUMNS[model] if any(row[name] is not None for row in every)]
+        rows = [{name: row[name] for name in used} for row in every]
+        kind = Kind.JOIN if change.passes_over and model is Membership else Kind.ADD
+        yield part_of(kind, table_of(model), rows)
+
+
+def _of_memberships(change: Change) -> Iterator[tuple[Part, Values]]:
+    """Return the parts for the tuples that come and go with memberships."""
+    if change.withdrawn:
+        names = ("subject_id", "relation", "object_id")
+        rows = [
+            dict(zip(names, (k.subject_uuid, k.relation, k.object_uuid), strict=True))
+            for k in change.withdrawn
+        ]
+        yield part_of(Kind.WITHDRAW, table_of(Tuple), rows)
+    if change.entering:
+        rows = [
+            {OF: membership.id, **_row_of(tuple_)}
+            for membership, tuple_ in zip(
+                change.entering, change.tuples_of(change.entering), strict=True
+            )
+        ]
+        for row in rows:
+            del row["object_type"]
+        yield part_of(Kind.ENTER, table_of(Tuple), rows)
 
 
 def _grants(granted: Sequence[Tuple]) -> Iterator[tuple[Part, Values]]:
     if granted:
-        given: Values = {c: [getattr(each, name) for each in granted] for c, name in _TUPLE.items()}
-        yield _part(Kind.GRANT, granted[0], given)
+        yield part_of(Kind.GRANT, table_of(Tuple), [_row_of(each) for each in granted])
 
 
-def _part(kind: Kind, entity: Any, given: Values) -> tuple[Part, Values]:
-    return Part(kind, type(entity), tuple(given)), given
+def _row_of(tuple_: Tuple) -> Values:
+    return {column: getattr(tuple_, name) for column, name in _TUPLE.items()}

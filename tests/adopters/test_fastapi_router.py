@@ -1,0 +1,462 @@
+"""The router's endpoints: what they answer, to whom, and that their document says so."""
+
+from __future__ import annotations
+
+import re
+import time
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+import schemathesis
+import uvicorn
+from fastapi import FastAPI
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jsonschema_rs import validator_for
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from sqlalchemy.orm import Session
+
+from flametrench_tenancy_sqlalchemy import PreTuple, TenancyRepository
+from flametrench_tenancy_sqlalchemy.contrib.fastapi import Caller, tenancy_router
+from tests.support.rows import rows
+from tests.support.web import (
+    IDENTIFIER,
+    PROJECT,
+    TOMORROW,
+    Ask,
+    Cast,
+    asgi,
+    assert_refused,
+    get_caller,
+    operator_only,
+    sessions,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection, Engine
+
+OFFER: Final = {"identifier": IDENTIFIER, "role": "member", "expires_at": TOMORROW.isoformat()}
+GRANT: Final = {"relation": "editor", "object_type": "proj", "object_id": PROJECT}
+NEWCOMER: Final = {"usr_id": "{usr:stranger}", "role": "member"}
+HANDS_OVER: Final = {"from_mem_id": "{mem:owner}", "to_mem_id": "{mem:member}"}
+ELSEWHERE: Final = OFFER | {"identifier": "other@example.com"}
+
+CALLERS: Final = ("owner", "admin", "member", "guest", "viewer", "suspended", "stranger", "invitee")
+SEEN: Final = (200, 200, 200, 200, 200, 403, 403, 403)
+MANAGED: Final = (200, 200, 403, 403, 403, 403, 403, 403)
+ADDED: Final = (201, 201, 403, 403, 403, 403, 403, 403)
+OWNED: Final = (200, 403, 403, 403, 403, 403, 403, 403)
+OWN: Final = (403, 403, 200, 403, 403, 403, 403, 403)
+MEM: Final = "/orgs/{acme}/members"
+INV: Final = "/invitations/{inv:acme}"
+
+# All that there are; what every caller of CALLERS, in that order, is answered.
+ENDPOINTS: Final[list[tuple[str, Any, tuple[int, ...]]]] = [
+    ("POST /orgs", {"name": "New", "slug": "new"}, (201,) * 8),
+    ("GET /orgs", None, (403,) * 8),
+    ("GET /orgs/{acme}", None, SEEN),
+    ("PUT /orgs/{acme}", {"name": "New"}, MANAGED),
+    ("POST /orgs/{acme}/suspend", None, OWNED),
+    ("POST /orgs/{acme}/reinstate", None, (409, *OWNED[1:])),
+    ("POST /orgs/{acme}/revoke", None, OWNED),
+    ("POST /orgs/{acme}/transfer-ownership", HANDS_OVER, OWNED),
+    (f"GET {MEM}", None, SEEN),
+    (f"POST {MEM}", NEWCOMER, ADDED),
+    (f"GET {MEM}/{{mem:member}}", None, SEEN),
+    (f"POST {MEM}/{{mem:member}}/change-role", {"role": "guest"}, MANAGED),
+    (f"POST {MEM}/{{mem:member}}/suspend", None, MANAGED),
+    (f"POST {MEM}/{{mem:suspended}}/reinstate", None, MANAGED),
+    (f"POST {MEM}/{{mem:member}}/self-leave", None, OWN),
+    (f"POST {MEM}/{{mem:member}}/admin-remove", None, MANAGED),
+    ("GET /orgs/{acme}/invitations", None, SEEN),
+    ("POST /orgs/{acme}/invitations", ELSEWHERE, ADDED),
+    (f"GET {INV}", None, (200, 200, 200, 200, 200, 404, 404, 200)),
+    (f"POST {INV}/accept", None, (409,) * 7 + (200,)),
+    (f"POST {INV}/decline", None, (403, 403, 403, 403, 403, 404, 404, 200)),
+    (f"POST {INV}/revoke", None, (200, 200, 403, 403, 403, 404, 404, 403)),
+]
+
+RIVAL: Final = f"{MEM}/{{mem:rival}}"
+MALFORMED: Final = ["acme", "usr_x", "org_", "%00", "%ED%A0%80", "org_%0A", "💥"]
+UNKNOWN: Final = "0190f2a81b3c7abc8123456789abcdef"
+# Who asks for what, and the code of the refusal; the status follows from it.
+REFUSED: Final[list[tuple[str, Any, str]]] = [
+    # Nobody gives or touches a role above their own.
+    (f"admin POST {MEM}", NEWCOMER | {"role": "owner"}, "forbidden"),
+    (f"admin POST {MEM}/{{mem:member}}/change-role", {"role": "owner"}, "forbidden"),
+    (f"admin POST {MEM}/{{mem:admin}}/change-role", {"role": "owner"}, "forbidden"),
+    (f"admin POST {MEM}/{{mem:owner}}/change-role", {"role": "guest"}, "forbidden"),
+    (f"admin POST {MEM}/{{mem:owner}}/suspend", None, "forbidden"),
+    ("admin POST /orgs/{acme}/invitations", OFFER | {"role": "owner"}, "forbidden"),
+    (f"admin POST {MEM}/{{mem:owner}}/admin-remove", None, "forbidden.role_hierarchy"),
+    (f"owner POST {MEM}/{{mem:owner}}/self-leave", None, "forbidden.sole_owner"),
+    # What belongs to another organization is not there.
+    (f"owner GET {RIVAL}", None, "not_found"),
+    (f"owner POST {RIVAL}/change-role", {"role": "guest"}, "not_found"),
+    *(
+        (f"owner POST {RIVAL}/{word}", None, "not_found")
+        for word in ("suspend", "reinstate", "self-leave", "admin-remove")
+    ),
+    *(
+        ("owner POST /orgs/{acme}/transfer-ownership", HANDS_OVER | {end: "{mem:rival}"}, code)
+        for end, code in (("to_mem_id", "not_found"), ("from_mem_id", "not_found"))
+    ),
+    ("owner POST /invitations/{inv:bolt}/revoke", None, "not_found"),
+    ("owner POST /invitations/{inv:bolt}/decline", None, "not_found"),
+    ("rival GET /orgs/{acme}", None, "forbidden"),
+    ("rival POST /orgs/{acme}/revoke", None, "forbidden"),
+    (f"rival GET {INV}", None, "not_found"),
+    # Nobody says in the body who they are.
+    ("admin POST /orgs", {"creator": "{usr:owner}"}, "invalid_request"),
+    (f"admin POST {MEM}", NEWCOMER | {"invited_by": "{usr:owner}"}, "invalid_request"),
+    *(
+        ("admin POST /orgs/{acme}/invitations", OFFER | more, "invalid_request")
+        for more in ({"invited_by": "{usr:owner}"}, {"role": "root"})
+    ),
+    # Only what the application lets them share is promised.
+    *(
+        ("owner POST /orgs/{acme}/invitations", OFFER | {"pre_tuples": [GRANT, other]}, code)
+        for other, code in (
+            (GRANT | {"relation": "owner"}, "forbidden"),
+            (GRANT | {"object_id": "00000000-0000-7000-8000-000000000000"}, "forbidden"),
+            (GRANT | {"object_type": "org", "object_id": "{acme}"}, "forbidden"),
+            (GRANT | {"fourth": "key"}, "invalid_request"),
+        )
+    ),
+    # What does not exist, and what cannot.
+    *(
+        (f"owner GET /orgs/org_{UNKNOWN}{path}", None, "not_found")
+        for path in ("", "/members", "/invitations")
+    ),
+    (f"owner POST {MEM}", {"usr_id": f"usr_{UNKNOWN}", "role": "guest"}, "not_found"),
+    *(
+        (f"owner GET {path}/{id_}", None, "invalid_id")
+        for path in ("/orgs", MEM, "/invitations")
+        for id_ in MALFORMED
+    ),
+    *(
+        (f"owner {request}", body, code)
+        for request in ("PUT /orgs/{acme}", "POST /orgs")
+        for body, code in (
+            ({"slug": "No"}, "precondition.org_slug_format"),
+            ({"slug": "\ud800"}, "precondition.org_slug_format"),
+            ({"slug": "bolt"}, "conflict.org_slug"),
+            ({"name": "a\x00b"}, "precondition.name_format"),
+            ({"name": "\ud800"}, "precondition.name_format"),
+            ({"name": 7}, "invalid_request"),
+            ({"nome": "x"}, "invalid_request"),
+        )
+    ),
+    *(
+        ("owner POST /orgs/{acme}/invitations", OFFER | change, f"precondition.{reason}")
+        for change, reason in (
+            ({"identifier": ""}, "identifier_format"),
+            ({"expires_at": "2100-01-01T00:00:00"}, "naive_expiration"),
+            ({"expires_at": "2000-01-01T00:00:00Z"}, "past_expiration"),
+            ({"expires_at": "0001-01-01T00:00:00+14:00"}, "past_expiration"),
+        )
+    ),
+    *(
+        (f"owner GET /orgs/{{acme}}/{list_}?{query}", None, code)
+        for list_ in ("members", "invitations")
+        for query, code in (
+            ("limit=x", "invalid_request"),
+            ("status=asleep", "invalid_request"),
+            ("cursor=x", "invalid_id"),
+        )
+    ),
+]
+STATUS: Final = {
+    "forbidden": 403,
+    "forbidden.role_hierarchy": 403,
+    "not_found": 404,
+    "invalid_id": 422,
+    "invalid_request": 422,
+}
+
+
+@pytest.fixture(scope="module")
+def stage(engine: Engine) -> Iterator[tuple[Connection, Cast]]:
+    """Everybody, on a connection whose work is gone in the end."""
+    with engine.connect() as connection:
+        undone = connection.begin()
+        with Session(connection, join_transaction_mode="create_savepoint") as session:
+            cast = Cast(session)
+        yield connection, cast
+        undone.rollback()
+
+
+@pytest.fixture(scope="module")
+def cast(stage: tuple[Connection, Cast]) -> Cast:
+    return stage[1]
+
+
+@pytest.fixture
+def connection(stage: tuple[Connection, Cast]) -> Iterator[Connection]:
+    """The same connection, on which a test's work is gone after it."""
+    connection = stage[0]
+    undone = connection.begin_nested()
+    yield connection
+    undone.rollback()
+
+
+@pytest.fixture
+def tenancy(connection: Connection) -> Iterator[TenancyRepository]:
+    """What the application does besides."""
+    with Session(connection, join_transaction_mode="create_savepoint") as session:
+        yield TenancyRepository(session)
+
+
+def may_grant(caller: Caller, org_id: str, grant: PreTuple) -> bool:
+    """Let everybody share the one project that there is."""
+    return grant == PreTuple("editor", "proj", PROJECT)
+
+
+@pytest.fixture(scope="module")
+def app(stage: tuple[Connection, Cast]) -> FastAPI:
+    """An application with the tenancy endpoints and none else."""
+    app = FastAPI()
+    app.include_router(
+        tenancy_router(
+            session=sessions(stage[0]), caller=get_caller, gate=operator_only, may_grant=may_grant
+        )
+    )
+    return app
+
+
+@pytest.fixture(scope="module")
+def asked(app: FastAPI, cast: Cast) -> Iterator[Ask]:
+    with asgi(app) as send:
+        yield Ask(send, cast)
+
+
+@pytest.fixture
+def ask(asked: Ask, connection: Connection) -> Ask:
+    """Sends requests to the application."""
+    return asked
+
+
+def generic(request_: str) -> str:
+    """Return a request with the path as its endpoint declares it."""
+    return re.sub(r"\{(mem|inv):\w+\}", r"{\1_id}", request_.replace("{acme}", "{org_id}"))
+
+
+def ids(page: Any) -> list[str]:
+    return [entity["id"] for entity in page.json()["data"]]
+
+
+@pytest.mark.parametrize("request_, body, statuses", ENDPOINTS, ids=[e[0] for e in ENDPOINTS])
+def test_callers_may_do_what_their_memberships_allow(
+    ask: Ask, connection: Connection, request_: str, body: Any, statuses: tuple[int, ...]
+) -> None:
+    before = rows(connection)
+    for caller, status in zip(CALLERS, statuses, strict=True):
+        with connection.begin_nested() as undone:
+            response = ask(f"{caller} {request_}", body)
+            assert response.status_code == status, f"{caller}: {response.text}"
+            done = status < 300 and not request_.startswith("GET")
+            assert (rows(connection) != before) == done
+            undone.rollback()
+        if status >= 400 and request_ != "GET /orgs":  # that answer is the application's gate's
+            code = {403: "forbidden", 404: "not_found"}.get(status)
+            assert_refused(response, status, code or response.json()["code"])
+
+
+@pytest.mark.parametrize(
+    "request_, body, code", REFUSED, ids=[f"{r!a} {code}" for r, _, code in REFUSED]
+)
+def test_what_is_refused_leaves_nothing(
+    ask: Ask, connection: Connection, request_: str, body: Any, code: str
+) -> None:
+    before = rows(connection)
+    details = assert_refused(ask(request_, body), STATUS.get(code, 409), code)
+    assert code != "invalid_id" or details["parameter"] in {"org_id", "mem_id", "inv_id", "cursor"}
+    assert rows(connection) == before
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"null", b'{"\\ud800": 1}', b"\xff", b"[" * 100_000]
+)
+def test_a_body_that_is_none_is_refused(ask: Ask, content: bytes) -> None:
+    response = ask("owner PUT /orgs/{acme}", content=content)
+    assert_refused(response, 422, "invalid_request")
+
+
+def test_organizations_keep_what_a_change_leaves_out_and_lose_what_it_clears(ask: Ask) -> None:
+    changes: list[tuple[Any, Any]] = [
+        ({"name": "Roofs"}, ("Roofs", "acme")),
+        ({"slug": None}, ("Roofs", None)),
+        ({}, ("Roofs", None)),
+    ]
+    for body, left in changes:
+        org = ask("owner PUT /orgs/{acme}", body).json()
+        assert (org["name"], org["slug"]) == left
+
+
+def test_organizations_are_listed_for_the_operator(ask: Ask, cast: Cast) -> None:
+    def listed(query: str) -> Any:
+        return ask(f"stranger GET /orgs?{query}", headers={"X-Operator": "yes"})
+
+    first = listed("limit=1")
+    assert ids(first) == [cast.ids["acme"]]
+    rest = listed(f"limit=1&cursor={first.json()['page']['next_cursor']}")
+    assert (ids(rest), rest.json()["page"]) == ([cast.ids["bolt"]], {"next_cursor": None})
+    assert ids(listed("query=OL&status=active")) == [cast.ids["bolt"]]
+
+
+def test_members_are_listed_page_by_page(ask: Ask, cast: Cast) -> None:
+    path, seen = f"guest GET {MEM}?status=active&limit=2", []
+    page = ask(path)
+    seen += ids(page)
+    while cursor := page.json()["page"]["next_cursor"]:
+        page = ask(f"{path}&cursor={cursor}")
+        seen += ids(page)
+    names = ("owner", "admin", "member", "guest", "viewer")
+    assert seen == [cast.ids[f"mem:{name}"] for name in names]
+    for limit, shown in ((0, 1), (-1, 1), (10_000, 6), (10**30, 6)):
+        assert len(ids(ask(f"guest GET {MEM}?limit={limit}"))) == shown
+
+
+def test_ownership_changes_hands(ask: Ask, cast: Cast) -> None:
+    transfer = ask("owner POST /orgs/{acme}/transfer-ownership", HANDS_OVER).json()
+    donor, heir = transfer["from_membership"], transfer["to_membership"]
+    assert (donor["role"], donor["replaces"]) == ("member", cast.ids["mem:owner"])
+    assert (heir["role"], heir["usr_id"]) == ("owner", cast.users["member"])
+
+
+def test_a_last_owner_leaves_to_an_heir(ask: Ask, cast: Cast) -> None:
+    left = ask(f"owner POST {MEM}/{{mem:owner}}/self-leave", {"transfer_to": "{usr:guest}"})
+    assert (left.json()["status"], left.json()["removed_by"]) == ("revoked", None)
+    active = ask(f"guest GET {MEM}?status=active").json()["data"]
+    assert [m["usr_id"] for m in active if m["role"] == "owner"] == [cast.users["guest"]]
+
+
+def test_nobody_acts_on_another_owner(ask: Ask, cast: Cast, tenancy: TenancyRepository) -> None:
+    second = tenancy.change_role(cast.ids["mem:member"], "owner").id
+    body = {"from_mem_id": second, "to_mem_id": "{mem:owner}"}
+    response = ask("owner POST /orgs/{acme}/transfer-ownership", body)
+    assert_refused(response, 403, "forbidden")
+    tenancy.suspend_membership(second)
+    assert_refused(ask(f"admin POST {MEM}/{second}/reinstate"), 403, "forbidden")
+    assert ask(f"owner POST {MEM}/{second}/reinstate").is_success
+
+
+@pytest.mark.parametrize("answer, by", [("decline", "invitee"), ("revoke", "admin")])
+def test_invitations_end_by_somebody(ask: Ask, cast: Cast, answer: str, by: str) -> None:
+    ended = ask(f"{by} POST {INV}/{answer}").json()
+    assert (ended["status"], ended["terminal_by"]) == (f"{answer}d", cast.users[by])
+    listed = ask(f"guest GET /orgs/{{acme}}/invitations?status={answer}d")
+    assert ids(listed) == [cast.ids["inv:acme"]]
+
+
+def test_whoever_is_not_invited_does_not_learn_who_is(ask: Ask) -> None:
+    response = ask(f"stranger POST {INV}/accept", headers={"X-Identifier": "thief@example.com"})
+    assert assert_refused(response, 409, "precondition.identifier_mismatch") == {}
+    assert IDENTIFIER not in response.text
+    response = ask(f"stranger GET {INV}", headers={"X-Identifier": IDENTIFIER.upper()})
+    assert_refused(response, 404, "not_found")
+
+
+def test_the_last_moment_there_is_may_be_an_expiry(ask: Ask) -> None:
+    body = OFFER | {"expires_at": "9999-12-31T23:59:59-14:00"}
+    assert ask("owner POST /orgs/{acme}/invitations", body).status_code in {201, 409}
+
+
+def test_a_suspended_organization_waits_for_its_owner(ask: Ask) -> None:
+    assert ask("owner POST /orgs/{acme}/suspend").json()["status"] == "suspended"
+    for name, status in (("guest", 200), ("owner", 200), ("stranger", 403)):
+        assert ask(f"{name} GET /orgs/{{acme}}").status_code == status
+    assert_refused(ask("admin POST /orgs/{acme}/reinstate"), 403, "forbidden")
+    assert_refused(ask(f"owner GET {MEM}"), 403, "forbidden")
+    assert_refused(ask("owner PUT /orgs/{acme}", {"name": "x"}), 403, "forbidden")
+    assert_refused(ask(f"invitee POST {INV}/accept"), 409, "precondition.org_not_active")
+    assert_refused(ask("owner POST /orgs/{acme}/suspend"), 409, "already_terminal")
+    assert ask("owner POST /orgs/{acme}/reinstate").json()["status"] == "active"
+
+
+def test_a_revoked_organization_has_no_members(ask: Ask) -> None:
+    assert ask("owner POST /orgs/{acme}/revoke").json()["status"] == "revoked"
+    for request_ in ("POST /orgs/{acme}/reinstate", "POST /orgs/{acme}/revoke", "GET /orgs/{acme}"):
+        assert_refused(ask(f"owner {request_}"), 403, "forbidden")
+
+
+class TestTheDocument:
+    def test_names_the_endpoints_and_no_other(self, app: FastAPI) -> None:
+        named = {
+            f"{method.upper()} {path}"
+            for path, item in app.openapi()["paths"].items()
+            for method in item
+        }
+        assert named == {generic(request_) for request_, _, _ in ENDPOINTS}
+
+    def test_gives_every_endpoint_its_words_and_the_one_form_of_errors(self, app: FastAPI) -> None:
+        for item in app.openapi()["paths"].values():
+            for operation in item.values():
+                assert operation["summary"]
+                assert operation["description"].endswith(".")
+                assert operation["tags"] == ["tenancy"]
+                errors = {s: r for s, r in operation["responses"].items() if s >= "400"}
+                assert errors.keys() == {"403", "404", "409", "422"}
+                for response in errors.values():
+                    schema = response["content"]["application/json"]["schema"]
+                    assert schema == {"$ref": "#/components/schemas/ErrorBody"}
+
+    def test_is_valid(self, app: FastAPI) -> None:
+        document = app.openapi()
+        schemathesis.openapi.from_dict(document).validate()
+        for schema in document["components"]["schemas"].values():
+            validator_for(schema | {"components": document["components"]})
+
+
+@pytest.fixture(scope="module")
+def address(app: FastAPI) -> Iterator[str]:
+    """Where the application is served."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
+    thread = Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.mark.usefixtures("connection")
+@pytest.mark.parametrize("request_", [request_ for request_, _, _ in ENDPOINTS])
+def test_whatever_a_client_sends_is_answered_as_documented(
+    app: FastAPI, address: str, cast: Cast, request_: str
+) -> None:
+    method, path = generic(request_).split()
+    operation = schemathesis.openapi.from_dict(app.openapi())[path][method]
+    modes = list(GenerationMode) if operation.body else [GenerationMode.POSITIVE]
+    requests = [operation.as_strategy(generation_mode=mode) for mode in modes]
+    some_id = st.sampled_from([*cast.ids.values(), "nonsense", "org_", "%00"])
+    somebody = st.sampled_from(sorted(cast.users))
+
+    @settings(max_examples=12, database=None, suppress_health_check=list(HealthCheck))
+    @given(case=st.one_of(requests), data=st.data())
+    def attack(case: schemathesis.Case[Any], data: st.DataObject) -> None:
+        names = re.findall(r"{(\w+)}", path)
+        case.path_parameters = {name: data.draw(some_id) for name in names}
+        case.headers.update({**cast.headers(data.draw(somebody)), "X-Operator": "yes"})
+        case.call_and_validate(
+            base_url=address,
+            checks=[
+                not_a_server_error,
+                status_code_conformance,
+                content_type_conformance,
+                response_schema_conformance,
+            ],
+        )
+
+    attack()

