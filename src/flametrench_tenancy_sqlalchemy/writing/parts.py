@@ -144,7 +144,7 @@ def _statement(
     """Return the statement of a part.
 
     The parts run in no particular order, but for what they read from each other. So what is added
-    waits for all that changes, and a membership's tuple for the membership: as other clients write
+    waits for all that changes, and tuples for the membership: as a flush and other clients write
     them, or two who bring the same user in would wait for each other.
     """
     table = part.table
@@ -172,8 +172,13 @@ def _statement(
             ]
             given = _OF_USERS | _ON_ORGS | given
         case _:
-            awaited = [_done(cte) for cte, other in before if other.kind is Kind.CHANGE]
-            if part.kind is Kind.GRANT:
+            grants = part.kind is Kind.GRANT
+            awaited = [
+                _done(cte)
+                for cte, other in before
+                if other.kind is Kind.CHANGE or (grants and other.brings_members)
+            ]
+            if grants:
                 given = _OF_USERS | given
     added = postgresql.insert(table)
     ready = [*conditions, *awaited]
