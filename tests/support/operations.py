@@ -282,3 +282,12 @@ def _remove_members(session: Session) -> Call:
 
 
 every_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+
+# Of each shape one: an addition, a rotation, grants that are there, rows without number, a set.
+_SHAPES = (
+    *("create_org()", "change_role(of an owner)", "revoke_org()", "add_members()"),
+    "accept_invitation(by a user who has some of its grants)",
+)
+representative = pytest.mark.parametrize(
+    "operation", [each for each in OPERATIONS if str(each) in _SHAPES], ids=str
+)

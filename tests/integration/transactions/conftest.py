@@ -10,7 +10,6 @@ from sqlalchemy import create_engine, delete, event
 from sqlalchemy.orm import Session, sessionmaker
 
 from tests.support.adopter import AdopterBase
-from tests.support.operations import OPERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,13 +17,6 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
 
     from tests.support.operations import Call, Operation
-
-# Of each shape one: an addition, a rotation, grants that are there, rows without number, a set.
-_COURSES = (
-    *("create_org()", "change_role(of an owner)", "revoke_org()", "add_members()"),
-    "accept_invitation(by a user who has some of its grants)",
-)
-REPRESENTATIVE = [operation for operation in OPERATIONS if str(operation) in _COURSES]
 
 
 @pytest.fixture(scope="module")
