@@ -1,0 +1,281 @@
+"""The store in memory: its face, its users, its clock, its threads, and SQLite's differences.
+
+That it does what PostgreSQL does, operation by operation, is said by the random sequences in
+tests/model and by the official cases.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import runpy
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import flametrench_tenancy as peer
+import pytest
+
+from flametrench_tenancy_sqlalchemy import (
+    DuplicateMembershipError,
+    InMemoryTenancyStore,
+    NotFoundError,
+    OrgSlugConflictError,
+    PreconditionError,
+    PreTuple,
+    Role,
+    Status,
+    TenancyRepository,
+    TenancyStore,
+    new_id,
+)
+from flametrench_tenancy_sqlalchemy.ids import new_uuid
+from tests.support.backends import MemoryBackend, nothing_written
+from tests.support.bad_input import Scene, bad_inputs
+from tests.support.entities import EARLIER, EXPIRY, LATER, NOW, TICK, refused
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "in_memory.py"
+WORKERS = 8
+
+
+@pytest.fixture
+def store() -> InMemoryTenancyStore:
+    """An empty store."""
+    return InMemoryTenancyStore()
+
+
+def _operations(of: type) -> dict[str, inspect.Signature]:
+    return {
+        name: inspect.signature(member)
+        for name, member in inspect.getmembers(of, inspect.isfunction)
+        if not name.startswith("_")
+    }
+
+
+OPERATIONS = list(_operations(TenancyRepository))
+
+
+# -- its face
+
+
+def test_it_is_a_tenancy_store_as_the_peer_defines_it(store: InMemoryTenancyStore) -> None:
+    assert isinstance(store, peer.TenancyStore)
+    assert isinstance(store, TenancyStore)
+
+
+@pytest.mark.parametrize("name, signature", list(_operations(peer.TenancyStore).items()))
+def test_operations_take_the_parameters_that_the_peer_takes(
+    name: str, signature: inspect.Signature
+) -> None:
+    mine = _operations(TenancyRepository)[name]
+    assert [(p.name, p.kind) for p in mine.parameters.values()] == [
+        (p.name, p.kind) for p in signature.parameters.values()
+    ]
+    for parameter in signature.parameters.values():
+        # The peer's `...` stands for "omitted", which has a name of its own here.
+        if parameter.default is not ...:
+            assert mine.parameters[parameter.name].default == parameter.default
+
+
+def test_the_standalone_forms_have_every_operation_of_the_repository() -> None:
+    assert _operations(TenancyStore) == _operations(TenancyRepository)
+    assert _operations(InMemoryTenancyStore) == _operations(TenancyRepository)
+
+
+def test_the_readmes_first_example_prints_what_it_promises(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, _, code = EXAMPLE.read_text().partition("# fmt: off\n")
+    assert f"```python\n{code}```" in (ROOT / "README.md").read_text()
+    runpy.run_path(str(EXAMPLE))
+    first, second = capsys.readouterr().out.splitlines()
+    user, project = "usr_[0-9a-f]{32}", "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    assert re.fullmatch(r"org_[0-9a-f]{32} owner", first)
+    assert re.fullmatch(rf"member \[<Tuple usr:{user} editor proj:{project}>\]", second)
+
+
+# -- what it stores
+
+
+def test_two_stores_share_nothing(store: InMemoryTenancyStore) -> None:
+    org, other = store.create_org(new_id("usr"), slug="acme").org, InMemoryTenancyStore()
+    assert other.list_orgs().data == []
+    with refused(NotFoundError):
+        other.get_org(org.id)
+    assert other.create_org(new_id("usr"), slug="acme").org.slug == org.slug
+
+
+def test_what_it_returns_stays_as_it_was_and_stays_readable(store: InMemoryTenancyStore) -> None:
+    created = store.create_org(new_id("usr"), name="Acme")
+    store.update_org(created.org.id, name="New")
+    assert created.org.name == "Acme"
+    assert created.owner_membership.organization.name == "Acme"
+    assert store.get_org(created.org.id).name == "New"
+
+
+@pytest.mark.parametrize(
+    "query, found",
+    [
+        *(("acme", [0, 1]), ("ACME", [0, 1]), ("labs", [1]), ("acme%", []), ("nothing", [])),
+        *(("50%", [2]), ("%", [2]), ("_", [3]), ("a_b", [3]), ("/", [4]), ("\\", [5])),
+        *(("äö", [6]), ("ÄÖ", [6]), ("Äö", [6]), ("a\x00", []), ("\ud800", [])),
+        ("", [0, 1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_a_query_is_a_plain_substring_in_any_case(
+    store: InMemoryTenancyStore, query: str, found: list[int]
+) -> None:
+    creator = new_id("usr")
+    named = [
+        store.create_org(creator, name=name, slug="acme" if name == "First" else None).org.id
+        for name in ("First", "Acme Labs", "50% off", "a_b", "and/or", "back\\slash", "GRÄÖN")
+    ]
+    store.create_org(creator)
+    assert [org.id for org in store.list_orgs(query=query).data] == [named[i] for i in found]
+
+
+def test_ten_thousand_pre_tuples(store: InMemoryTenancyStore) -> None:
+    owner = store.create_org(new_id("usr")).owner_membership
+    grants = [PreTuple("editor", "proj", str(new_uuid())) for _ in range(10_000)]
+    ahead = datetime.now(UTC) + timedelta(days=1)
+    invitation = store.create_invitation(
+        owner.org_id, "x@example.com", Role.MEMBER, owner.usr_id, ahead, pre_tuples=grants
+    )
+    accepted = store.accept_invitation(invitation.id)
+    assert [t.object_id for t in accepted.materialized_tuples] == [g.object_id for g in grants]
+    held = store.list_tuples_for_subject("usr", accepted.membership.usr_id)
+    assert len(held) == 10_001
+    assert [t.id for t in held] == sorted(t.id for t in held)
+
+
+# -- what it refuses
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_bad_input_is_refused_by_name_and_leaves_no_trace(
+    operation: str, subtests: pytest.Subtests
+) -> None:
+    scene = Scene(MemoryBackend())
+    refusals = bad_inputs(operation)
+    assert refusals
+    for bad in refusals:
+        with subtests.test(str(bad)), nothing_written(scene.backend):
+            with refused(bad.error, reason=bad.reason) as caught:
+                scene.call(operation, **{bad.parameter: bad.value})
+            assert bad.parameter in str(caught.value)
+    # What was spoilt is fine otherwise.
+    if operation.startswith("reinstate_"):
+        with refused(PreconditionError, reason="invalid_transition"):
+            scene.call(operation)
+    else:
+        scene.call(operation)
+
+
+# -- its users
+
+
+def test_users_register_themselves_wherever_they_are_named(store: InMemoryTenancyStore) -> None:
+    creator, member, inviter, invitee, decliner = (new_id("usr") for _ in range(5))
+    org = store.create_org(creator).org
+    store.add_member(org.id, member, Role.MEMBER, invited_by=inviter)
+    ahead = datetime.now(UTC) + timedelta(days=1)
+    accepted, declined = (
+        store.create_invitation(org.id, "x@example.com", Role.GUEST, who, ahead)
+        for who in (inviter, new_id("usr"))
+    )
+    store.accept_invitation(accepted.id, as_usr_id=invitee, accepting_identifier="x@example.com")
+    store.decline_invitation(declined.id, as_usr_id=decliner)
+    for usr_id, memberships in {creator: 1, member: 1, inviter: 0, invitee: 1, decliner: 0}.items():
+        assert len(store.list_memberships(usr_id).data) == memberships
+
+
+def test_nobody_registers_by_an_operation_that_is_refused(store: InMemoryTenancyStore) -> None:
+    store.create_org(new_id("usr"), slug="acme")
+    newcomer = new_id("usr")
+    with refused(OrgSlugConflictError):
+        store.create_org(newcomer, slug="acme")
+    with refused(NotFoundError):
+        store.list_memberships(newcomer)
+
+
+def test_sets_register_users_whose_rows_are_done_and_no_others(store: InMemoryTenancyStore) -> None:
+    org = store.create_org(new_id("usr")).org
+    joined, late, inviter = (new_id("usr") for _ in range(3))
+    (added,) = store.add_members(org.id, [(joined, Role.GUEST)], invited_by=inviter)
+    assert store.list_memberships(joined).data[0].id == added.unwrap().id
+    assert store.list_memberships(inviter).data == []
+    store.suspend_org(org.id)
+    (refused_,) = store.add_members(org.id, [(late, Role.GUEST)])
+    assert not refused_.ok
+    with refused(NotFoundError):
+        store.list_memberships(late)
+
+
+# -- its clock
+
+
+def test_its_clock_may_be_given_in_any_zone() -> None:
+    now = [NOW]
+    store = InMemoryTenancyStore(clock=lambda: now[0])
+    created = store.create_org(new_id("usr"))
+    assert created.org.created_at == created.owner_membership.created_at == NOW
+    now[0] = EARLIER.astimezone(timezone(timedelta(hours=-8)))
+    member = store.add_member(created.org.id, new_id("usr"), Role.MEMBER)
+    assert (member.created_at, member.created_at.tzinfo) == (EARLIER, UTC)
+    now[0] = LATER
+    changed = store.change_role(member.id, Role.ADMIN)
+    assert store.get_membership(changed.id).created_at == LATER
+    now[0] = NOW.replace(tzinfo=None)
+    with pytest.raises(ValueError, match="not timezone-aware"):
+        store.create_org(new_id("usr"))
+
+
+def test_a_clock_that_stands_still_still_gives_an_ordered_history() -> None:
+    store = InMemoryTenancyStore(clock=lambda: NOW)
+    owner = store.create_org(new_id("usr")).owner_membership
+    history = [store.add_member(owner.org_id, new_id("usr"), Role.GUEST)]
+    for role in (Role.MEMBER, Role.ADMIN, Role.OWNER):
+        history.append(store.change_role(history[-1].id, role))
+    assert [m.created_at - NOW for m in history] == [n * TICK for n in range(4)]
+
+
+def test_an_invitation_runs_out_by_the_stores_clock() -> None:
+    now = [NOW]
+    store = InMemoryTenancyStore(clock=lambda: now[0])
+    owner = store.create_org(new_id("usr")).owner_membership
+    invite = (owner.org_id, "x@example.com", Role.MEMBER, owner.usr_id, EXPIRY)
+    in_time, late = store.create_invitation(*invite), store.create_invitation(*invite)
+    now[0] = EXPIRY
+    assert store.accept_invitation(in_time.id).membership.created_at == EXPIRY
+    now[0] = EXPIRY + TICK
+    assert store.expire_invitations() == 1
+    assert store.get_invitation(late.id).terminal_at == EXPIRY + TICK
+
+
+# -- its threads
+
+
+def test_threads_take_turns_and_of_those_that_add_one_user_one_wins(
+    store: InMemoryTenancyStore,
+) -> None:
+    org, usr_id = store.create_org(new_id("usr")).org, new_id("usr")
+    together = threading.Barrier(WORKERS)
+
+    def join(_: int) -> tuple[list[str], bool]:
+        together.wait()
+        joined = [store.add_member(org.id, new_id("usr"), Role.MEMBER).id for _ in range(20)]
+        together.wait()
+        try:
+            store.add_member(org.id, usr_id, Role.MEMBER)
+        except DuplicateMembershipError:
+            return joined, False
+        return joined, True
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        batches, wins = zip(*pool.map(join, range(WORKERS)), strict=True)
+    assert sum(wins) == 1
+    listed = {m.id for m in store.list_members(org.id, limit=200, status=Status.ACTIVE).data}
+    assert len(listed) == 1 + WORKERS * 20 + 1
+    assert listed > {mem_id for batch in batches for mem_id in batch}
