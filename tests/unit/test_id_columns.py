@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from flametrench_tenancy_sqlalchemy import (
     Base,
     InvalidIdError,
+    Invitation,
     Membership,
     Organization,
     Tuple,
@@ -59,9 +60,8 @@ def test_it_stores_a_native_uuid_and_reads_the_wire_id_and_null_stays_null() -> 
         assert column.process_result_value(stored, POSTGRESQL) == wire
 
 
-@pytest.mark.parametrize("value, inline", [(WIRE, f"'{UUID(HEX)}'"), (None, "NULL")])
-def test_it_renders_inline(value: str | None, inline: str) -> None:
-    assert WireId("usr").process_literal_param(value, POSTGRESQL) == inline
+def test_it_renders_inline() -> None:
+    assert WireId("usr").process_literal_param(None, POSTGRESQL) == "NULL"
     statement = select(literal(WIRE, WireId("usr")))
     rendered = statement.compile(dialect=POSTGRESQL, compile_kwargs={"literal_binds": True})
     assert f"'{UUID(HEX)}'" in str(rendered)
@@ -111,26 +111,17 @@ def test_none_in_a_comparison_asks_for_null(session: Session) -> None:
     assert session.scalars(statement).all() == []
 
 
-@pytest.mark.parametrize(
-    "column, type_",
-    [
-        (Organization.id, "org"),
-        (Membership.id, "mem"),
-        (Membership.usr_id, "usr"),
-        (Membership.org_id, "org"),
-        (Membership.replaces, "mem"),
-        (Membership.invited_by, "usr"),
-        (Membership.removed_by, "usr"),
-    ],
-    ids=str,
-)
-def test_every_column_takes_ids_of_its_own_type_only(
-    session: Session, column: Any, type_: str
-) -> None:
-    assert session.scalars(select(column).where(column == new_id(type_))).all() == []
-    for other in {"usr", "org", "mem", "inv", "tup"} - {type_}:
-        with pytest.raises(InvalidIdError, match=f"{type_} id: "):
-            session.scalars(select(column).where(column == new_id(other)))
+def test_every_column_takes_ids_of_its_own_type_only(session: Session) -> None:
+    for column, type_ in (
+        *((Organization.id, "org"), (Membership.org_id, "org")),
+        *((Membership.id, "mem"), (Membership.replaces, "mem"), (Invitation.id, "inv")),
+        *((Membership.usr_id, "usr"), (Membership.invited_by, "usr")),
+        *((Membership.removed_by, "usr"), (Invitation.terminal_by, "usr"), (Tuple.id, "tup")),
+    ):
+        assert session.scalars(select(column).where(column == new_id(type_))).all() == []
+        for other in {"usr", "org", "mem", "inv", "tup"} - {type_}:
+            with pytest.raises(InvalidIdError, match=f"{type_} id: "):
+                session.scalars(select(column).where(column == new_id(other)))
 
 
 def test_tuples_are_found_by_any_form_of_an_id_and_asked_for_by_nothing_else(
@@ -143,6 +134,6 @@ def test_tuples_are_found_by_any_form_of_an_id_and_asked_for_by_nothing_else(
     for column in (Tuple.subject_id, Tuple.object_id, Tuple.subject_uuid, Tuple.object_uuid):
         for id_ in (f"proj_{HEX}", str(UUID(HEX)), str(UUID(HEX)).upper(), HEX, UUID(HEX)):
             assert session.scalars(select(Tuple).where(column == id_)).all() == [fact]
-        for id_ in ("", "proj_", f"proj_{HEX}\n", HEX.upper(), 7):
+        for no_id in ("", "proj_", f"proj_{HEX}\n", HEX.upper(), 7):
             with pytest.raises(InvalidIdError, match="object id: "):
-                session.scalars(select(Tuple).where(column == id_))
+                session.scalars(select(Tuple).where(column == no_id))

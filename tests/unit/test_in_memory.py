@@ -20,9 +20,6 @@ import pytest
 from flametrench_tenancy_sqlalchemy import (
     DuplicateMembershipError,
     InMemoryTenancyStore,
-    NotFoundError,
-    OrgSlugConflictError,
-    PreconditionError,
     PreTuple,
     Role,
     Status,
@@ -33,7 +30,7 @@ from flametrench_tenancy_sqlalchemy import (
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
 from tests.support.backends import MemoryBackend, nothing_written
 from tests.support.bad_input import Scene, bad_inputs
-from tests.support.entities import EARLIER, EXPIRY, LATER, NOW, TICK, refused
+from tests.support.entities import EARLIER, LATER, NOW, refused
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "in_memory.py"
@@ -55,9 +52,6 @@ def _operations(of: type) -> dict[str, inspect.Signature]:
 
 
 OPERATIONS = list(_operations(TenancyRepository))
-
-
-# -- its face
 
 
 def test_it_is_a_tenancy_store_as_the_peer_defines_it(store: InMemoryTenancyStore) -> None:
@@ -96,13 +90,10 @@ def test_the_readmes_first_example_prints_what_it_promises(
     assert re.fullmatch(rf"member \[<Tuple usr:{user} editor proj:{project}>\]", second)
 
 
-# -- what it stores
-
-
 def test_two_stores_share_nothing(store: InMemoryTenancyStore) -> None:
     org, other = store.create_org(new_id("usr"), slug="acme").org, InMemoryTenancyStore()
     assert other.list_orgs().data == []
-    with refused(NotFoundError):
+    with refused("not_found"):
         other.get_org(org.id)
     assert other.create_org(new_id("usr"), slug="acme").org.slug == org.slug
 
@@ -150,9 +141,6 @@ def test_ten_thousand_pre_tuples(store: InMemoryTenancyStore) -> None:
     assert [t.id for t in held] == sorted(t.id for t in held)
 
 
-# -- what it refuses
-
-
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_bad_input_is_refused_by_name_and_leaves_no_trace(
     operation: str, subtests: pytest.Subtests
@@ -167,13 +155,10 @@ def test_bad_input_is_refused_by_name_and_leaves_no_trace(
             assert bad.parameter in str(caught.value)
     # What was spoilt is fine otherwise.
     if operation.startswith("reinstate_"):
-        with refused(PreconditionError, reason="invalid_transition"):
+        with refused("precondition.invalid_transition"):
             scene.call(operation)
     else:
         scene.call(operation)
-
-
-# -- its users
 
 
 def test_users_register_themselves_wherever_they_are_named(store: InMemoryTenancyStore) -> None:
@@ -194,9 +179,9 @@ def test_users_register_themselves_wherever_they_are_named(store: InMemoryTenanc
 def test_nobody_registers_by_an_operation_that_is_refused(store: InMemoryTenancyStore) -> None:
     store.create_org(new_id("usr"), slug="acme")
     newcomer = new_id("usr")
-    with refused(OrgSlugConflictError):
+    with refused("conflict.org_slug"):
         store.create_org(newcomer, slug="acme")
-    with refused(NotFoundError):
+    with refused("not_found"):
         store.list_memberships(newcomer)
 
 
@@ -209,11 +194,8 @@ def test_sets_register_users_whose_rows_are_done_and_no_others(store: InMemoryTe
     store.suspend_org(org.id)
     (refused_,) = store.add_members(org.id, [(late, Role.GUEST)])
     assert not refused_.ok
-    with refused(NotFoundError):
+    with refused("not_found"):
         store.list_memberships(late)
-
-
-# -- its clock
 
 
 def test_its_clock_may_be_given_in_any_zone() -> None:
@@ -230,31 +212,6 @@ def test_its_clock_may_be_given_in_any_zone() -> None:
     now[0] = NOW.replace(tzinfo=None)
     with pytest.raises(ValueError, match="not timezone-aware"):
         store.create_org(new_id("usr"))
-
-
-def test_a_clock_that_stands_still_still_gives_an_ordered_history() -> None:
-    store = InMemoryTenancyStore(clock=lambda: NOW)
-    owner = store.create_org(new_id("usr")).owner_membership
-    history = [store.add_member(owner.org_id, new_id("usr"), Role.GUEST)]
-    for role in (Role.MEMBER, Role.ADMIN, Role.OWNER):
-        history.append(store.change_role(history[-1].id, role))
-    assert [m.created_at - NOW for m in history] == [n * TICK for n in range(4)]
-
-
-def test_an_invitation_runs_out_by_the_stores_clock() -> None:
-    now = [NOW]
-    store = InMemoryTenancyStore(clock=lambda: now[0])
-    owner = store.create_org(new_id("usr")).owner_membership
-    invite = (owner.org_id, "x@example.com", Role.MEMBER, owner.usr_id, EXPIRY)
-    in_time, late = store.create_invitation(*invite), store.create_invitation(*invite)
-    now[0] = EXPIRY
-    assert store.accept_invitation(in_time.id).membership.created_at == EXPIRY
-    now[0] = EXPIRY + TICK
-    assert store.expire_invitations() == 1
-    assert store.get_invitation(late.id).terminal_at == EXPIRY + TICK
-
-
-# -- its threads
 
 
 def test_threads_take_turns_and_of_those_that_add_one_user_one_wins(

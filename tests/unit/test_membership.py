@@ -9,19 +9,7 @@ from typing import Any
 
 import pytest
 
-from flametrench_tenancy_sqlalchemy import (
-    DuplicateMembershipError,
-    ForbiddenError,
-    Membership,
-    NotFoundError,
-    PreconditionError,
-    PreTuple,
-    Role,
-    RoleHierarchyError,
-    SoleOwnerError,
-    Status,
-    new_id,
-)
+from flametrench_tenancy_sqlalchemy import Membership, PreTuple, Role, Status, new_id
 from tests.support.entities import EARLIER, LATER, NOW, TICK, a_member, an_org, refused
 
 INACTIVE = [Status.SUSPENDED, Status.REVOKED]
@@ -32,8 +20,8 @@ def _leave(
     membership: Membership, heir: str | None = None, found: Membership | None = None, **given: Any
 ) -> Membership | None:
     """Leave as the last owner, unless other owners are given."""
-    options = {"other_owners": [], "transfer_to": heir, "heir": found, "at": LATER} | given
-    return membership.leave(**options)  # type: ignore[arg-type]  # as in a call
+    last: dict[str, Any] = {"other_owners": [], "at": LATER}
+    return membership.leave(transfer_to=heir, heir=found, **last | given)
 
 
 @pytest.mark.parametrize("role", Role)
@@ -52,11 +40,11 @@ def test_joining_makes_an_active_membership(role: Role) -> None:
 
 @pytest.mark.parametrize("status", INACTIVE)
 def test_nobody_joins_or_comes_back_to_an_organization_that_is_not_active(status: Status) -> None:
-    with refused(PreconditionError, reason="org_not_active"):
+    with refused("precondition.org_not_active"):
         Membership.join(an_org(status), new_id("usr"), Role.MEMBER, at=NOW)
     membership = a_member(status=Status.SUSPENDED, org=an_org())
     membership.organization.status = status
-    with refused(PreconditionError, membership, reason="org_not_active"):
+    with refused("precondition.org_not_active", membership):
         membership.reinstate(LATER)
 
 
@@ -118,31 +106,26 @@ def test_only_an_active_membership_changes_and_the_last_owner_stays(
     change: Callable[[Membership], object],
 ) -> None:
     owner = a_member(Role.OWNER)
-    with refused(SoleOwnerError, owner):
+    with refused("forbidden.sole_owner", owner):
         change(owner)
     for owner.status in INACTIVE:  # which is asked first
-        with refused(PreconditionError, owner, reason="mem_not_active"):
+        with refused("precondition.mem_not_active", owner):
             change(owner)
-        with refused(PreconditionError, owner, reason="mem_not_active"):
+        with refused("precondition.mem_not_active", owner):
             owner.change_role(Role.OWNER, other_owners=[], at=LATER)
 
 
-@pytest.mark.parametrize("role", Role)
-def test_suspension_and_reinstatement(role: Role) -> None:
-    membership = a_member(role)
-    membership.suspend(other_owners=[a_member(Role.OWNER)], at=LATER)
+def test_only_a_suspended_membership_is_reinstated_and_that_is_asked_first() -> None:
+    membership = a_member(Role.GUEST)
+    membership.suspend(other_owners=[], at=LATER)
     assert (membership.status, membership.updated_at) == (Status.SUSPENDED, LATER)
     membership.reinstate(LATER + TICK)
     assert (membership.status, membership.updated_at) == (Status.ACTIVE, LATER + TICK)
-    assert (membership.role, membership.created_at) == (role, NOW)
-
-
-@pytest.mark.parametrize("status", [Status.ACTIVE, Status.REVOKED])
-def test_only_a_suspended_membership_is_reinstated_and_that_is_asked_first(status: Status) -> None:
-    membership = a_member(status=status)
+    assert (membership.role, membership.created_at) == (Role.GUEST, NOW)
     membership.organization.status = Status.SUSPENDED
-    with refused(PreconditionError, membership, reason="invalid_transition"):
-        membership.reinstate(LATER)
+    for membership.status in (Status.ACTIVE, Status.REVOKED):
+        with refused("precondition.invalid_transition", membership):
+            membership.reinstate(LATER)
 
 
 @pytest.mark.parametrize("role", Role)
@@ -172,9 +155,9 @@ def test_the_last_owner_leaves_by_making_an_heir_owner(role: Role) -> None:
 
 def test_the_heir_of_the_last_owner_is_another_active_member() -> None:
     owner = a_member(Role.OWNER)
-    with refused(PreconditionError, owner, reason="self_transfer"):
+    with refused("precondition.self_transfer", owner):
         _leave(owner, owner.usr_id)
-    with refused(NotFoundError, owner):
+    with refused("not_found", owner):
         _leave(owner, new_id("usr"))
 
 
@@ -185,28 +168,22 @@ def test_the_hierarchy_of_removal(
 ) -> None:
     admin = a_member(admin_role, admin_status) if admin_role else None
     target, usr_id = a_member(role, status), admin.usr_id if admin else new_id("usr")
-    refusal: tuple[Any, str | None] | None = None
+    refusal = None
     if status is Status.REVOKED:
-        refusal = PreconditionError, "mem_not_active"
+        refusal = "precondition.mem_not_active"
     elif admin_role not in (Role.OWNER, Role.ADMIN) or admin_status is not Status.ACTIVE:
-        refusal = ForbiddenError, None
+        refusal = "forbidden"
     elif role is Role.OWNER:
-        refusal = RoleHierarchyError, None
+        refusal = "forbidden.role_hierarchy"
     elif role in (Role.VIEWER, Role.EDITOR):
-        refusal = PreconditionError, "scope_mismatch"
+        refusal = "precondition.scope_mismatch"
     if refusal:
-        with refused(refusal[0], target, reason=refusal[1]):
+        with refused(refusal, target):
             target.remove(admin, admin_usr_id=usr_id, at=LATER)
         return
     target.remove(admin, admin_usr_id=usr_id, at=LATER)
     assert (target.status, target.role) == (Status.REVOKED, role)
     assert (target.removed_by, target.updated_at) == (usr_id, LATER)
-
-
-def test_administrators_may_remove_themselves() -> None:
-    admin = a_member(Role.ADMIN)
-    admin.remove(admin, admin_usr_id=admin.usr_id, at=LATER)
-    assert (admin.status, admin.removed_by) == (Status.REVOKED, admin.usr_id)
 
 
 @pytest.mark.parametrize("role", Role)
@@ -226,29 +203,22 @@ def test_ownership_goes_over_in_two_successors_unless_the_target_owns_already(ro
         assert target.status is Status.REVOKED
 
 
-TRANSFER_CHECKS = [
-    "from_not_active",
-    "to_not_active",
-    "org_mismatch",
-    "from_not_owner",
-    "self_transfer",
-]
-
-
-@pytest.mark.parametrize("first", range(len(TRANSFER_CHECKS)), ids=TRANSFER_CHECKS)
 @pytest.mark.parametrize("status", INACTIVE)
-def test_the_first_of_several_flaws_of_a_transfer_decides(first: int, status: Status) -> None:
-    flaws = TRANSFER_CHECKS[first:]
+def test_the_first_of_several_flaws_of_a_transfer_decides(status: Status) -> None:
     org = an_org()
-    donor = a_member(Role.ADMIN if "from_not_owner" in flaws else Role.OWNER, org=org)
-    target = a_member(
-        org=an_org() if "org_mismatch" in flaws else org,
-        usr_id=donor.usr_id,
-    )
-    donor.status = status if "from_not_active" in flaws else Status.ACTIVE
-    target.status = status if "to_not_active" in flaws else Status.ACTIVE
-    with refused(PreconditionError, donor, target, reason=flaws[0]):
-        donor.transfer_ownership(target, org_id=org.id, at=LATER)
+    donor = a_member(Role.OWNER, org=org)
+    target = a_member(org=org, usr_id=donor.usr_id)
+    # Each flaw beside those above it.
+    for entity, attribute, value, reason in (
+        (target, "role", Role.MEMBER, "self_transfer"),
+        (donor, "role", Role.ADMIN, "from_not_owner"),
+        (target, "org_id", new_id("org"), "org_mismatch"),
+        (target, "status", status, "to_not_active"),
+        (donor, "status", status, "from_not_active"),
+    ):
+        setattr(entity, attribute, value)
+        with refused(f"precondition.{reason}", donor, target):
+            donor.transfer_ownership(target, org_id=org.id, at=LATER)
 
 
 def test_a_transfer_names_the_organization_of_both() -> None:
@@ -260,12 +230,12 @@ def test_a_transfer_names_the_organization_of_both() -> None:
         (stranger, new_id("org")),
         (neighbour, new_id("org")),
     ):
-        with refused(PreconditionError, donor, target, reason="org_mismatch"):
+        with refused("precondition.org_mismatch", donor, target):
             donor.transfer_ownership(target, org_id=org_id, at=LATER)
 
 
 def test_the_refusal_of_a_second_membership_names_user_and_organization() -> None:
     membership = a_member()
     error = membership.already_active()
-    assert type(error) is DuplicateMembershipError
+    assert error.code == "conflict.duplicate_membership"
     assert error.details == {"usr_id": membership.usr_id, "org_id": membership.org_id}
