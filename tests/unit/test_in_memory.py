@@ -28,8 +28,6 @@ from flametrench_tenancy_sqlalchemy import (
     new_id,
 )
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
-from tests.support.backends import MemoryBackend, nothing_written
-from tests.support.bad_input import Scene, bad_inputs
 from tests.support.entities import EARLIER, LATER, NOW, refused
 
 ROOT = Path(__file__).parents[2]
@@ -49,9 +47,6 @@ def _operations(of: type) -> dict[str, inspect.Signature]:
         for name, member in inspect.getmembers(of, inspect.isfunction)
         if not name.startswith("_")
     }
-
-
-OPERATIONS = list(_operations(TenancyRepository))
 
 
 def test_it_is_a_tenancy_store_as_the_peer_defines_it(store: InMemoryTenancyStore) -> None:
@@ -139,26 +134,6 @@ def test_ten_thousand_pre_tuples(store: InMemoryTenancyStore) -> None:
     held = store.list_tuples_for_subject("usr", accepted.membership.usr_id)
     assert len(held) == 10_001
     assert [t.id for t in held] == sorted(t.id for t in held)
-
-
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_bad_input_is_refused_by_name_and_leaves_no_trace(
-    operation: str, subtests: pytest.Subtests
-) -> None:
-    scene = Scene(MemoryBackend())
-    refusals = bad_inputs(operation)
-    assert refusals
-    for bad in refusals:
-        with subtests.test(str(bad)), nothing_written(scene.backend):
-            with refused(bad.error, reason=bad.reason) as caught:
-                scene.call(operation, **{bad.parameter: bad.value})
-            assert bad.parameter in str(caught.value)
-    # What was spoilt is fine otherwise.
-    if operation.startswith("reinstate_"):
-        with refused("precondition.invalid_transition"):
-            scene.call(operation)
-    else:
-        scene.call(operation)
 
 
 def test_users_register_themselves_wherever_they_are_named(store: InMemoryTenancyStore) -> None:
