@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 TABLES = ("usr", "org", "mem", "inv", "tup")
 
@@ -152,6 +152,21 @@ def run(connection: Connection, statements: Iterable[str]) -> None:
     """Execute statements as they stand."""
     for statement in statements:
         connection.exec_driver_sql(statement)
+
+
+def run_script(engine: Engine, script: str) -> None:
+    """Run a script as it is, as psql would."""
+    connection = engine.raw_connection()
+    connection.cursor().execute(script)
+    connection.close()
+
+
+def fill(connection: Connection, schema: str | None = None) -> None:
+    """Insert rows into all tables, judged at once lest later changes of the tables wait."""
+    if schema is not None:
+        run(connection, [f'SET LOCAL search_path TO "{schema}"'])
+    run(connection, ["SET CONSTRAINTS ALL DEFERRED", *(r for t in TABLES for r in ROWS[t])])
+    run(connection, ["SET CONSTRAINTS ALL IMMEDIATE"])
 
 
 def create_reference(
