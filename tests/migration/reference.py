@@ -20,59 +20,45 @@ SHAPE = {
         f"""
         CREATE TABLE mem (
             id uuid PRIMARY KEY,
-            usr_id uuid NOT NULL REFERENCES usr (id),
-            org_id uuid NOT NULL REFERENCES org (id),
-            {_ROLE}, {_STATUS},
-            replaces uuid REFERENCES mem (id),
-            invited_by uuid REFERENCES usr (id),
-            removed_by uuid REFERENCES usr (id),
-            {_CREATED}, {_UPDATED}
-        )
-        """,
-        "CREATE UNIQUE INDEX mem_unique_active ON mem (usr_id, org_id) WHERE status = 'active'",
-        "CREATE INDEX mem_org_idx ON mem (org_id)",
-        "CREATE INDEX mem_usr_idx ON mem (usr_id)",
-        "CREATE INDEX mem_replaces_idx ON mem (replaces) WHERE replaces IS NOT NULL",
+            usr_id uuid NOT NULL REFERENCES usr, org_id uuid NOT NULL REFERENCES org,
+            {_ROLE}, {_STATUS}, replaces uuid REFERENCES mem,
+            invited_by uuid REFERENCES usr, removed_by uuid REFERENCES usr, {_CREATED}, {_UPDATED}
+        );
+        CREATE UNIQUE INDEX mem_unique_active ON mem (usr_id, org_id) WHERE status = 'active';
+        CREATE INDEX mem_org_idx ON mem (org_id);
+        CREATE INDEX mem_usr_idx ON mem (usr_id);
+        CREATE INDEX mem_replaces_idx ON mem (replaces) WHERE replaces IS NOT NULL
+        """
     ],
     "inv": [
         f"""
         CREATE TABLE inv (
-            id uuid PRIMARY KEY,
-            org_id uuid NOT NULL REFERENCES org (id),
-            identifier text NOT NULL,
-            {_ROLE},
-            status text NOT NULL DEFAULT 'pending'
+            id uuid PRIMARY KEY, org_id uuid NOT NULL REFERENCES org, identifier text NOT NULL,
+            {_ROLE}, status text NOT NULL DEFAULT 'pending'
                 CHECK (status IN ('pending','accepted','declined','revoked','expired')),
             pre_tuples jsonb NOT NULL DEFAULT '[]',
-            invited_by uuid NOT NULL REFERENCES usr (id),
-            invited_user_id uuid REFERENCES usr (id),
-            {_CREATED},
-            expires_at timestamptz NOT NULL,
-            terminal_at timestamptz,
-            terminal_by uuid REFERENCES usr (id),
-            CHECK ((status = 'pending') = (terminal_at IS NULL)),
-            CHECK (expires_at > created_at)
-        )
-        """,
-        "CREATE INDEX inv_org_idx ON inv (org_id)",
-        "CREATE INDEX inv_pending_idx ON inv (identifier) WHERE status = 'pending'",
+            invited_by uuid NOT NULL REFERENCES usr, invited_user_id uuid REFERENCES usr,
+            {_CREATED}, expires_at timestamptz NOT NULL,
+            terminal_at timestamptz, terminal_by uuid REFERENCES usr,
+            CHECK ((status = 'pending') = (terminal_at IS NULL)), CHECK (expires_at > created_at)
+        );
+        CREATE INDEX inv_org_idx ON inv (org_id);
+        CREATE INDEX inv_pending_idx ON inv (identifier) WHERE status = 'pending'
+        """
     ],
     "tup": [
         f"""
         CREATE TABLE tup (
             id uuid PRIMARY KEY,
-            subject_type text NOT NULL CHECK (subject_type IN ('usr')),
-            subject_id uuid NOT NULL,
+            subject_type text NOT NULL CHECK (subject_type IN ('usr')), subject_id uuid NOT NULL,
             relation text NOT NULL CHECK (relation ~ '^[a-z_]{{2,32}}$'),
             object_type text NOT NULL CHECK (object_type ~ '^[a-z]{{2,6}}$'),
-            object_id uuid NOT NULL,
-            {_CREATED},
-            created_by uuid REFERENCES usr (id),
+            object_id uuid NOT NULL, {_CREATED}, created_by uuid REFERENCES usr,
             UNIQUE (subject_type, subject_id, relation, object_type, object_id)
-        )
-        """,
-        "CREATE INDEX tup_object_relation_idx ON tup (object_type, object_id, relation)",
-        "CREATE INDEX tup_subject_idx ON tup (subject_type, subject_id)",
+        );
+        CREATE INDEX tup_object_relation_idx ON tup (object_type, object_id, relation);
+        CREATE INDEX tup_subject_idx ON tup (subject_type, subject_id)
+        """
     ],
 }
 
@@ -82,11 +68,7 @@ TOUCH = [
     'BEGIN NEW.updated_at = now(); RETURN NEW; END'
     """,
     # Somebody else's table, which shares the function.
-    f"""
-    CREATE TABLE cred (
-        id uuid PRIMARY KEY, usr_id uuid NOT NULL REFERENCES usr (id), {_CREATED}, {_UPDATED}
-    )
-    """,
+    f"CREATE TABLE cred (id uuid PRIMARY KEY, usr_id uuid REFERENCES usr, {_CREATED}, {_UPDATED})",
     *(
         f"CREATE TRIGGER {table}_touch BEFORE UPDATE ON {table} "
         "FOR EACH ROW EXECUTE FUNCTION flametrench_touch_updated_at()"
@@ -128,21 +110,18 @@ ROWS = {
     ],
     "inv": [
         f"""
-        INSERT INTO inv (id, org_id, identifier, role, status, pre_tuples, invited_by,
-                         created_at, expires_at, terminal_at) VALUES
-            (gen_random_uuid(), '{_ORG}', 'a@example.com', 'guest', 'pending',
-             '[{{"relation": "editor", "objectType": "proj", "objectId": "{_ORG}"}}]',
-             '{_USER}', '2026-01-01Z', '2099-01-01Z', NULL),
-            (gen_random_uuid(), '{_ORG}', 'b@example.com', 'guest', 'accepted', '[]',
-             '{_USER}', '2026-01-01Z', '2099-01-01Z', '2026-01-03Z')
+        INSERT INTO inv SELECT gen_random_uuid(), '{_ORG}', 'a@example.com', 'guest', status,
+            pre_tuples::jsonb, '{_USER}', NULL, '2026-01-01Z', '2099-01-01Z', ended::timestamptz
+        FROM (VALUES ('accepted', '[]', '2026-01-03Z'), ('pending',
+            '[{{"relation": "editor", "objectType": "proj", "objectId": "{_ORG}"}}]', NULL)
+        ) AS given (status, pre_tuples, ended)
         """
     ],
     "tup": [
         f"""
-        INSERT INTO tup (id, subject_type, subject_id, relation, object_type, object_id) VALUES
-            (gen_random_uuid(), 'usr', '{_USER}', 'owner', 'org', '{_ORG}'),
-            (gen_random_uuid(), 'usr', '{_OTHER}', 'guest', 'org', '{_ORG}'),
-            (gen_random_uuid(), 'usr', '{_OTHER}', 'editor', 'proj', '{_NEW}')
+        INSERT INTO tup SELECT gen_random_uuid(), 'usr', subject::uuid, relation, type, object::uuid
+        FROM (VALUES ('{_USER}', 'owner', 'org', '{_ORG}'), ('{_OTHER}', 'guest', 'org', '{_ORG}'),
+            ('{_OTHER}', 'editor', 'proj', '{_NEW}')) AS given (subject, relation, type, object)
         """
     ],
 }
