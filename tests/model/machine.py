@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from tests.model import arguments as arg
-from tests.model.records import Grant, Inv, Mem, Org, R, Tables, Usr, differences
+from tests.model.records import Grant, Inv, Mem, Org, R, Tables, Usr, differences, type_of
 from tests.model.reference import Reference
 from tests.model.state import ROLES
-from tests.model.systems import observed, predicted
+from tests.model.systems import MemorySystem, PostgresSystem, observed, predicted
 
 picks, few_picks = arg.picks, arg.few_picks
 paging = {"limit": arg.limits, "cursor": few_picks}
@@ -22,26 +22,10 @@ filters = st.fixed_dictionaries({}, optional={**paging, "status": arg.statuses})
 inv_filters = st.fixed_dictionaries({}, optional={**paging, "status": arg.inv_statuses})
 
 
-class System(Protocol):
-    """The package on some database."""
-
-    def call(self, operation: str, *args: Any, **kwargs: Any) -> Any:
-        """Run an operation."""
-
-    def tables(self) -> Tables:
-        """Return what is stored."""
-
-    def untruths(self) -> list[str]:
-        """Return what objects say that the tables do not."""
-
-    def close(self) -> None:
-        """Leave nothing behind."""
-
-
 class TenancyMachine(RuleBasedStateMachine):
     """Drives a system and the model, and compares them after each step."""
 
-    system: System
+    system: PostgresSystem | MemorySystem
 
     def __init__(self, *, registers: bool = False) -> None:
         super().__init__()
@@ -60,17 +44,17 @@ class TenancyMachine(RuleBasedStateMachine):
             if id_ not in self.model.tables.of(record)
             and all(getattr(row, name) == value for name, value in fields.items())
         ]
-        return ids[0] if len(ids) == 1 else f"{record.__name__.lower()}_one of {len(ids)}"
+        return ids[0] if len(ids) == 1 else f"{type_of(record)}_one of {len(ids)}"
 
     def step(self, operation: str, *args: Any, **kwargs: Any) -> None:
         """Run an operation on both sides, and compare all there is to compare."""
         known = {row.id[-32:] for row in self.stored}
-        outcome = observed(self.system.call, operation, *args, **kwargs)
+        outcome = observed(self.system, operation, *args, **kwargs)
         self.stored = self.system.tables()
         event(f"{operation}: {outcome[0] if isinstance(outcome, tuple) else 'ok'}")
         expected = predicted(self.model, operation, *args, **kwargs)
         assert outcome == expected, f"{operation}: got {outcome}, expected {expected}"
-        given = [*args, *kwargs.values()]  # in memory, whoever is named registers himself
+        given = [*args, *kwargs.values()]  # in memory, whoever is named registers
         new = [row.id for row in self.stored if row.id[-32:] not in known and row.id not in given]
         disordered = [id_ for id_ in new if id_[-32:] < max(known, default="")]
         assert not disordered, f"{disordered} come before earlier ids"
@@ -87,7 +71,7 @@ class TenancyMachine(RuleBasedStateMachine):
             return None
         good = self.ids(record, status=("active", "pending")) if good is None else good
         rest = [id_ for id_ in self.ids(record) if id_ not in good]
-        return arg.pick(good, rest, record.__name__.lower(), number)
+        return arg.pick(good, rest, type_of(record), number)
 
     def ids(self, record: type[R], **fields: tuple[object, ...]) -> list[str]:
         """Return the ids of rows with certain values, new ones first."""
@@ -231,15 +215,16 @@ class TenancyMachine(RuleBasedStateMachine):
     # Invitations
 
     @rule(org=picks, inviter=picks, offer=arg.offers)
-    def create_invitation(self, org: int, inviter: int, offer: arg.Offer) -> None:
+    def create_invitation(self, org: int, inviter: int, offer: dict[str, Any]) -> None:
+        org_ids = self.ids(Org)
         self.step(
             "create_invitation",
             self.pick(Org, org),
-            offer.identifier,
-            offer.role,
+            offer["identifier"],
+            offer["role"],
             self.pick(Usr, inviter),
-            offer.expires_at(self.clock.now),
-            pre_tuples=offer.pre_tuples_about(self.ids(Org)),
+            self.clock.now.replace(tzinfo=offer["zone"]) + offer["span"],
+            pre_tuples=arg.about(offer["pre_tuples"], [*org_ids, f"org_{arg.UNKNOWN}"][0]),
         )
 
     @rule(inv=picks, usr=few_picks, identifier=arg.accepting)
@@ -303,7 +288,7 @@ class TenancyMachine(RuleBasedStateMachine):
     def list_invitations(self, org: int, given: dict[str, Any]) -> None:
         self.step("list_invitations", self.pick(Org, org), **self.paged(Inv, given))
 
-    @rule(type_=arg.types, number=picks, about=st.none() | st.just({}) | arg.about)
+    @rule(type_=arg.types, number=picks, about=st.none() | st.just({}) | arg.narrowed)
     def list_tuples(self, type_: str, number: int, about: dict[str, str] | None) -> None:
         id_ = self.tuple_object(type_, number)
         if about is None:
