@@ -107,7 +107,7 @@ class TenancyMachine(RuleBasedStateMachine):
 
     def set_the_stage(self) -> None:
         """Begin with two organizations, members of all kinds and invitations in both."""
-        member = arg.PEOPLE[2]
+        _, _, member, newcomer, _ = arg.PEOPLE
         org_id = self.found("acme")
         self.step("suspend_membership", self.ids(Mem)[0])
         self.step("add_member", org_id, member, "member")  # a second time, in the same role
@@ -115,7 +115,7 @@ class TenancyMachine(RuleBasedStateMachine):
         self.step("suspend_membership", self.ids(Mem)[0])
         self.step("accept_invitation", self.ids(Inv)[0])
         self.invite(org_id)
-        self.step("add_member", org_id, arg.PEOPLE[3], "owner")
+        self.step("add_member", org_id, newcomer, "owner")
 
     def found(self, slug: str | None) -> str:
         """Create an organization with three members and an invitation, and return its id."""
@@ -128,7 +128,7 @@ class TenancyMachine(RuleBasedStateMachine):
         return org_id
 
     def invite(self, org_id: str) -> None:
-        """Invite another administrator, who gets something beside his membership."""
+        """Invite another administrator, who gets something beside the membership."""
         who, inviter, until = "ann@example.com", arg.PEOPLE[1], self.clock.now + arg.SPAN
         grants = [Grant("watcher", "org", org_id), Grant("editor", "proj", arg.PROJECT)]
         self.step("create_invitation", org_id, who, "admin", inviter, until, pre_tuples=grants)
@@ -253,13 +253,10 @@ class TenancyMachine(RuleBasedStateMachine):
 
     # Reads
 
-    @rule(record=st.sampled_from([Org, Mem, Inv]), number=picks)
-    def get(self, record: type[Org | Mem | Inv], number: int) -> None:
-        operation = {Org: "get_org", Mem: "get_membership", Inv: "get_invitation"}[record]
-        self.step(operation, self.pick(record, number))
-
-    @rule(slug=arg.slugs)
-    def get_org_by_slug(self, slug: str | None) -> None:
+    @rule(record=st.sampled_from([Org, Mem, Inv]), number=picks, slug=arg.slugs)
+    def get(self, record: type[Org | Mem | Inv], number: int, slug: str | None) -> None:
+        names = {Org: "get_org", Mem: "get_membership", Inv: "get_invitation"}
+        self.step(names[record], self.pick(record, number))
         self.step("get_org_by_slug", slug)
 
     @rule(org=picks, usr=picks, roles=st.none() | st.lists(arg.roles, max_size=3))
@@ -275,14 +272,15 @@ class TenancyMachine(RuleBasedStateMachine):
     def list_orgs(self, given: dict[str, Any], query: str | None) -> None:
         self.step("list_orgs", **self.paged(Org, given), query=query)
 
-    @rule(by=st.sampled_from([Org, Usr]), number=picks, given=filters)
-    def list_memberships(self, by: type[Org | Usr], number: int, given: dict[str, Any]) -> None:
-        operation = "list_members" if by is Org else "list_memberships"
-        self.step(operation, self.pick(by, number), **self.paged(Mem, given))
+    @rule(usr=picks, given=filters)
+    def list_memberships(self, usr: int, given: dict[str, Any]) -> None:
+        self.step("list_memberships", self.pick(Usr, usr), **self.paged(Mem, given))
 
-    @rule(org=picks, status=st.none() | arg.statuses)
-    def count_members(self, org: int, status: str | None) -> None:
-        self.step("count_members", self.pick(Org, org), status=status)
+    @rule(org=picks, given=filters)
+    def list_members(self, org: int, given: dict[str, Any]) -> None:
+        org_id = self.pick(Org, org)
+        self.step("list_members", org_id, **self.paged(Mem, given))
+        self.step("count_members", org_id, status=given.get("status"))
 
     @rule(org=picks, given=inv_filters)
     def list_invitations(self, org: int, given: dict[str, Any]) -> None:

@@ -101,8 +101,13 @@ RECORDS: Final[tuple[type[Record], ...]] = (Usr, Org, Mem, Inv, Tup)
 # Types whose ids read as wire ids, as far as the tests use them; `proj` and `doc` are not.
 REGISTERED: Final = ("usr", "org", "mem", "inv", "tup")
 
-_POINTS_AT: Final = {"usr_id": "usr", "invited_user_id": "usr", "org_id": "org", "replaces": "mem"}
-_SIGNED: Final = ("invited_by", "removed_by", "terminal_by", "created_by")
+_POINTS_AT: Final = {
+    "usr_id": "usr",
+    "invited_user_id": "usr",
+    "org_id": "org",
+    "replaces": "mem",
+    **dict.fromkeys(["invited_by", "removed_by", "terminal_by", "created_by"], "usr"),
+}
 
 
 def type_of(record: type[Row]) -> str:
@@ -161,13 +166,7 @@ def _read(record: type[Record], name: str, row: RowMapping) -> Any:
         return None
     if name.endswith("_at"):
         return _time(value)
-    if (
-        type_ := type_of(record)
-        if name == "id"
-        else "usr"
-        if name in _SIGNED
-        else _POINTS_AT.get(name)
-    ):
+    if type_ := type_of(record) if name == "id" else _POINTS_AT.get(name):
         return f"{type_}_{UUID(str(value)).hex}"
     if name in ("subject_id", "object_id"):
         return object_id(row[name.replace("_id", "_type")], value)

@@ -47,8 +47,7 @@ def a_world(engine: Engine) -> World:
         invitation = store.create_invitation(
             created.org.id, IDENTIFIER, "guest", owner, datetime.now(UTC) + timedelta(days=1)
         )
-        for entity in (created.org, created.owner_membership, member, invitation):
-            world.see(entity)
+        world.see(created.org, created.owner_membership, member, invitation)
     return world
 
 
@@ -79,4 +78,3 @@ def storm(engine: Engine, targets: Targets, seed: int, *, alone: bool) -> None:
         assert breaches(session.connection()) == []
     assert [promise for ledger in ledgers for promise in ledger.broken_promises(engine)] == []
     assert any(ledger.acknowledged.created for ledger in ledgers)
-    assert targets.optimistic
