@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import URL, Connection, Engine, create_engine
 from sqlalchemy.pool import NullPool
 
 from flametrench_tenancy_sqlalchemy.migrations import upgrade
+from flametrench_tenancy_sqlalchemy.migrations.catalog import Part
 from flametrench_tenancy_sqlalchemy.testing.databases import Databases
+from flametrench_tenancy_sqlalchemy.testing.plugin import NewDatabase
+from flametrench_tenancy_sqlalchemy.testing.servers import Server
 
 from .state import tenancy_schema
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from flametrench_tenancy_sqlalchemy.migrations.catalog import Part
-    from flametrench_tenancy_sqlalchemy.testing.plugin import NewDatabase
-    from flametrench_tenancy_sqlalchemy.testing.servers import Server
 
 
 def _engine(url: URL) -> Engine:

@@ -31,7 +31,7 @@ class TenancyMachine(RuleBasedStateMachine):
         super().__init__()
         self.clock = arg.Clock()
         self.stored = Tables()
-        self.model = Reference(self.clock, self.identify, registers=registers)
+        self.model = Reference(self.clock, self.identify, registers)
 
     def teardown(self) -> None:
         self.system.close()
@@ -204,13 +204,11 @@ class TenancyMachine(RuleBasedStateMachine):
 
     @rule(org=picks, donor=picks, heir=picks)
     def transfer_ownership(self, org: int, donor: int, heir: int) -> None:
-        owners = self.ids(Mem, role=("owner",), status=("active",))
-        from_id = self.pick(Mem, donor, owners)
-        org_id = self.of(Mem, from_id, "org_id")
-        to_id = self.pick(Mem, heir, self.ids(Mem, org_id=(org_id,), status=("active",)))
-        self.step(
-            "transfer_ownership", self.pick(Org, org, self.ids(Org, id=(org_id,))), from_id, to_id
-        )
+        donor_id = self.pick(Mem, donor, self.ids(Mem, role=("owner",), status=("active",)))
+        home = (self.of(Mem, donor_id, "org_id"),)
+        heir_id = self.pick(Mem, heir, self.ids(Mem, org_id=home, status=("active",)))
+        org_id = self.pick(Org, org, self.ids(Org, id=home))
+        self.step("transfer_ownership", org_id, donor_id, heir_id)
 
     # Invitations
 

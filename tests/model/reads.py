@@ -11,11 +11,7 @@ from tests.model.state import (
     STATUSES,
     Refused,
     State,
-    is_id,
-    is_object_id,
-    is_relation,
-    is_text,
-    is_type,
+    has_form,
     precondition,
     require,
 )
@@ -53,7 +49,7 @@ class Reads(State):
 
     def list_orgs(self, *, query: str | None = None, **paging: Any) -> Result:
         self._status(paging.get("status"))
-        if query is not None and not is_text(query):
+        if query is not None and not has_form("text", query):
             return {"data": [], "next_cursor": None}
         orgs = [
             org
@@ -86,9 +82,9 @@ class Reads(State):
         return self._tuples("object", object_type, object_id_, relation)
 
     def _tuples(self, end: str, type_: str, id_: str, relation: str | None = None) -> list[Tup]:
-        precondition(is_type(type_), "type_format")
-        require(is_object_id(id_, type_), "InvalidIdError", f"{end}_id")
-        precondition(relation is None or is_relation(relation), "relation_format")
+        precondition(has_form("type", type_), "type_format")
+        require(has_form("object id", id_, type_), "InvalidIdError", f"{end}_id")
+        precondition(relation is None or has_form("relation", relation), "relation_format")
         tups = self.all(Tup, **{f"{end}_type": type_, f"{end}_id": object_id(type_, id_)})
         return [tup for tup in tups if relation in (None, tup.relation)]
 
@@ -116,7 +112,7 @@ class Reads(State):
         precondition(isinstance(limit, int), "limit_format")
         limit = max(1, min(limit, 200))
         if cursor is not None:
-            require(is_id(cursor, type_of(record)), "InvalidIdError", "cursor")
+            require(has_form("id", cursor, type_of(record)), "InvalidIdError", "cursor")
             rows = [row for row in rows if row.id > cursor]
         rows = [row for row in rows if status in (None, self._counts_as(row))]
         more = len(rows) > limit

@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.model.reads import Reads, Result
 from tests.model.records import Grant, Inv, Mem, Org, Tup
-from tests.model.state import RANKS, ROLES, is_slug, is_text, precondition, require, well_formed
+from tests.model.state import RANKS, ROLES, has_form, precondition, require, well_formed
 
 
 class Reference(Reads):
@@ -136,7 +136,7 @@ class Reference(Reads):
     ) -> Inv:
         precondition(role in ROLES, "role_format")
         self._open_org(org_id)
-        precondition(is_text(identifier) and identifier != "", "identifier_format")
+        precondition(has_form("text", identifier) and identifier != "", "identifier_format")
         precondition(expires_at.tzinfo is not None, "naive_expiration")
         precondition(expires_at > self.now, "past_expiration")
         grants = tuple(map(well_formed, pre_tuples or ()))
@@ -188,8 +188,8 @@ class Reference(Reads):
         return len(overdue)
 
     def _texts(self, slug: str | None, name: str | None) -> None:
-        precondition(slug is None or is_slug(slug), "org_slug_format")
-        precondition(name is None or is_text(name), "name_format")
+        precondition(slug is None or has_form("slug", slug), "org_slug_format")
+        precondition(name is None or has_form("text", name), "name_format")
 
     def _free(self, slug: str | None) -> None:
         taken = slug is not None and self.all(Org, slug=slug)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from inspect import signature
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from tests.model.records import Grant, Inv, Mem, R, Tables, Tup, Usr, object_id, type_of
 
@@ -47,12 +47,6 @@ class Refused(Exception):  # noqa: N818 - not an error of the tests
         self.outcome = (error, CODES.get(error, f"precondition.{detail}"), detail)
 
 
-class Identify(Protocol):
-    """Tells the id that the package gave to a new row with certain fields."""
-
-    def __call__(self, record: type[R], /, **fields: object) -> str: ...
-
-
 def require(holds: object, error: str, detail: str | None = None) -> None:
     """Refuse with an error, unless something holds."""
     if not holds:
@@ -64,39 +58,20 @@ def precondition(holds: object, reason: str, error: str = "PreconditionError") -
     require(holds, error, reason)
 
 
-def _matches(pattern: str, value: object) -> bool:
+FORMS: Final = {
+    "text": "(?s)[^\0\ud800-\udfff]*",  # what PostgreSQL can store
+    "slug": "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
+    "type": "[a-z]{2,6}",
+    "relation": "[a-z_]{2,32}",
+    "id": "{0}_[0-9a-f]{{32}}",
+    "object id": "({0}_)?[0-9a-f]{{32}}|[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}",
+}
+
+
+def has_form(form: str, value: object, type_: str = "") -> bool:
+    """Whether a value has some form, that of a type's ids for example."""
+    pattern = FORMS[form].format(type_) if type_ else FORMS[form]
     return isinstance(value, str) and re.fullmatch(pattern, value) is not None
-
-
-def is_id(value: object, type_: str) -> bool:
-    """Whether it is a wire id of a type."""
-    return _matches(f"{type_}_[0-9a-f]{{32}}", value)
-
-
-def is_text(value: object) -> bool:
-    """Whether PostgreSQL can store it."""
-    return _matches("(?s)[^\0\ud800-\udfff]*", value)
-
-
-def is_slug(value: object) -> bool:
-    """Whether it can be an organization's handle."""
-    return _matches("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", value)
-
-
-def is_type(value: object) -> bool:
-    """Whether it can be the type of a tuple's subject or object."""
-    return _matches("[a-z]{2,6}", value)
-
-
-def is_relation(value: object) -> bool:
-    """Whether it can be a tuple's relation."""
-    return _matches("[a-z_]{2,32}", value)
-
-
-def is_object_id(value: object, type_: str) -> bool:
-    """Whether it has one of the three forms of an id of that type."""
-    uuid = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-    return _matches(f"({type_}_)?[0-9a-f]{{32}}|{uuid}", value)
 
 
 def well_formed(grant: Grant | Mapping[str, str]) -> Grant:
@@ -105,9 +80,9 @@ def well_formed(grant: Grant | Mapping[str, str]) -> Grant:
         precondition(set(grant) == set(Grant._fields), "pre_tuple_format")
         grant = Grant(**grant)
     precondition(
-        is_relation(grant.relation)
-        and is_type(grant.object_type)
-        and is_object_id(grant.object_id, grant.object_type),
+        has_form("relation", grant.relation)
+        and has_form("type", grant.object_type)
+        and has_form("object id", grant.object_id, grant.object_type),
         "pre_tuple_format",
     )
     precondition(not (grant.object_type == "org" and grant.relation in ROLES), "pre_tuple_org_role")
@@ -118,8 +93,9 @@ class State:
     """The model's tables, its clock, and the questions that several operations ask."""
 
     def __init__(
-        self, clock: Callable[[], datetime], identify: Identify, *, registers: bool = False
+        self, clock: Callable[[], datetime], identify: Callable[..., str], registers: bool
     ) -> None:
+        """Begin empty; `identify` tells the id that the package gave to a new row."""
         self.tables = Tables()
         self.registers = registers
         self._clock = clock
@@ -138,7 +114,7 @@ class State:
             for name, value in expected.bind(*args, **kwargs).arguments.items():
                 optional = expected.parameters[name].default is None
                 if name in IDS and not (optional and value is None):
-                    require(is_id(value, IDS[name]), "InvalidIdError", name)
+                    require(has_form("id", value, IDS[name]), "InvalidIdError", name)
             return method(*args, **kwargs)
         except Refused:
             self.tables = before

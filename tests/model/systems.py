@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import (
@@ -22,9 +22,6 @@ from tests.model.records import RECORDS, Grant, Tables, read_tables, type_of
 from tests.model.reference import Reference
 from tests.model.state import Refused
 from tests.support.rows import rows, untruths
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
 
 _RECORD_OF: Final = {type_of(record): record for record in RECORDS}
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from flametrench_tenancy_sqlalchemy import TenancyStore
@@ -18,11 +20,6 @@ from flametrench_tenancy_sqlalchemy.testing.factories import make_user
 from tests.model import soak
 from tests.model.soak import IDENTIFIER, Actor, Targets, World
 from tests.support.invariants import breaches
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from sqlalchemy import Engine
 
 SEED: Final = int(os.environ.get("SOAK_SEED") or (time.time() if soak.MINUTES else 1))
 ACTORS: Final = 4
