@@ -71,17 +71,15 @@ def test_alembic_check_finds_differences_but_not_what_the_application_added(
 ) -> None:
     upgrade(blank)
     check(blank)
-    run(
-        blank,
-        [
-            "CREATE TABLE project (id int PRIMARY KEY, org_id uuid REFERENCES org)",
-            "ALTER TABLE org ADD COLUMN plan text UNIQUE",
-            "ALTER TABLE usr ADD COLUMN project_id int REFERENCES project",
-            "CREATE INDEX org_name_idx ON org (name)",
-        ],
-    )
+    theirs = """
+        CREATE TABLE project (id int PRIMARY KEY, org_id uuid REFERENCES org);
+        ALTER TABLE org ADD COLUMN plan text UNIQUE;
+        ALTER TABLE usr ADD COLUMN project_id int REFERENCES project;
+        CREATE INDEX org_name_idx ON org (name)
+        """
+    run(blank, theirs)
     check(blank)
-    run(blank, ["DROP INDEX inv_org_idx"])
+    run(blank, "DROP INDEX inv_org_idx")
     with pytest.raises(CommandError, match="inv_org_idx"):
         check(blank)
 
@@ -102,7 +100,7 @@ def test_it_comes_and_goes_with_rows_and_leaves_nothing_behind(blank: Connection
 
 def test_downgrading_refuses_to_drop_what_somebody_refers_to(blank: Connection) -> None:
     upgrade(blank)
-    run(blank, ["CREATE TABLE project (id int PRIMARY KEY, org_id uuid REFERENCES org)"])
+    run(blank, "CREATE TABLE project (id int PRIMARY KEY, org_id uuid REFERENCES org)")
     with pytest.raises(DBAPIError, match="project"):
         downgrade(blank, "base")
     assert set(tables_of(blank)) >= set(TABLES)

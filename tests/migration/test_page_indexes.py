@@ -103,8 +103,8 @@ def test_what_an_interrupted_build_left_is_built_anew(empty: Engine, rows: bool)
     upgrade(empty.url)
     whole = tenancy_schema(empty)
     with empty.begin() as connection:
-        run(connection, ["UPDATE flametrench_tenancy_version SET version_num = 'ft0002'"])
-        run(connection, ["DROP INDEX inv_org_page_idx"])
+        run(connection, "UPDATE flametrench_tenancy_version SET version_num = 'ft0002'")
+        run(connection, "DROP INDEX inv_org_page_idx")
         if rows:
             fill(connection)
         half = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass('{}')"
@@ -118,7 +118,7 @@ def test_what_an_interrupted_build_left_is_built_anew(empty: Engine, rows: bool)
 
 def test_another_index_of_that_name_is_refused(blank: Connection) -> None:
     upgrade(blank, "ft0002")
-    run(blank, [f"CREATE INDEX {INDEX} ON mem (role)"])
+    run(blank, f"CREATE INDEX {INDEX} ON mem (role)")
     before = everything(blank)
     with pytest.raises(SchemaMismatchError, match=rf"index {INDEX} of mem: .* \(role\)"):
         upgrade(blank)

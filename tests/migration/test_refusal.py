@@ -133,7 +133,7 @@ def test_a_table_that_only_shares_the_name_is_refused_and_the_transaction_spared
     empty: Engine,
 ) -> None:
     with empty.begin() as connection:
-        run(connection, ["CREATE TABLE org (id serial PRIMARY KEY, title text)"])
+        run(connection, "CREATE TABLE org (id serial PRIMARY KEY, title text)")
         assert any("column id of org: expected uuid" in found for found in refuse(connection))
-        run(connection, ["CREATE TABLE project (id int PRIMARY KEY)"])
+        run(connection, "CREATE TABLE project (id int PRIMARY KEY)")
     assert set(everything(empty)[1]) == {"org", "project"}

@@ -81,7 +81,7 @@ def test_a_schema_of_their_own_is_all_that_is_used(empty: Engine) -> None:
     assert everything(empty) == before
     with empty.begin() as connection:
         assert set(tables_of(connection, SCHEMA)) == OURS
-        run(connection, [f'SET LOCAL search_path TO "{SCHEMA}"', *ROWS["usr"]])
+        run(connection, [f'SET LOCAL search_path TO "{SCHEMA}"', ROWS["usr"]])
     with empty.begin() as connection:  # another moment, while it is not on the search path
         touch = f"""
             UPDATE "{SCHEMA}".usr SET status = 'suspended'
@@ -100,23 +100,23 @@ def test_tables_in_a_schema_of_their_own_are_adopted_and_become_the_same_as_publ
 ) -> None:
     run(blank, [f'CREATE SCHEMA "{SCHEMA}"', f'SET LOCAL search_path TO "{SCHEMA}"'])
     create_reference(blank)
-    run(blank, ["SET LOCAL search_path TO DEFAULT"])
+    run(blank, "SET LOCAL search_path TO DEFAULT")
     before = everything(blank, SCHEMA)
     upgrade(blank)
     upgrade(blank, schema=SCHEMA)
     assert tenancy_schema(blank, SCHEMA) == tenancy_schema(blank)
     downgrade(blank, "base", schema=SCHEMA)
-    run(blank, [f'DROP TABLE "{SCHEMA}".{VERSION_TABLE}'])
+    run(blank, f'DROP TABLE "{SCHEMA}".{VERSION_TABLE}')
     assert everything(blank, SCHEMA) == before
 
 
 def test_the_first_schema_of_the_search_path_is_the_one(blank: Connection) -> None:
     """A table of the same name further down the path is neither adopted nor dropped."""
     run(blank, ["CREATE SCHEMA app", "CREATE TABLE public.mem (id int)"])
-    run(blank, ["SET LOCAL search_path TO app, public"])
+    run(blank, "SET LOCAL search_path TO app, public")
     upgrade(blank, "ft0001")
     assert set(tables_of(blank, "app")) == OURS
-    run(blank, ["DROP TABLE app.mem"])
+    run(blank, "DROP TABLE app.mem")
     downgrade(blank, "base")
     assert tables_of(blank, "public") == ["mem"]
 

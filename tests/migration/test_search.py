@@ -50,7 +50,7 @@ def test_it_comes_and_goes_and_touches_nothing_else(empty: Engine, rows: bool) -
     upgrade(empty.url, "head")
     if rows:
         with empty.begin() as connection:
-            run(connection, [*ROWS["usr"], *ROWS["org"]])
+            run(connection, [ROWS["usr"], ROWS["org"]])
     before = tenancy_schema(empty)
     assert INDEX not in before
     upgrade(empty.url, "heads", search=True)
@@ -78,8 +78,8 @@ def test_alone_it_brings_the_tables_along(blank: Connection) -> None:
 def test_the_extension_may_live_in_any_schema(blank: Connection, home: str | None) -> None:
     upgrade(blank, schema=SCHEMA)
     if home is not None:
-        run(blank, [f'CREATE SCHEMA IF NOT EXISTS "{home}"'])
-        run(blank, [f'CREATE EXTENSION pg_trgm SCHEMA "{home}"'])
+        run(blank, f'CREATE SCHEMA IF NOT EXISTS "{home}"')
+        run(blank, f'CREATE EXTENSION pg_trgm SCHEMA "{home}"')
     upgrade(blank, "heads", schema=SCHEMA, search=True)
     prefix = "extensions." if home == "extensions" else ""
     assert f"{prefix}gin_trgm_ops" in tenancy_schema(blank, SCHEMA)[INDEX]
@@ -91,14 +91,14 @@ def test_tables_in_use_find_the_extension_wherever_it_lives(empty: Engine) -> No
     upgrade(empty.url, schema=SCHEMA)
     with empty.begin() as connection:
         run(connection, ["CREATE SCHEMA extensions", "CREATE EXTENSION pg_trgm SCHEMA extensions"])
-        run(connection, [f'SET LOCAL search_path TO "{SCHEMA}"', *ROWS["usr"], *ROWS["org"]])
+        run(connection, [f'SET LOCAL search_path TO "{SCHEMA}"', ROWS["usr"], ROWS["org"]])
     upgrade(empty.url, "heads", schema=SCHEMA, search=True)
     assert "extensions.gin_trgm_ops" in tenancy_schema(empty, SCHEMA)[INDEX]
 
 
 def test_another_index_of_its_name_is_refused(blank: Connection) -> None:
     upgrade(blank)
-    run(blank, ["CREATE INDEX org_search_idx ON org (name)"])
+    run(blank, "CREATE INDEX org_search_idx ON org (name)")
     with pytest.raises(SchemaMismatchError, match="org_search_idx"):
         upgrade(blank, "heads", search=True)
 

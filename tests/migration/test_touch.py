@@ -18,19 +18,19 @@ LATER = datetime(2021, 1, 1, tzinfo=UTC)
 def connection(session: Session) -> Connection:
     """A connection to a migrated database with rows last changed long ago."""
     connection = session.connection()
-    run(connection, [row for table in ("usr", "org", "mem", "tup") for row in ROWS[table]])
-    run(connection, ["SET LOCAL session_replication_role = replica"])
+    run(connection, [ROWS[table] for table in ("usr", "org", "mem", "tup")])
+    run(connection, "SET LOCAL session_replication_role = replica")
     run(
         connection, [f"UPDATE {table} SET updated_at = '{THEN}'" for table in ("usr", "org", "mem")]
     )
-    run(connection, ["SET LOCAL session_replication_role = origin"])
+    run(connection, "SET LOCAL session_replication_role = origin")
     return connection
 
 
 def update(connection: Connection, table: str, assignment: str) -> object:
     """Update one row and return the time at which it says it was changed."""
     one = f"(SELECT max(id::text)::uuid FROM {table})"
-    run(connection, [f"UPDATE {table} SET {assignment} WHERE id = {one}"])
+    run(connection, f"UPDATE {table} SET {assignment} WHERE id = {one}")
     return connection.exec_driver_sql(f"SELECT updated_at FROM {table} WHERE id = {one}").scalar()
 
 
@@ -61,13 +61,13 @@ def test_the_writers_time_stands_and_a_change_without_one_gets_that_of_the_trans
 def test_an_upsert_is_an_update_like_any_other(connection: Connection) -> None:
     upsert = "INSERT INTO usr (id, display_name) SELECT id, 'Ann' FROM usr ON CONFLICT (id) DO"
     query = "SELECT DISTINCT updated_at FROM usr"
-    run(connection, [f"{upsert} UPDATE SET display_name = 'Ann', updated_at = '{THEN}'"])
+    run(connection, f"{upsert} UPDATE SET display_name = 'Ann', updated_at = '{THEN}'")
     assert connection.exec_driver_sql(query).scalars().all() == [THEN]
-    run(connection, [f"{upsert} UPDATE SET display_name = 'Bob'"])
+    run(connection, f"{upsert} UPDATE SET display_name = 'Bob'")
     assert connection.exec_driver_sql(query).scalars().all() == [transaction_time(connection)]
 
 
 def test_a_column_without_equality_counts_as_well(connection: Connection) -> None:
-    run(connection, ["ALTER TABLE org ADD COLUMN settings json DEFAULT '{}'"])
+    run(connection, "ALTER TABLE org ADD COLUMN settings json DEFAULT '{}'")
     assert update(connection, "org", "settings = '{}'") == THEN
     assert update(connection, "org", "settings = '[]'") == transaction_time(connection)
