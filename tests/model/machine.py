@@ -46,7 +46,7 @@ class TenancyMachine(RuleBasedStateMachine):
         ]
         return ids[0] if len(ids) == 1 else f"{type_of(record)}_one of {len(ids)}"
 
-    def step(self, operation: str, *args: Any, **kwargs: Any) -> None:
+    def step(self, operation: str, *args: Any, **kwargs: Any) -> Any:
         """Run an operation on both sides, and compare all there is to compare."""
         known = {row.id[-32:] for row in self.stored}
         outcome = observed(self.system, operation, *args, **kwargs)
@@ -59,6 +59,7 @@ class TenancyMachine(RuleBasedStateMachine):
         disordered = [id_ for id_ in new if id_[-32:] < max(known, default="")]
         assert not disordered, f"{disordered} come before earlier ids"
         self.compare()
+        return outcome
 
     def compare(self) -> None:
         """Compare the tables with the model's, and loaded objects with the tables."""
@@ -95,9 +96,14 @@ class TenancyMachine(RuleBasedStateMachine):
         """Return a value of a row, if it is there."""
         return getattr(self.model.tables.of(record).get(str(id_)), column, None)
 
-    def paged(self, record: type[R], given: dict[str, Any]) -> dict[str, Any]:
-        """Return the arguments of a list, with the cursor that a number stands for."""
-        return {**given, "cursor": self.pick(record, given.get("cursor"))}
+    def walk(
+        self, operation: str, *args: Any, of: type[R], given: dict[str, Any], **others: Any
+    ) -> None:
+        """Read a page after the row that a number stands for, and the one that follows it."""
+        given = {**given, **others, "cursor": self.pick(of, given.get("cursor"))}
+        page = self.step(operation, *args, **given)
+        if isinstance(page, dict) and page["next_cursor"]:
+            self.step(operation, *args, **{**given, "cursor": page["next_cursor"]})
 
     def tuple_object(self, type_: str, number: int) -> Any:
         """Return the id of something that tuples may be about."""
@@ -245,8 +251,9 @@ class TenancyMachine(RuleBasedStateMachine):
         admins = self.members(self.of(Inv, inv_id, "org_id"), "owner", "admin")
         self.step("revoke_invitation", inv_id, self.pick(Usr, admin, admins))
 
-    @rule(limit=arg.limits)
-    def expire_invitations(self, limit: int) -> None:
+    @rule(limit=arg.limits, wait=arg.ticks)
+    def expire_invitations(self, limit: int, wait: timedelta) -> None:
+        self.clock.now += wait
         self.step("expire_invitations", limit=limit)
 
     # Reads
@@ -268,21 +275,21 @@ class TenancyMachine(RuleBasedStateMachine):
 
     @rule(given=filters, query=arg.queries)
     def list_orgs(self, given: dict[str, Any], query: str | None) -> None:
-        self.step("list_orgs", **self.paged(Org, given), query=query)
+        self.walk("list_orgs", of=Org, given=given, query=query)
 
     @rule(usr=picks, given=filters)
     def list_memberships(self, usr: int, given: dict[str, Any]) -> None:
-        self.step("list_memberships", self.pick(Usr, usr), **self.paged(Mem, given))
+        self.walk("list_memberships", self.pick(Usr, usr), of=Mem, given=given)
 
     @rule(org=picks, given=filters)
     def list_members(self, org: int, given: dict[str, Any]) -> None:
         org_id = self.pick(Org, org)
-        self.step("list_members", org_id, **self.paged(Mem, given))
+        self.walk("list_members", org_id, of=Mem, given=given)
         self.step("count_members", org_id, status=given.get("status"))
 
     @rule(org=picks, given=inv_filters)
     def list_invitations(self, org: int, given: dict[str, Any]) -> None:
-        self.step("list_invitations", self.pick(Org, org), **self.paged(Inv, given))
+        self.walk("list_invitations", self.pick(Org, org), of=Inv, given=given)
 
     @rule(type_=arg.types, number=picks, about=st.none() | st.just({}) | arg.narrowed)
     def list_tuples(self, type_: str, number: int, about: dict[str, str] | None) -> None:
