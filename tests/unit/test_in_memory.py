@@ -193,7 +193,7 @@ def test_threads_take_turns_and_of_those_that_add_one_user_one_wins(
     store: InMemoryTenancyStore,
 ) -> None:
     org, usr_id = store.create_org(new_id("usr")).org, new_id("usr")
-    together = threading.Barrier(WORKERS)
+    together = threading.Barrier(WORKERS, timeout=30)  # lest one that fails leaves others waiting
 
     def join(_: int) -> tuple[list[str], bool]:
         together.wait()
