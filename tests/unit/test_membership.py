@@ -242,7 +242,7 @@ def test_the_refusal_of_a_second_membership_names_user_and_organization() -> Non
     assert error.details == {"usr_id": membership.usr_id, "org_id": membership.org_id}
 
 
-@pytest.mark.parametrize("role,status", product(Role, [Status.ACTIVE, Status.SUSPENDED]))
+@pytest.mark.parametrize("role,status", list(product(Role, [Status.ACTIVE, Status.SUSPENDED])))
 def test_an_organization_takes_its_memberships_along(role: Role, status: Status) -> None:
     membership = a_member(role, status)
     membership.end(LATER)
