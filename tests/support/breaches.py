@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-import pytest
 from sqlalchemy import text
 
 from flametrench_tenancy_sqlalchemy import InvitationStatus, Membership, Role, Status, new_id
@@ -386,5 +385,3 @@ _of_schema(
     "found timestamp with time zone",
     by="ALTER TABLE inv ALTER expires_at DROP NOT NULL",
 )
-
-every_breach = pytest.mark.parametrize("breach", BREACHES.values(), ids=BREACHES.keys())
