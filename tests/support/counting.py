@@ -19,8 +19,8 @@ class Sent(str):
 
 
 @contextmanager
-def sent(source: Session | Engine) -> Iterator[list[Sent]]:
-    """Collect what a Session's transaction or an engine sends, savepoints left out.
+def sent(source: Session | Engine) -> Iterator[list[Any]]:
+    """Collect each `Sent` of a Session's transaction or an engine, savepoints left out.
 
     One that the driver gets with many rows of parameters (``executemany``) is in there once:
     psycopg pipelines it, so that it waits for the server once.
