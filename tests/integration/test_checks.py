@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import combinations
-from typing import Any, TypeAlias
+from typing import Any, Concatenate, ParamSpec, TypeAlias
 
 import pytest
 from sqlalchemy import text
@@ -37,7 +37,9 @@ from tests.support.calls import CALLS, Arguments, call
 from tests.support.sql import bare
 from tests.support.stage import DAY, IDENTIFIER, NOW, TICK, Stage
 
-Spoil: TypeAlias = Callable[[Stage, Arguments], Mapping[str, object] | None]
+P = ParamSpec("P")
+Told: TypeAlias = dict[str, object] | None
+Spoil: TypeAlias = Callable[[Stage, Arguments], Told]
 """Spoils an argument or the scene, and says what the error is to tell besides."""
 
 
@@ -51,6 +53,11 @@ class Check:
     details: dict[str, str]
 
 
+def ways(spoil: Callable[Concatenate[Stage, Arguments, P], Told]) -> Callable[P, Spoil]:
+    """Let a function spoil things in as many ways as it has further arguments."""
+    return lambda *args, **kwargs: lambda stage, a: spoil(stage, a, *args, **kwargs)
+
+
 def check(
     error: type[TenancyError], *spoils: Spoil, reason: str | None = None, **details: str
 ) -> Check:
@@ -61,24 +68,24 @@ def requires(reason: str, *spoils: Spoil, **details: str) -> Check:
     return Check(PreconditionError, spoils, reason, details)
 
 
-def known(parameter: str) -> Check:
-    def spoil(stage: Stage, a: Arguments) -> Mapping[str, object]:
-        a[parameter] = new_id(a[parameter][:3])
-        return {"parameter": parameter, "id": a[parameter]}
+@ways
+def unknown(stage: Stage, a: Arguments, parameter: str) -> Told:
+    a[parameter] = new_id(a[parameter][:3])
+    return {"parameter": parameter, "id": a[parameter]}
 
-    return check(NotFoundError, spoil)
+
+def known(parameter: str) -> Check:
+    return check(NotFoundError, unknown(parameter))
 
 
 def given(**arguments: Any) -> Spoil:
     return lambda _, a: a.update(arguments)
 
 
-def without(*parameters: str) -> Spoil:
-    def spoil(stage: Stage, a: Arguments) -> None:
-        for parameter in parameters:
-            a.pop(parameter, None)
-
-    return spoil
+@ways
+def without(stage: Stage, a: Arguments, *parameters: str) -> None:
+    for parameter in parameters:
+        a.pop(parameter, None)
 
 
 def each(*spoils: Spoil) -> Spoil:
@@ -94,134 +101,95 @@ def org_of(stage: Stage, a: Arguments) -> Organization:
     return stage.tenancy.get_membership(a["mem_id"]).organization
 
 
-def org_is(status: Status) -> Spoil:
-    def spoil(stage: Stage, a: Arguments) -> Mapping[str, object]:
-        org = org_of(stage, a)
-        stage.set_status(org, status)
-        return {"org_id": org.id, "status": status}
-
-    return spoil
+@ways
+def org_is(stage: Stage, a: Arguments, status: Status) -> Told:
+    org = org_of(stage, a)
+    stage.set_status(org, status)
+    return {"org_id": org.id, "status": status}
 
 
-def reinstated(stage: Stage, a: Arguments) -> Mapping[str, object]:
-    org = stage.tenancy.reinstate_org(a["org_id"])
-    return {"org_id": org.id, "status": Status.ACTIVE}
+@ways
+def slug_taken_by(stage: Stage, a: Arguments, status: Status) -> Told:
+    stage.org(status, slug="taken")
+    a["slug"] = "taken"
+    return {"slug": "taken"}
 
 
-def slug_taken_by(status: Status) -> Spoil:
-    def spoil(stage: Stage, a: Arguments) -> Mapping[str, object]:
-        stage.org(status, slug="taken")
-        a["slug"] = "taken"
-        return {"slug": "taken"}
-
-    return spoil
-
-
-def member_is(status: Status, parameter: str = "mem_id") -> Spoil:
+@ways
+def member_is(stage: Stage, a: Arguments, status: Status, parameter: str = "mem_id") -> Told:
     """Suspend or revoke a membership, beside another owner's if need be."""
-
-    def spoil(stage: Stage, a: Arguments) -> Mapping[str, object]:
-        membership = stage.tenancy.get_membership(a[parameter])
-        if membership.is_active_owner:
-            stage.member(membership.organization, Role.OWNER)
-        if status is Status.SUSPENDED:
-            stage.tenancy.suspend_membership(membership.id)
-        elif membership.status is Status.ACTIVE:
-            stage.tenancy.self_leave(membership.id)
-        else:
-            owner = stage.owner(membership.organization)
-            stage.tenancy.admin_remove(membership.id, owner.usr_id)
-        return {"mem_id": membership.id, "status": status}
-
-    return spoil
+    membership = stage.tenancy.get_membership(a[parameter])
+    if membership.is_active_owner:
+        stage.member(membership.organization, Role.OWNER)
+    if status is Status.SUSPENDED:
+        stage.tenancy.suspend_membership(membership.id)
+    elif membership.status is Status.ACTIVE:
+        stage.tenancy.self_leave(membership.id)
+    else:
+        owner = stage.owner(membership.organization)
+        stage.tenancy.admin_remove(membership.id, owner.usr_id)
+    return {"mem_id": membership.id, "status": status}
 
 
-def member_gone_with_org(stage: Stage, a: Arguments) -> Mapping[str, object]:
+def member_gone_with_org(stage: Stage, a: Arguments) -> Told:
     membership = stage.tenancy.get_membership(a["mem_id"])
     stage.tenancy.revoke_org(membership.org_id)
     return {"mem_id": membership.id, "status": Status.REVOKED}
 
 
-def target(role: Role, status: Status = Status.ACTIVE, *, by: Role | None = None) -> Spoil:
-    """Aim at another member of the same organization, with another administrator."""
+@ways
+def aim(
+    stage: Stage,
+    a: Arguments,
+    parameter: str,
+    role: Role = Role.MEMBER,
+    status: Status = Status.ACTIVE,
+    *,
+    elsewhere: bool = False,
+) -> Told:
+    """Let an argument name another member, of the same organization or of another one."""
+    org = org_of(stage, a)
+    member = stage.member(stage.org() if elsewhere else org, role, status)
+    a[parameter] = member.id if parameter.endswith("mem_id") else member.usr_id
+    return {} if parameter.endswith("mem_id") else {"org_id": org.id}
 
-    def spoil(stage: Stage, a: Arguments) -> Mapping[str, object]:
-        org = org_of(stage, a)
-        a["mem_id"] = stage.member(org, role, status).id
-        if by:
-            a["admin_usr_id"] = stage.member(org, by).usr_id
-        return {"mem_id": a["mem_id"]}
 
-    return spoil
-
-
-def last_owner(**arguments: object) -> Spoil:
+@ways
+def last_owner(stage: Stage, a: Arguments, /, **arguments: object) -> Told:
     """Aim at an owner beside whom there are all kinds of others, but no active owner."""
-
-    def spoil(stage: Stage, a: Arguments) -> Mapping[str, object]:
-        org = org_of(stage, a)
-        stage.member(org, Role.OWNER, Status.SUSPENDED)
-        stage.member(org, Role.OWNER, Status.REVOKED)
-        stage.member(org, Role.ADMIN)
-        stage.member(stage.org(), Role.OWNER)
-        a |= {"mem_id": stage.owner(org).id, **arguments}
-        return {"mem_id": a["mem_id"], "org_id": org.id}
-
-    return spoil
+    org = org_of(stage, a)
+    stage.member(org, Role.OWNER, Status.SUSPENDED)
+    stage.member(org, Role.OWNER, Status.REVOKED)
+    stage.member(org, Role.ADMIN)
+    stage.member(stage.org(), Role.OWNER)
+    a |= {"mem_id": stage.owner(org).id, **arguments}
+    return {"mem_id": a["mem_id"], "org_id": org.id}
 
 
-def member_already(stage: Stage, a: Arguments) -> Mapping[str, object]:
+def member_already(stage: Stage, a: Arguments) -> Told:
     org, usr_id = org_of(stage, a), a.get("usr_id") or a.get("as_usr_id")
     usr_id = usr_id or stage.tenancy.get_membership(a["mem_id"]).usr_id
     stage.member(org, Role.GUEST, usr_id=usr_id)
     return {"usr_id": usr_id, "org_id": org.id}
 
 
-def suspended_already(stage: Stage, a: Arguments) -> Mapping[str, object]:
-    membership = stage.member(org_of(stage, a), status=Status.SUSPENDED, usr_id=a["as_usr_id"])
-    return {"mem_id": membership.id}
-
-
-def heir(status: Status, *, elsewhere: bool = False) -> Spoil:
-    def spoil(stage: Stage, a: Arguments) -> Mapping[str, object]:
-        org = org_of(stage, a)
-        a["transfer_to"] = stage.member(stage.org() if elsewhere else org, status=status).usr_id
-        return {"parameter": "transfer_to", "id": a["transfer_to"], "org_id": org.id}
-
-    return spoil
-
-
-def heir_is_leaver(stage: Stage, a: Arguments) -> None:
-    a["transfer_to"] = stage.tenancy.get_membership(a["mem_id"]).usr_id
-
-
-def actor(role: Role, status: Status = Status.ACTIVE, *, elsewhere: bool = False) -> Spoil:
-    def spoil(stage: Stage, a: Arguments) -> Mapping[str, object]:
-        org = org_of(stage, a)
-        a["admin_usr_id"] = stage.member(stage.org() if elsewhere else org, role, status).usr_id
-        return {"usr_id": a["admin_usr_id"], "org_id": org.id}
-
-    return spoil
-
-
 UNAUTHORIZED = check(
     ForbiddenError,
-    actor(Role.ADMIN, elsewhere=True),
-    actor(Role.ADMIN, Status.REVOKED),
-    actor(Role.ADMIN, Status.SUSPENDED),
-    actor(Role.OWNER, Status.SUSPENDED),
-    *(actor(role) for role in Role if role not in (Role.OWNER, Role.ADMIN)),
+    aim("admin_usr_id", Role.ADMIN, elsewhere=True),
+    aim("admin_usr_id", Role.ADMIN, Status.REVOKED),
+    aim("admin_usr_id", Role.ADMIN, Status.SUSPENDED),
+    aim("admin_usr_id", Role.OWNER, Status.SUSPENDED),
+    *(aim("admin_usr_id", role) for role in Role if role not in (Role.OWNER, Role.ADMIN)),
     lambda _, a: a.update(admin_usr_id=new_id("usr")),
+    usr_id="admin_usr_id",
 )
 
 
-def ended(status: InvitationStatus, *parameters: str) -> Spoil:
-    def spoil(stage: Stage, a: Arguments) -> Mapping[str, object]:
-        stage.end(stage.tenancy.get_invitation(a["inv_id"]), status)
-        without(*parameters)(stage, a)
-        return {"inv_id": a["inv_id"], "status": status}
-
-    return spoil
+@ways
+def ended(stage: Stage, a: Arguments, status: InvitationStatus, *parameters: str) -> Told:
+    stage.end(stage.tenancy.get_invitation(a["inv_id"]), status)
+    without(*parameters)(stage, a)
+    return {"inv_id": a["inv_id"], "status": status}
 
 
 def overdue(stage: Stage, a: Arguments) -> None:
@@ -242,61 +210,33 @@ IN_TIME = check(
 )
 
 
-def identifiers(invited: str, accepting: str) -> Spoil:
+@ways
+def identifiers(stage: Stage, a: Arguments, invited: str, accepting: str) -> Told:
     """Accept another invitation, to the one identifier with the other."""
-
-    def spoil(stage: Stage, a: Arguments) -> Mapping[str, object]:
-        org, inviter = org_of(stage, a), stage.user()
-        made = stage.tenancy.create_invitation(org.id, invited, "guest", inviter, NOW + DAY)
-        a |= {"inv_id": made.id, "accepting_identifier": accepting}
-        return {"accepting_identifier": accepting, "invitation_identifier": invited}
-
-    return spoil
+    org, inviter = org_of(stage, a), stage.user()
+    made = stage.tenancy.create_invitation(org.id, invited, "guest", inviter, NOW + DAY)
+    a |= {"inv_id": made.id, "accepting_identifier": accepting}
+    return {"accepting_identifier": accepting, "invitation_identifier": invited}
 
 
 COMPOSED = "josé@example.com"
 OTHERS = ["", COMPOSED.upper(), f" {COMPOSED}", f"{COMPOSED}\n", f"{COMPOSED}\x00", IDENTIFIER]
 
 
-def promised(pre_tuples: str) -> Spoil:
+@ways
+def promised(stage: Stage, a: Arguments, pre_tuples: str) -> Told:
     """Let another program have written the invitation's pre-tuples."""
-
-    def spoil(stage: Stage, a: Arguments) -> Mapping[str, object]:
-        query = "UPDATE inv SET pre_tuples = CAST(:p AS jsonb) WHERE id = CAST(:id AS uuid)"
-        stage.session.execute(text(query), {"p": pre_tuples, "id": bare(a["inv_id"])})
-        stage.session.expire(stage.tenancy.get_invitation(a["inv_id"]))
-        return {"parameter": "pre_tuples"}
-
-    return spoil
+    query = "UPDATE inv SET pre_tuples = CAST(:p AS jsonb) WHERE id = CAST(:id AS uuid)"
+    stage.session.execute(text(query), {"p": pre_tuples, "id": bare(a["inv_id"])})
+    stage.session.expire(stage.tenancy.get_invitation(a["inv_id"]))
+    return {"parameter": "pre_tuples"}
 
 
 def promising(*grant: str) -> Spoil:
     return lambda _, a: a.update(pre_tuples=[PreTuple(*grant), *a["pre_tuples"]])
 
 
-def donor(role: Role, *, elsewhere: bool = False, and_target: bool = False) -> Spoil:
-    def spoil(stage: Stage, a: Arguments) -> Mapping[str, object]:
-        org = stage.org() if elsewhere else org_of(stage, a)
-        a["from_mem_id"] = stage.member(org, role).id
-        if and_target:
-            a["to_mem_id"] = a["from_mem_id"]
-        return {} if elsewhere else {"mem_id": a["from_mem_id"]}
-
-    return spoil
-
-
-def target_elsewhere(status: Status = Status.ACTIVE) -> Spoil:
-    def spoil(stage: Stage, a: Arguments) -> None:
-        a["to_mem_id"] = stage.member(stage.org(), status=status).id
-
-    return spoil
-
-
-def both_elsewhere(stage: Stage, a: Arguments) -> None:
-    a["org_id"] = stage.org().id
-
-
-def to_themself(stage: Stage, a: Arguments) -> Mapping[str, object]:
+def to_themself(stage: Stage, a: Arguments) -> Told:
     owner = stage.member(org_of(stage, a), Role.OWNER)
     a |= {"from_mem_id": owner.id, "to_mem_id": owner.id}
     return {"usr_id": owner.usr_id}
@@ -327,7 +267,12 @@ CHECKS: dict[str, list[Check]] = {
     ],
     "reinstate_org": [
         known("org_id"),
-        requires("invalid_transition", reinstated, org_is(Status.REVOKED)),
+        requires(
+            "invalid_transition",
+            lambda s, a: {"status": s.tenancy.reinstate_org(a["org_id"]).status},
+            org_is(Status.REVOKED),
+            org_id="org_id",
+        ),
     ],
     "revoke_org": [known("org_id"), check(AlreadyTerminalError, org_is(Status.REVOKED))],
     "add_member": [
@@ -353,10 +298,9 @@ CHECKS: dict[str, list[Check]] = {
             "invalid_transition",
             member_is(Status.REVOKED),
             member_gone_with_org,
-            target(Role.MEMBER),
-            each(
-                target(Role.MEMBER), org_is(Status.SUSPENDED), lambda s, a: {"mem_id": a["mem_id"]}
-            ),
+            aim("mem_id"),
+            each(aim("mem_id"), org_is(Status.SUSPENDED), lambda s, a: {}),
+            mem_id="mem_id",
         ),
         requires("org_not_active", org_is(Status.SUSPENDED)),
         check(DuplicateMembershipError, member_already),
@@ -365,12 +309,16 @@ CHECKS: dict[str, list[Check]] = {
         known("mem_id"),
         MEMBER_ACTIVE,
         check(SoleOwnerError, last_owner(transfer_to=None)),
-        requires("self_transfer", heir_is_leaver),
+        requires(
+            "self_transfer",
+            lambda s, a: a.update(transfer_to=s.tenancy.get_membership(a["mem_id"]).usr_id),
+        ),
         check(
             NotFoundError,
-            *(heir(status) for status in NO_LONGER),
-            heir(Status.ACTIVE, elsewhere=True),
-            *known("transfer_to").spoils,
+            *(aim("transfer_to", status=status) for status in NO_LONGER),
+            aim("transfer_to", elsewhere=True),
+            unknown("transfer_to"),
+            id="transfer_to",
         ),
     ],
     "admin_remove": [
@@ -379,18 +327,20 @@ CHECKS: dict[str, list[Check]] = {
         UNAUTHORIZED,
         check(
             RoleHierarchyError,
-            target(Role.OWNER),
-            target(Role.OWNER, by=Role.ADMIN),
-            target(Role.OWNER, Status.SUSPENDED),
+            aim("mem_id", Role.OWNER),
+            each(aim("admin_usr_id", Role.ADMIN), aim("mem_id", Role.OWNER)),
+            aim("mem_id", Role.OWNER, Status.SUSPENDED),
             lambda s, a: a.update(mem_id=s.owner(org_of(s, a)).id),  # oneself
+            mem_id="mem_id",
         ),
         requires(
             "scope_mismatch",
             *(
-                target(role, by=by)
+                each(aim("admin_usr_id", by), aim("mem_id", role))
                 for role in (Role.VIEWER, Role.EDITOR)
                 for by in (Role.OWNER, Role.ADMIN)
             ),
+            mem_id="mem_id",
         ),
     ],
     "transfer_ownership": [
@@ -400,21 +350,22 @@ CHECKS: dict[str, list[Check]] = {
         requires("from_not_active", *(member_is(status, "from_mem_id") for status in NO_LONGER)),
         requires(
             "to_not_active",
-            target_elsewhere(Status.SUSPENDED),
+            aim("to_mem_id", Role.MEMBER, Status.SUSPENDED, elsewhere=True),
             *(member_is(status, "to_mem_id") for status in NO_LONGER),
         ),
         requires(
             "org_mismatch",
-            target_elsewhere(),
-            donor(Role.OWNER, elsewhere=True),
-            donor(Role.MEMBER, elsewhere=True),
-            both_elsewhere,
+            aim("to_mem_id", elsewhere=True),
+            aim("from_mem_id", Role.OWNER, elsewhere=True),
+            aim("from_mem_id", elsewhere=True),
+            lambda s, a: a.update(org_id=s.org().id),
             org_id="org_id",
         ),
         requires(
             "from_not_owner",
-            *(donor(role) for role in OTHER_ROLES),
-            donor(Role.ADMIN, and_target=True),
+            *(aim("from_mem_id", role) for role in OTHER_ROLES),
+            each(aim("from_mem_id"), lambda _, a: a.update(to_mem_id=a["from_mem_id"])),
+            mem_id="from_mem_id",
         ),
         requires("self_transfer", to_themself),
     ],
@@ -452,7 +403,12 @@ CHECKS: dict[str, list[Check]] = {
             each(without("as_usr_id", "accepting_identifier"), org_is(Status.SUSPENDED)),
         ),
         check(DuplicateMembershipError, member_already),
-        requires("mem_suspended", suspended_already),
+        requires(
+            "mem_suspended",
+            lambda s, a: {
+                "mem_id": s.member(org_of(s, a), status=Status.SUSPENDED, usr_id=a["as_usr_id"]).id
+            },
+        ),
         requires(
             "pre_tuple_format",
             promised('["nonsense"]'),

@@ -10,7 +10,6 @@ import pytest
 from flametrench_tenancy_sqlalchemy import (
     Membership,
     Role,
-    SoleOwnerError,
     Status,
     TenancyRepository,
     new_id,
@@ -69,17 +68,6 @@ def test_a_last_owner_leaves_once_their_heir_is_owner(
     assert promoted is not None
     left = {owner.id: REVOKED, role_of(owner): None}
     assert written == left | succession(heir, promoted, Role.OWNER)
-
-
-def test_a_last_owner_does_not_leave_without_an_heir(
-    stage: Stage, tenancy: TenancyRepository
-) -> None:
-    org = stage.org()
-    for role, status in [(Role.OWNER, Status.SUSPENDED), (Role.ADMIN, Status.ACTIVE)]:
-        stage.member(org, role, status)
-    owner = stage.owner(org)
-    with stage.refuses(SoleOwnerError, mem_id=owner.id, org_id=org.id):
-        tenancy.self_leave(owner.id)
 
 
 @pytest.mark.parametrize(

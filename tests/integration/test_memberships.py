@@ -11,7 +11,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import load_only
 
 from flametrench_tenancy_sqlalchemy import (
-    DuplicateMembershipError,
     ForbiddenError,
     PreconditionError,
     Role,
@@ -59,17 +58,6 @@ def test_a_role_may_be_given_as_its_word_or_as_another_packages_enum(
     membership = tenancy.add_member(stage.org().id, stage.user(), role)
     assert membership.role is Role.EDITOR
     assert tenancy.change_role(membership.id, role) is membership
-
-
-@pytest.mark.parametrize("role", Role)
-def test_a_user_is_an_active_member_once(
-    role: Role, stage: Stage, tenancy: TenancyRepository
-) -> None:
-    org = stage.org()
-    usr_id = stage.member(org, role).usr_id
-    for again in Role:
-        with stage.refuses(DuplicateMembershipError, usr_id=usr_id, org_id=org.id):
-            tenancy.add_member(org.id, usr_id, again, invited_by=stage.owner(org).usr_id)
 
 
 @pytest.mark.parametrize("time", [NOW - DAY, NOW, NOW + TICK, LATER], ids=str)

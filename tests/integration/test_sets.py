@@ -33,19 +33,13 @@ Single: TypeAlias = tuple[str, tuple[Any, ...], dict[str, Any]]
 
 ORGS: Final = ("acme", "bolt", "cozy", "dead")
 MEMBERS: Final = {
-    "ann@acme": (Role.OWNER, Status.ACTIVE),
-    "bob@acme": (Role.OWNER, Status.ACTIVE),
-    "cyd@acme": (Role.ADMIN, Status.ACTIVE),
-    "dan@acme": (Role.ADMIN, Status.ACTIVE),
-    "eve@acme": (Role.MEMBER, Status.ACTIVE),
+    **dict.fromkeys(("ann@acme", "bob@acme", "bob@bolt", "cyd@cozy"), (Role.OWNER, Status.ACTIVE)),
+    **dict.fromkeys(("cyd@acme", "dan@acme", "cyd@bolt"), (Role.ADMIN, Status.ACTIVE)),
+    **dict.fromkeys(("eve@acme", "eve@cozy"), (Role.MEMBER, Status.ACTIVE)),
+    "eve@bolt": (Role.GUEST, Status.ACTIVE),
     "fay@acme": (Role.VIEWER, Status.ACTIVE),
     "gus@acme": (Role.MEMBER, Status.SUSPENDED),
     "hal@acme": (Role.GUEST, Status.REVOKED),
-    "bob@bolt": (Role.OWNER, Status.ACTIVE),
-    "cyd@bolt": (Role.ADMIN, Status.ACTIVE),
-    "eve@bolt": (Role.GUEST, Status.ACTIVE),
-    "cyd@cozy": (Role.OWNER, Status.ACTIVE),
-    "eve@cozy": (Role.MEMBER, Status.ACTIVE),
 }
 USERS: Final = ("ann", "bob", "cyd", "dan", "eve", "fay", "gus", "hal", "max", "liz")
 
