@@ -55,7 +55,7 @@ def _role_on_organization(stage: Stage) -> Arguments:
 
 def _new_member(stage: Stage) -> Arguments:
     users = {"usr_id": stage.user(), "invited_by": stage.user()}
-    return _organization(stage) | users | {"role": Role.MEMBER}
+    return _organization(stage) | users | {"role": Role.ADMIN}
 
 
 def _offer(stage: Stage) -> Arguments:
@@ -88,9 +88,10 @@ def _new_members(stage: Stage) -> Arguments:
 
 
 def _offers(stage: Stage) -> Arguments:
+    grants, expiry = [PreTuple("editor", "proj", str(new_uuid()))], stage.clock.now + DAY
     requests = [
-        InvitationRequest(IDENTIFIER, Role.MEMBER, stage.clock.now + DAY, grants)
-        for grants in ([], [PreTuple("editor", "proj", str(new_uuid()))])
+        InvitationRequest(IDENTIFIER, Role.MEMBER, expiry),
+        InvitationRequest("other@example.com", Role.GUEST, expiry, grants),
     ]
     return _organization(stage) | {"requests": requests, "invited_by": stage.user()}
 
