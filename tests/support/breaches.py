@@ -160,39 +160,10 @@ def _(stage: Stage) -> Expected:
     return {"membership_in_revoked_org": [owner.id]}
 
 
-@breach("invitation_in_revoked_org")
-def _(stage: Stage) -> Expected:
-    invitation = stage.invitation(stage.org())
-    stage.tenancy.revoke_org(invitation.org_id)
-    undo = "status = 'pending', terminal_at = NULL"
-    return {"invitation_in_revoked_org": alter(stage, invitation.id, undo)}
-
-
 @breach("tuple_in_revoked_org")
 def _(stage: Stage) -> Expected:
     left = write_tuple(stage, stage.user(), "auditor", stage.org(Status.REVOKED).id)
     return {"tuple_in_revoked_org": [left]}
-
-
-@breach("broken_chain", "of another user")
-def _(stage: Stage) -> Expected:
-    new = successor(stage)
-    alter(stage, str(new.replaces), "usr_id = :usr", usr=stage.user())
-    return {"broken_chain": [new.id]}
-
-
-@breach("broken_chain", "of another organization")
-def _(stage: Stage) -> Expected:
-    new = successor(stage)
-    alter(stage, str(new.replaces), "org_id = :org", org=stage.org().id)
-    return {"broken_chain": [new.id]}
-
-
-@breach("replaced_not_revoked")
-def _(stage: Stage) -> Expected:
-    new = successor(stage)
-    alter(stage, str(new.replaces), "status = 'suspended'")
-    return {"replaced_not_revoked": [new.id]}
 
 
 @breach("forked_chain")
@@ -201,23 +172,6 @@ def _(stage: Stage) -> Expected:
     sql(stage, "DROP INDEX mem_replaces_unique")
     fork = write_membership(stage, new, replaces=bare(str(new.replaces)))
     return {"missing_index": ["index mem_replaces_unique of mem"], "forked_chain": [new.id, fork]}
-
-
-@breach("chain_out_of_order", "at the same time")
-def _(stage: Stage) -> Expected:
-    then = stage.clock.now
-    return {"chain_out_of_order": alter(stage, successor(stage).id, "created_at = :t", t=then)}
-
-
-@breach("chain_out_of_order", "in a circle")
-def _(stage: Stage) -> Expected:
-    left = stage.member(stage.org(), status=Status.REVOKED)
-    return {"chain_out_of_order": alter(stage, left.id, "replaces = id")}
-
-
-@breach("chain_lost_inviter")
-def _(stage: Stage) -> Expected:
-    return {"chain_lost_inviter": alter(stage, successor(stage).id, "invited_by = usr_id")}
 
 
 @breach("overdue_invitation")
@@ -246,31 +200,6 @@ def _(stage: Stage) -> Expected:
     return {"pre_tuple_org_role": [promise(stage, f"[{grant}]")]}
 
 
-@breach("terminal_fields", "accepted by nobody")
-def _(stage: Stage) -> Expected:
-    invitation = stage.invitation(stage.org(), status=InvitationStatus.ACCEPTED)
-    return {"terminal_fields": alter(stage, invitation.id, "terminal_by = NULL")}
-
-
-@breach("terminal_fields", "ended without a time")
-def _(stage: Stage) -> Expected:
-    invitation = stage.invitation(stage.org(), status=InvitationStatus.DECLINED)
-    lax = unconstrained(stage, "inv", "inv_check")
-    return lax | {"terminal_fields": alter(stage, invitation.id, "terminal_at = NULL")}
-
-
-@breach("terminal_fields", "ended by somebody while it is pending")
-def _(stage: Stage) -> Expected:
-    invitation = stage.invitation(stage.org())
-    return {"terminal_fields": alter(stage, invitation.id, "terminal_by = invited_by")}
-
-
-@breach("terminal_fields", "removed and active")
-def _(stage: Stage) -> Expected:
-    membership = stage.member(stage.org())
-    return {"terminal_fields": alter(stage, membership.id, "removed_by = usr_id")}
-
-
 @breach("unknown_status")
 def _(stage: Stage) -> Expected:
     usr_id, membership = stage.user(), stage.member(stage.org(), status=Status.REVOKED)
@@ -281,31 +210,11 @@ def _(stage: Stage) -> Expected:
     return {"missing_constraint": missing, "unknown_status": [membership.id, usr_id]}
 
 
-@breach("unknown_role")
-def _(stage: Stage) -> Expected:
-    membership = untupled(stage, stage.member(stage.org()))
-    lax = unconstrained(stage, "mem", "mem_role_check")
-    return lax | {"unknown_role": alter(stage, membership.id, "role = 'king'")}
-
-
-@breach("malformed_slug")
-def _(stage: Stage) -> Expected:
-    lax = unconstrained(stage, "org", "org_slug_format")
-    return lax | {"malformed_slug": alter(stage, stage.org().id, "slug = 'No slug'")}
-
-
 @breach("malformed_tuple")
 def _(stage: Stage) -> Expected:
     lax = unconstrained(stage, "tup", "tup_relation_check")
     written = write_tuple(stage, stage.user(), "can edit", stage.org().id)
     return lax | {"malformed_tuple": [written]}
-
-
-@breach("impossible_expiry")
-def _(stage: Stage) -> Expected:
-    invitation = stage.invitation(stage.org(), status=InvitationStatus.DECLINED)
-    lax = unconstrained(stage, "inv", "inv_check1")
-    return lax | {"impossible_expiry": alter(stage, invitation.id, "expires_at = created_at")}
 
 
 @breach("duplicate_slug")
@@ -341,6 +250,80 @@ def _(stage: Stage) -> Expected:
     sql(stage, "DELETE FROM mem WHERE id = :id", id=new.replaces)
     sql(stage, "DELETE FROM org WHERE id = :id", id=org.id)
     return {"dangling_reference": ids}
+
+
+def _of_row(check: str, course: str, find: Callable[[Stage], str], change: str, *lax: str) -> None:
+    def seed(stage: Stage) -> Expected:
+        id_ = find(stage)
+        return {**(unconstrained(stage, *lax) if lax else {}), check: alter(stage, id_, change)}
+
+    breach(check, course)(seed)
+
+
+def _of_predecessor(check: str, course: str, change: str, other: Callable[[Stage], str]) -> None:
+    def seed(stage: Stage) -> Expected:
+        new = successor(stage)
+        alter(stage, str(new.replaces), change, other=other(stage))
+        return {check: [new.id]}
+
+    breach(check, course)(seed)
+
+
+def _invited(status: InvitationStatus) -> Callable[[Stage], str]:
+    return lambda stage: stage.invitation(stage.org(), status=status).id
+
+
+def _invited_and_revoked(stage: Stage) -> str:
+    invitation = stage.invitation(stage.org())
+    stage.tenancy.revoke_org(invitation.org_id)
+    return invitation.id
+
+
+def _member(stage: Stage, status: Status = Status.ACTIVE) -> str:
+    return stage.member(stage.org(), status=status).id
+
+
+_of_predecessor("broken_chain", "of another user", "usr_id = :other", Stage.user)
+_of_predecessor("broken_chain", "of another organization", "org_id = :other", lambda s: s.org().id)
+_of_predecessor("replaced_not_revoked", "", "status = :other", lambda _: "suspended")
+_of_row(
+    *("chain_out_of_order", "at the same time", lambda stage: successor(stage).id),
+    "created_at = (SELECT p.created_at FROM mem AS p WHERE p.id = mem.replaces)",
+)
+_of_row(
+    *("chain_out_of_order", "in a circle", lambda stage: _member(stage, Status.REVOKED)),
+    "replaces = id",
+)
+_of_row("chain_lost_inviter", "", lambda stage: successor(stage).id, "invited_by = usr_id")
+_of_row(
+    *("invitation_in_revoked_org", "", _invited_and_revoked),
+    "status = 'pending', terminal_at = NULL",
+)
+_of_row(
+    *("terminal_fields", "accepted by nobody", _invited(InvitationStatus.ACCEPTED)),
+    "terminal_by = NULL",
+)
+_of_row(
+    *("terminal_fields", "ended without a time", _invited(InvitationStatus.DECLINED)),
+    *("terminal_at = NULL", "inv", "inv_check"),
+)
+_of_row(
+    *("terminal_fields", "ended and pending", _invited(InvitationStatus.PENDING)),
+    "terminal_by = invited_by",
+)
+_of_row("terminal_fields", "removed and active", _member, "removed_by = usr_id")
+_of_row(
+    *("impossible_expiry", "", _invited(InvitationStatus.DECLINED)),
+    *("expires_at = created_at", "inv", "inv_check1"),
+)
+_of_row(
+    *("unknown_role", "", lambda stage: untupled(stage, stage.member(stage.org())).id),
+    *("role = 'king'", "mem", "mem_role_check"),
+)
+_of_row(
+    *("malformed_slug", "", lambda stage: stage.org().id),
+    *("slug = 'No slug'", "org", "org_slug_format"),
+)
 
 
 def _of_schema(check: str, course: str, *parts: str, by: str) -> None:
