@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import TenancyRepository
 from tests.support.sql import disagreements
-from tests.support.stage import Clock, Stage
+from tests.support.stage import Stage
 
 
 @pytest.fixture
@@ -27,9 +27,3 @@ def stage(session: Session) -> Iterator[Stage]:
 def tenancy(stage: Stage) -> TenancyRepository:
     """The repository, at the stage's clock."""
     return stage.tenancy
-
-
-@pytest.fixture
-def clock(stage: Stage) -> Clock:
-    """The stage's clock."""
-    return stage.clock

@@ -1,119 +1,93 @@
-"""accept_invitation on PostgreSQL: a membership, its tuples and the invitation's end at once."""
+"""Accepting an invitation: a membership, its tuples and the invitation's end at once."""
 
 from __future__ import annotations
 
-import unicodedata
-from datetime import datetime, timedelta
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
 
 from flametrench_tenancy_sqlalchemy import (
-    DuplicateMembershipError,
-    IdentifierBindingRequiredError,
-    IdentifierMismatchError,
-    InvitationExpiredError,
-    InvitationNotPendingError,
+    AcceptInvitationResult,
+    Invitation,
     InvitationStatus,
-    NotFoundError,
     PreconditionError,
     PreTuple,
     Role,
     Status,
     TenancyRepository,
-    new_id,
 )
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
-from tests.support.sql import bare, everything, grants_of, grants_on, insert, stored
-from tests.support.stage import DAY, IDENTIFIER, NOW, TICK, Stage
+from tests.support.counting import sent
+from tests.support.sql import bare, fact, insert
+from tests.support.stage import DAY, IDENTIFIER, NOW, Stage, mem, role_of, tup
+from tests.support.statements import struck
 
-LATER = NOW + timedelta(hours=1)
+LATER = NOW + DAY
+"""The last moment to accept."""
+
+PROJECT = "0190f2a8-1b3c-7abc-8123-456789abcdef"
+CAMEL: dict[str, Any] = {"relation": "editor", "objectType": "proj", "objectId": PROJECT}
+SNAKE: dict[str, Any] = {"relation": "editor", "object_type": "proj", "object_id": PROJECT}
+HEX = PROJECT.replace("-", "")
 
 
+def accept_as(
+    tenancy: TenancyRepository, invitation: Invitation, usr_id: str | None
+) -> AcceptInvitationResult:
+    identifier = IDENTIFIER if usr_id else None
+    return tenancy.accept_invitation(
+        invitation.id, as_usr_id=usr_id, accepting_identifier=identifier
+    )
+
+
+@pytest.mark.parametrize("time", [NOW, LATER], ids=["at once", "at the last moment"])
 @pytest.mark.parametrize("role", Role)
-@pytest.mark.parametrize("existing", [True, False], ids=["existing user", "new user"])
-def test_accepting_writes_membership_tuple_and_end(
-    existing: bool, role: Role, stage: Stage, tenancy: TenancyRepository
+@pytest.mark.parametrize("who", ["a new user", "a user", "a former member", "suspended elsewhere"])
+def test_accepting_writes_membership_tuples_and_end(
+    who: str, role: Role, time: datetime, stage: Stage, tenancy: TenancyRepository
 ) -> None:
     org = stage.org()
-    invitation = stage.invitation(org, role=role)
-    founder, inviter = bare(stage.owner(org).usr_id), bare(invitation.invited_by)
-    usr_id = stage.user() if existing else None
-    row, users = stored(stage.session, "inv", invitation.id), everything(stage.session)["usr"]
-    stage.clock.now = LATER
-    accepted = tenancy.accept_invitation(
-        invitation.id, as_usr_id=usr_id, accepting_identifier=IDENTIFIER if existing else None
-    )
+    invitation = stage.invitation(org, PreTuple("editor", "proj", PROJECT), role=role)
+    inviter = invitation.invited_by
+    users: dict[str, Callable[[], str | None]] = {
+        "a new user": lambda: None,
+        "a user": stage.user,
+        "a former member": lambda: stage.member(org, Role.ADMIN, Status.REVOKED).usr_id,
+        "suspended elsewhere": lambda: stage.member(stage.org(), status=Status.SUSPENDED).usr_id,
+    }
+    usr_id = users[who]()
+    stage.clock.now = time
+    with stage.writes() as written:
+        accepted = accept_as(tenancy, invitation, usr_id)
     membership = accepted.membership
-    user = bare(membership.usr_id)
-    assert stored(stage.session, "mem", membership.id) == {
-        "id": bare(membership.id),
-        "usr_id": user,
-        "org_id": bare(org.id),
-        "role": role.value,
-        "status": "active",
-        "replaces": None,
-        "invited_by": inviter,
-        "removed_by": None,
-        "created_at": LATER,
-        "updated_at": LATER,
+    new_user = {"status": "active", "display_name": None, "created_at": time, "updated_at": time}
+    user = membership.usr_id
+    assert written == {
+        **({user: new_user} if usr_id is None else {}),
+        membership.id: mem(usr_id or user, org.id, role, time, invited_by=inviter),
+        role_of(membership, role): tup(inviter, time),
+        fact(user, "editor", f"proj_{HEX}"): tup(inviter, time),
+        invitation.id: {
+            "status": "accepted",
+            "invited_user_id": user,
+            "terminal_at": time,
+            "terminal_by": user,
+        },
     }
-    assert stored(stage.session, "inv", invitation.id) == row | {
-        "status": "accepted",
-        "invited_user_id": user,
-        "terminal_at": LATER,
-        "terminal_by": user,
-    }
-    assert grants_on(stage.session, org.id) == {
-        (founder, "owner", founder),
-        (user, role.value, inviter),
-    }
-    if existing:
-        assert membership.usr_id == usr_id
-        assert everything(stage.session)["usr"] == users
-    else:
-        assert len(everything(stage.session)["usr"]) == len(users) + 1
-        assert stored(stage.session, "usr", membership.usr_id) == {
-            "id": user,
-            "status": "active",
-            "display_name": None,
-            "created_at": LATER,
-            "updated_at": LATER,
-        }
-
-
-def test_accepting_returns_what_it_wrote(stage: Stage, tenancy: TenancyRepository) -> None:
-    org, project = stage.org(), str(new_uuid())
-    invitation = stage.invitation(org, PreTuple("editor", "proj", project), role=Role.GUEST)
-    accepted = tenancy.accept_invitation(invitation.id)
     assert accepted.invitation is invitation
-    assert invitation.status is InvitationStatus.ACCEPTED
-    usr_id = accepted.membership.usr_id
-    assert usr_id.startswith("usr_")
-    assert (invitation.invited_user_id, invitation.terminal_by) == (usr_id, usr_id)
-    assert (accepted.membership.role, accepted.membership.org_id) == (Role.GUEST, org.id)
+    assert (invitation.status, membership.role) == (InvitationStatus.ACCEPTED, role)
     (granted,) = accepted.materialized_tuples
-    assert granted.id.startswith("tup_")
-    assert (granted.subject_type, granted.subject_id) == ("usr", usr_id)
+    assert (granted.subject_type, granted.subject_id) == ("usr", user)
     assert (granted.relation, granted.object_type) == ("editor", "proj")
-    assert (granted.object_id, granted.created_by) == (project, invitation.invited_by)
-
-
-def test_an_acceptance_is_everybodys_to_see_after_the_commit(clean_engine: Engine) -> None:
-    project = str(new_uuid())
-    with Session(clean_engine) as session, session.begin():
-        stage = Stage(session)
-        invitation = stage.invitation(stage.org(), PreTuple("editor", "proj", project))
-        accepted = stage.tenancy.accept_invitation(invitation.id)
-        inv_id, org_id = invitation.id, invitation.org_id
-        usr_id, inviter = accepted.membership.usr_id, bare(invitation.invited_by)
-    with clean_engine.connect() as another:
-        assert stored(another, "inv", inv_id)["invited_user_id"] == bare(usr_id)
-        assert grants_of(another, usr_id) == {
-            ("member", "org", bare(org_id), inviter),
-            ("editor", "proj", project, inviter),
-        }
+    assert (granted.object_id, granted.created_by) == (PROJECT, inviter)
 
 
 def test_each_distinct_pre_tuple_becomes_one_tuple_in_its_order(
@@ -131,193 +105,132 @@ def test_each_distinct_pre_tuple_becomes_one_tuple_in_its_order(
         PreTuple("billing", "org", org.id),
         PreTuple("billing", "org", bare(org.id)),
     )
-    accepted = tenancy.accept_invitation(invitation.id)
-    assert [(t.relation, t.object_type, t.object_id) for t in accepted.materialized_tuples] == [
+    with stage.writes() as written:
+        accepted = tenancy.accept_invitation(invitation.id)
+    reported = [(t.relation, t.object_type, t.object_id) for t in accepted.materialized_tuples]
+    assert reported == [
         ("viewer", "proj", str(second)),
         ("editor", "proj", str(first)),
         ("viewer", "doc", str(first)),
         ("billing", "org", org.id),
     ]
-    inviter = bare(invitation.invited_by)
-    assert grants_of(stage.session, accepted.membership.usr_id) == {
-        ("member", "org", bare(org.id), inviter),
-        ("viewer", "proj", str(second), inviter),
-        ("editor", "proj", str(first), inviter),
-        ("viewer", "doc", str(first), inviter),
-        ("billing", "org", bare(org.id), inviter),
-    }
+    objects = [f"proj_{second.hex}", f"proj_{first.hex}", f"doc_{first.hex}", org.id]
+    user = accepted.membership.usr_id
+    facts = {fact(user, r[0], object_) for r, object_ in zip(reported, objects, strict=True)}
+    assert facts | {role_of(accepted.membership)} == {key for key in written if " " in key}
 
 
-def test_a_tuple_that_exists_already_is_kept_and_still_reported(
-    stage: Stage, tenancy: TenancyRepository
+@pytest.mark.parametrize("number", [1, 500])
+def test_tuples_that_exist_already_are_kept_and_still_reported(
+    number: int, stage: Stage, tenancy: TenancyRepository
 ) -> None:
-    usr_id, kept, new = stage.user(), str(new_uuid()), str(new_uuid())
-    existing = str(new_uuid())
+    usr_id = stage.user()
+    kept = [PreTuple("editor", "proj", str(new_uuid())) for _ in range(number)]
+    new = PreTuple("editor", "proj", PROJECT)
+    before = accept_as(tenancy, stage.invitation(stage.org(), *kept), usr_id).materialized_tuples
+    invitation = stage.invitation(stage.org(), *kept, new)
+    stage.clock.now = LATER
+    with stage.writes() as written, sent(stage.session) as statements:
+        accepted = accept_as(tenancy, invitation, usr_id)
+    reported = accepted.materialized_tuples
+    assert [t.id for t in reported[:-1]] == [t.id for t in before]
+    assert (reported[-1].object_id, reported[-1].created_by) == (PROJECT, invitation.invited_by)
+    added = {key for key in written if key.startswith(usr_id)}
+    assert added == {role_of(accepted.membership), fact(usr_id, "editor", f"proj_{HEX}")}
+    # However many there are, they are found by arrays.
+    assert max(len(statement.parameters) for statement in statements) < 50
+
+
+def test_a_tuple_that_another_client_deletes_meanwhile_is_written_after_all(
+    clean_engine: Engine,
+) -> None:
+    other = create_engine(clean_engine.url, poolclass=NullPool)
+
+    def delete(_: Connection) -> None:
+        with suppress(OperationalError), other.begin() as client:  # if locked, it will be kept
+            client.execute(text("SET LOCAL lock_timeout = '100ms'"))
+            client.execute(text("DELETE FROM tup WHERE object_type = 'proj'"))
+
+    grant, at, fell, present = PreTuple("editor", "proj", PROJECT), 0, True, []
+    while fell:
+        with Session(clean_engine) as session:
+            stage = Stage(session)
+            usr_id = stage.user()
+            accept_as(stage.tenancy, stage.invitation(stage.org(), grant), usr_id)
+            invitation = stage.invitation(stage.org(), grant)
+            session.commit()
+            at += 1
+            with struck(session.connection(), at, before=delete) as strike:
+                (reported,) = accept_as(stage.tenancy, invitation, usr_id).materialized_tuples
+            session.commit()
+            if (fell := strike.fell) and " tup" in strike.statements[at - 1]:
+                present = stage.tenancy.list_tuples_for_object("proj", PROJECT)
+                assert [t.id for t in present] == [reported.id]
+            delete(session.connection())
+    assert present
+
+
+def written_elsewhere(stage: Stage, pre_tuples: Any) -> Invitation:
+    """Return an invitation of a viewer's that another program wrote, pre-tuples and all."""
+    org, id_ = stage.org(), str(new_uuid())
     insert(
         stage.session,
-        "tup",
-        id=existing,
-        subject_type="usr",
-        subject_id=bare(usr_id),
-        relation="editor",
-        object_type="proj",
-        object_id=kept,
+        "inv",
+        id=id_,
+        org_id=bare(org.id),
+        identifier=IDENTIFIER,
+        role="viewer",
+        pre_tuples=json.dumps(pre_tuples),
+        invited_by=bare(stage.owner(org).usr_id),
+        created_at=NOW,
+        expires_at=NOW + DAY,
     )
-    row = stored(stage.session, "tup", existing)
-    invitation = stage.invitation(
-        stage.org(), PreTuple("editor", "proj", kept), PreTuple("editor", "proj", new)
-    )
-    accepted = tenancy.accept_invitation(
-        invitation.id, as_usr_id=usr_id, accepting_identifier=IDENTIFIER
-    )
-    reported = accepted.materialized_tuples
-    assert [t.object_id for t in reported] == [kept, new]
-    assert bare(reported[0].id) == existing
-    assert (reported[0].created_by, reported[1].created_by) == (None, invitation.invited_by)
-    assert stored(stage.session, "tup", existing) == row
-
-
-@pytest.mark.parametrize("time", [LATER, NOW + DAY], ids=["in time", "at the last moment"])
-def test_an_invitation_is_open_until_its_time_is_over(
-    time: datetime, stage: Stage, tenancy: TenancyRepository
-) -> None:
-    invitation = stage.invitation(stage.org())
-    stage.clock.now = time
-    assert tenancy.accept_invitation(invitation.id).membership.created_at == time
-
-
-def test_a_former_member_may_accept(stage: Stage, tenancy: TenancyRepository) -> None:
-    org = stage.org()
-    former = stage.member(org, Role.ADMIN, Status.REVOKED)
-    row = stored(stage.session, "mem", former.id)
-    accepted = tenancy.accept_invitation(
-        stage.invitation(org).id, as_usr_id=former.usr_id, accepting_identifier=IDENTIFIER
-    )
-    assert (accepted.membership.usr_id, accepted.membership.replaces) == (former.usr_id, None)
-    assert stored(stage.session, "mem", former.id) == row
+    (invitation,) = stage.tenancy.list_invitations(org.id).data
+    assert bare(invitation.id) == id_
+    return invitation
 
 
 @pytest.mark.parametrize(
-    "status", [status for status in InvitationStatus if status is not InvitationStatus.PENDING]
-)
-@pytest.mark.parametrize("late", [False, True])
-def test_an_answer_is_final(
-    late: bool, status: InvitationStatus, stage: Stage, tenancy: TenancyRepository
-) -> None:
-    invitation = stage.invitation(stage.org(), status=status)
-    stage.clock.now = NOW + 2 * DAY if late else NOW
-    for usr_id in (None, stage.user()):
-        with stage.refuses(InvitationNotPendingError, inv_id=invitation.id, status=status):
-            tenancy.accept_invitation(invitation.id, as_usr_id=usr_id)
-
-
-def test_the_time_is_over_before_the_user_is_looked_at(
-    stage: Stage, tenancy: TenancyRepository
-) -> None:
-    invitation = stage.invitation(stage.org())
-    stage.clock.now = invitation.expires_at + TICK
-    for usr_id in (None, stage.user(), new_id("usr")):
-        with stage.refuses(InvitationExpiredError, inv_id=invitation.id):
-            tenancy.accept_invitation(invitation.id, as_usr_id=usr_id)
-
-
-def test_a_user_needs_an_identifier_before_they_need_to_exist(
-    stage: Stage, tenancy: TenancyRepository
-) -> None:
-    invitation = stage.invitation(stage.org())
-    for usr_id in (stage.user(), new_id("usr")):
-        with stage.refuses(IdentifierBindingRequiredError, "identifier_binding_required"):
-            tenancy.accept_invitation(invitation.id, as_usr_id=usr_id)
-
-
-COMPOSED = "josé@example.com"
-
-
-@pytest.mark.parametrize(
-    "given",
+    "written",
     [
-        "",
-        COMPOSED.upper(),
-        f" {COMPOSED}",
-        f"{COMPOSED}\n",
-        f"{COMPOSED}\x00",
-        unicodedata.normalize("NFD", COMPOSED),
-        "somebody.else@example.com",
+        None,
+        [CAMEL],
+        [SNAKE],
+        [CAMEL, SNAKE],
+        [CAMEL | {"objectId": f"proj_{HEX}"}],
+        [CAMEL | {"objectId": HEX}],
+        [CAMEL | {"objectId": PROJECT.upper()}],
     ],
+    ids=str,
 )
-def test_the_identifiers_must_agree_byte_for_byte_before_the_user_needs_to_exist(
-    given: str, stage: Stage, tenancy: TenancyRepository
+def test_pre_tuples_of_other_programs_are_accepted_in_either_spelling_and_every_form_of_id(
+    written: Any, stage: Stage, tenancy: TenancyRepository
 ) -> None:
-    org, inviter = stage.org(), stage.user()
-    invitation = tenancy.create_invitation(org.id, COMPOSED, "guest", inviter, NOW + DAY)
-    for usr_id in (stage.user(), new_id("usr")):
-        with stage.refuses(
-            IdentifierMismatchError,
-            "identifier_mismatch",
-            accepting_identifier=given,
-            invitation_identifier=COMPOSED,
-        ):
-            tenancy.accept_invitation(invitation.id, as_usr_id=usr_id, accepting_identifier=given)
+    invitation = written_elsewhere(stage, written)
+    granted = [("editor", PROJECT)] if written else []
+    assert invitation.pre_tuples == [PreTuple("editor", "proj", PROJECT)] * len(written or [])
+    accepted = tenancy.accept_invitation(invitation.id)
+    assert [(t.relation, t.object_id) for t in accepted.materialized_tuples] == granted
 
 
-@pytest.mark.parametrize("org_status", [Status.ACTIVE, Status.SUSPENDED])
-def test_the_user_must_exist_before_the_organization_must_be_active(
-    org_status: Status, stage: Stage, tenancy: TenancyRepository
+MALFORMED: list[Any] = [
+    *([CAMEL | {"relation": relation}] for relation in ("Editor", "e", None)),
+    *([CAMEL | {"objectType": type_}] for type_ in ("project", 7)),
+    *([CAMEL | {"objectId": id_}] for id_ in ("7", None, f"doc_{HEX}")),
+    [{"relation": "editor", "objectType": "proj"}],
+    *([{}], ["editor"], [None], [[SNAKE]]),
+    SNAKE | {"relation": ""},
+    "nonsense",
+    [SNAKE, CAMEL | {"objectId": "7"}],
+]
+
+
+@pytest.mark.parametrize("written", MALFORMED, ids=str)
+def test_malformed_pre_tuples_can_be_read_and_declined_but_not_accepted(
+    written: Any, stage: Stage, tenancy: TenancyRepository
 ) -> None:
-    org, unknown = stage.org(), new_id("usr")
-    invitation = stage.invitation(org)
-    stage.set_status(org, org_status)
-    with stage.refuses(NotFoundError, parameter="as_usr_id", id=unknown):
-        tenancy.accept_invitation(invitation.id, as_usr_id=unknown, accepting_identifier=IDENTIFIER)
-
-
-def test_the_organization_must_be_active_before_memberships_matter(
-    stage: Stage, tenancy: TenancyRepository
-) -> None:
-    org = stage.org()
-    invitation = stage.invitation(org)
-    users = [
-        stage.user(),
-        stage.member(org).usr_id,
-        stage.member(org, status=Status.SUSPENDED).usr_id,
-    ]
-    tenancy.suspend_org(org.id)
-    with stage.refuses(PreconditionError, "org_not_active", org_id=org.id):
+    invitation = written_elsewhere(stage, written)
+    assert invitation.pre_tuples
+    with stage.refuses(PreconditionError, "pre_tuple_format", parameter="pre_tuples"):
         tenancy.accept_invitation(invitation.id)
-    for usr_id in users:
-        with stage.refuses(PreconditionError, "org_not_active", org_id=org.id):
-            tenancy.accept_invitation(
-                invitation.id, as_usr_id=usr_id, accepting_identifier=IDENTIFIER
-            )
-
-
-@pytest.mark.parametrize("also_suspended", [False, True])
-def test_an_active_member_accepts_nothing_suspended_elsewhere_in_their_history_or_not(
-    also_suspended: bool, stage: Stage, tenancy: TenancyRepository
-) -> None:
-    org, usr_id = stage.org(), stage.user()
-    invitation = stage.invitation(org)
-    if also_suspended:
-        stage.member(org, Role.GUEST, Status.SUSPENDED, usr_id=usr_id)
-    stage.member(org, usr_id=usr_id)
-    with stage.refuses(DuplicateMembershipError, usr_id=usr_id, org_id=org.id):
-        tenancy.accept_invitation(invitation.id, as_usr_id=usr_id, accepting_identifier=IDENTIFIER)
-
-
-def test_an_invitation_does_not_lift_a_suspension(stage: Stage, tenancy: TenancyRepository) -> None:
-    org = stage.org()
-    invitation, suspended = stage.invitation(org), stage.member(org, status=Status.SUSPENDED)
-    with stage.refuses(PreconditionError, "mem_suspended", mem_id=suspended.id):
-        tenancy.accept_invitation(
-            invitation.id, as_usr_id=suspended.usr_id, accepting_identifier=IDENTIFIER
-        )
-
-
-def test_a_suspension_elsewhere_does_not_matter(stage: Stage, tenancy: TenancyRepository) -> None:
-    suspended = stage.member(stage.org(), status=Status.SUSPENDED)
-    accepted = tenancy.accept_invitation(
-        stage.invitation(stage.org()).id,
-        as_usr_id=suspended.usr_id,
-        accepting_identifier=IDENTIFIER,
-    )
-    assert accepted.membership.status is Status.ACTIVE
+    assert tenancy.decline_invitation(invitation.id) is invitation

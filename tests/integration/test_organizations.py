@@ -1,133 +1,65 @@
-"""create_org, get_org, get_org_by_slug and update_org on PostgreSQL."""
+"""Organizations: what creating, changing and ending them writes, and how they are found."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
-from sqlalchemy.orm import Session
+from sqlalchemy import Engine, inspect, select
+from sqlalchemy.orm import Session, load_only
 
 from flametrench_tenancy_sqlalchemy import (
-    AlreadyTerminalError,
+    Invitation,
+    InvitationStatus,
+    Membership,
     NotFoundError,
-    OrgSlugConflictError,
     PreconditionError,
+    PreTuple,
     Role,
     Status,
     TenancyRepository,
-    new_id,
+    Tuple,
 )
-from flametrench_tenancy_sqlalchemy.testing.factories import make_user
-from tests.support.sql import bare, grants_on, stored
-from tests.support.stage import NOW, TICK, Clock, Stage
+from flametrench_tenancy_sqlalchemy.ids import new_uuid
+from tests.support.sql import bare, fact, insert, snapshot, wire
+from tests.support.stage import DAY, NOW, TICK, Stage, mem, role_of, tup
 
-SLUGS = ["a", "7", "acme", "a-b--c", "0" * 63]
+LATER = NOW + DAY
 
 
-def test_create_org_writes_organization_membership_and_tuple(
-    stage: Stage, tenancy: TenancyRepository
+@pytest.mark.parametrize("slug", [None, "a", "7", "acme", "a-b--c", "0" * 63])
+@pytest.mark.parametrize(
+    "name", [None, "", " ", "Ünïcødé ☃ \U0001f525", "a\nb\t\\'\"%_", "x" * 10_000]
+)
+def test_an_organization_is_created_with_its_owner(
+    name: str | None, slug: str | None, stage: Stage, tenancy: TenancyRepository
 ) -> None:
     creator = stage.user()
-    created = tenancy.create_org(creator, name="Acme GmbH", slug="acme")
+    with stage.writes() as written:
+        created = tenancy.create_org(creator, name=name, slug=slug)
     org, owner = created.org, created.owner_membership
-    assert stored(stage.session, "org", org.id) == {
-        "id": bare(org.id),
-        "status": "active",
-        "name": "Acme GmbH",
-        "slug": "acme",
-        "created_at": NOW,
-        "updated_at": NOW,
+    row = {"status": "active", "name": name, "slug": slug, "created_at": NOW, "updated_at": NOW}
+    assert written == {
+        org.id: row,
+        owner.id: mem(creator, org.id, "owner"),
+        fact(creator, "owner", org.id): tup(creator),
     }
-    assert stored(stage.session, "mem", owner.id) == {
-        "id": bare(owner.id),
-        "usr_id": bare(creator),
-        "org_id": bare(org.id),
-        "role": "owner",
-        "status": "active",
-        "replaces": None,
-        "invited_by": None,
-        "removed_by": None,
-        "created_at": NOW,
-        "updated_at": NOW,
-    }
-    (granted,) = tenancy.list_tuples_for_object("org", org.id)
-    assert stored(stage.session, "tup", granted.id) == {
-        "id": bare(granted.id),
-        "subject_type": "usr",
-        "subject_id": bare(creator),
-        "relation": "owner",
-        "object_type": "org",
-        "object_id": bare(org.id),
-        "created_at": NOW,
-        "created_by": bare(creator),
-    }
+    assert (org.name, org.slug, org.status) == (name, slug, Status.ACTIVE)
+    assert (owner.role, owner.usr_id, owner.organization) == (Role.OWNER, creator, org)
 
 
-def test_create_org_returns_what_it_wrote(stage: Stage, tenancy: TenancyRepository) -> None:
-    creator = stage.user()
-    created = tenancy.create_org(creator)
-    org, owner = created.org, created.owner_membership
-    assert org.id.startswith("org_")
-    assert (org.name, org.slug, org.status) == (None, None, Status.ACTIVE)
-    assert owner.id.startswith("mem_")
-    assert (owner.org_id, owner.usr_id) == (org.id, creator)
-    assert (owner.role, owner.status) == (Role.OWNER, Status.ACTIVE)
-
-
-def test_a_new_organization_is_everybodys_to_see_after_the_commit(clean_engine: Engine) -> None:
+def test_what_an_operation_writes_is_everybodys_to_see_after_the_commit(
+    clean_engine: Engine,
+) -> None:
     with Session(clean_engine) as session, session.begin():
-        creator = make_user(session).id
-        tenancy = TenancyRepository(session, clock=Clock())
-        org_id = tenancy.create_org(creator, slug="acme").org.id
+        stage = Stage(session)
+        grant = PreTuple("editor", "proj", str(new_uuid()))
+        invitation = stage.invitation(stage.org(slug="acme"), grant)
+        stage.tenancy.accept_invitation(invitation.id)
+        inside = snapshot(session)
     with clean_engine.connect() as another:
-        assert stored(another, "org", org_id)["slug"] == "acme"
-        assert grants_on(another, org_id) == {(bare(creator), "owner", bare(creator))}
-
-
-@pytest.mark.parametrize("slug", SLUGS)
-def test_create_org_stores_a_well_formed_slug(
-    slug: str, stage: Stage, tenancy: TenancyRepository
-) -> None:
-    org = tenancy.create_org(stage.user(), slug=slug).org
-    assert stored(stage.session, "org", org.id)["slug"] == slug
-
-
-@pytest.mark.parametrize("name", ["", " ", "Ünïcødé ☃ \U0001f525", "a\nb\t\\'\"%_", "x" * 10_000])
-def test_names_are_stored_as_they_are(name: str, stage: Stage, tenancy: TenancyRepository) -> None:
-    org = tenancy.create_org(stage.user(), name=name).org
-    assert stored(stage.session, "org", org.id)["name"] == name
-    assert stored(stage.session, "org", tenancy.update_org(org.id, name=name).id)["name"] == name
-
-
-def test_create_org_refuses_a_malformed_slug_before_it_asks_for_the_creator(
-    stage: Stage, tenancy: TenancyRepository
-) -> None:
-    for creator in (stage.user(), new_id("usr")):
-        with stage.refuses(PreconditionError, "org_slug_format", parameter="slug"):
-            tenancy.create_org(creator, slug="Not A Slug")
-
-
-def test_create_org_misses_the_creator_before_it_minds_the_slug(
-    stage: Stage, tenancy: TenancyRepository
-) -> None:
-    stage.org(slug="acme")
-    unknown = new_id("usr")
-    for slug in ("free", "acme"):
-        with stage.refuses(NotFoundError, parameter="creator", id=unknown):
-            tenancy.create_org(unknown, slug=slug)
-
-
-@pytest.mark.parametrize("status", Status)
-def test_a_slug_is_taken_whatever_its_organization_has_become(
-    status: Status, stage: Stage, tenancy: TenancyRepository
-) -> None:
-    stage.org(status, slug="acme")
-    other, creator = stage.org(), stage.user()
-    with stage.refuses(OrgSlugConflictError, slug="acme"):
-        tenancy.create_org(creator, slug="acme")
-    with stage.refuses(OrgSlugConflictError, slug="acme"):
-        tenancy.update_org(other.id, slug="acme")
+        assert snapshot(another) == inside
 
 
 @pytest.mark.parametrize("status", Status)
@@ -135,14 +67,9 @@ def test_an_organization_is_found_by_id_and_by_slug_in_any_status(
     status: Status, stage: Stage, tenancy: TenancyRepository
 ) -> None:
     org = stage.org(status, slug="acme")
+    stage.session.expire_all()
     for found in (tenancy.get_org(org.id), tenancy.get_org_by_slug("acme")):
         assert (found.id, found.slug, found.status) == (org.id, "acme", status)
-
-
-def test_get_org_does_not_find_what_is_not_there(stage: Stage, tenancy: TenancyRepository) -> None:
-    unknown = new_id("org")
-    with stage.refuses(NotFoundError, parameter="org_id", id=unknown):
-        tenancy.get_org(unknown)
 
 
 @pytest.mark.parametrize("slug", ["acme-2", "", "Acme", "acme\n", "acme\x00", "\ud800", 7, None])
@@ -155,41 +82,42 @@ def test_no_organization_has_a_slug_that_is_free_or_malformed(
         tenancy.get_org_by_slug(slug)
 
 
+@pytest.mark.parametrize("status", [Status.ACTIVE, Status.SUSPENDED])
 @pytest.mark.parametrize(
-    "changes, expected",
+    "changes",
     [
-        ({}, ("Acme", "acme")),
-        ({"name": "New"}, ("New", "acme")),
-        ({"slug": "new"}, ("Acme", "new")),
-        ({"name": "New", "slug": "new"}, ("New", "new")),
-        ({"name": None}, (None, "acme")),
-        ({"slug": None}, ("Acme", None)),
-        ({"name": None, "slug": None}, (None, None)),
-        ({"slug": "acme"}, ("Acme", "acme")),
+        {},
+        {"name": "New"},
+        {"slug": "new"},
+        {"name": "New", "slug": "new"},
+        {"name": None, "slug": None},
+        {"slug": "acme"},
     ],
     ids=str,
 )
-@pytest.mark.parametrize("status", [Status.ACTIVE, Status.SUSPENDED])
 def test_update_org_changes_what_is_given_and_clears_what_is_none(
-    status: Status,
-    changes: dict[str, str | None],
-    expected: tuple[str | None, str | None],
-    stage: Stage,
-    tenancy: TenancyRepository,
+    changes: dict[str, str | None], status: Status, stage: Stage, tenancy: TenancyRepository
 ) -> None:
     org = tenancy.create_org(stage.user(), name="Acme", slug="acme").org
     stage.set_status(org, status)
-    stage.clock.now += TICK
-    updated = tenancy.update_org(org.id, **changes)
-    assert (updated.name, updated.slug) == expected
-    assert stored(stage.session, "org", org.id) == {
-        "id": bare(org.id),
-        "status": status.value,
-        "name": expected[0],
-        "slug": expected[1],
-        "created_at": NOW,
-        "updated_at": NOW + TICK,
-    }
+    stage.clock.now = LATER
+    with stage.writes() as written:
+        assert tenancy.update_org(org.id, **changes) is org
+    really = {key: value for key, value in changes.items() if value != "acme"}
+    assert written == {org.id: {**really, "updated_at": LATER}}
+
+
+@pytest.mark.parametrize(
+    "name, slug, reason",
+    [("New", "Not A Slug", "org_slug_format"), ("\x00", "new", "name_format")],
+)
+def test_update_org_changes_both_or_neither(
+    name: str, slug: str, reason: str, stage: Stage, tenancy: TenancyRepository
+) -> None:
+    org = tenancy.create_org(stage.user(), name="Acme", slug="acme").org
+    with stage.refuses(PreconditionError, reason):
+        tenancy.update_org(org.id, name=name, slug=slug)
+    assert (org.name, org.slug) == ("Acme", "acme")
 
 
 def test_a_slug_is_free_as_soon_as_its_organization_gives_it_up(
@@ -197,40 +125,85 @@ def test_a_slug_is_free_as_soon_as_its_organization_gives_it_up(
 ) -> None:
     org, heir = stage.org(slug="acme"), stage.org()
     tenancy.update_org(org.id, slug=None)
-    assert tenancy.update_org(heir.id, slug="acme").slug == "acme"
-    assert tenancy.get_org_by_slug("acme").id == heir.id
+    tenancy.update_org(heir.id, slug="acme")
+    assert tenancy.get_org_by_slug("acme") is heir
 
 
-def test_update_org_does_not_find_what_is_not_there(
+@pytest.mark.parametrize("time", [NOW, LATER], ids=["at once", "later"])
+@pytest.mark.parametrize("operation", ["suspend_org", "reinstate_org"])
+def test_suspending_and_reinstating_change_the_organization_and_nothing_else(
+    operation: str, time: datetime, stage: Stage, tenancy: TenancyRepository
+) -> None:
+    before, after = Status.ACTIVE, Status.SUSPENDED
+    if operation == "reinstate_org":
+        before, after = after, before
+    org = stage.org()
+    for status in Status:
+        stage.member(org, status=status)
+    stage.invitation(org)
+    stage.set_status(org, before)
+    stage.clock.now = time
+    with stage.writes() as written:
+        assert getattr(tenancy, operation)(org.id) is org
+    # The clock's time stands, even where it stands still.
+    touched = {} if time == NOW else {"updated_at": time}
+    assert written == {org.id: {"status": after.value, **touched}}
+
+
+@pytest.mark.parametrize("before", [Status.ACTIVE, Status.SUSPENDED])
+def test_revoking_an_organization_ends_all_that_is_open_in_it_and_nothing_else(
+    before: Status, stage: Stage, tenancy: TenancyRepository
+) -> None:
+    org, other = stage.org(slug="acme"), stage.org()
+    for role in Role:
+        stage.member(org, role), stage.member(org, role, Status.SUSPENDED)
+    removed = stage.member(org)
+    tenancy.admin_remove(removed.id, stage.owner(org).usr_id)
+    project = str(new_uuid())
+    grants = PreTuple("billing", "org", org.id), PreTuple("editor", "proj", project)
+    accepted = tenancy.accept_invitation(stage.invitation(org, *grants).id).membership
+    stage.member(other, usr_id=accepted.usr_id)
+    for invited in reversed(InvitationStatus):
+        stage.invitation(other, status=invited), stage.invitation(org, status=invited)
+    stage.clock.now = LATER
+    stage.invitation(org)
+    pending = stage.at(NOW).list_invitations(org.id, status="pending").data
+    active = tenancy.list_members(org.id, status="active").data
+    suspended = tenancy.list_members(org.id, status="suspended").data
+    assert (len(pending), len(active), len(suspended)) == (2, 9, 6)
+    # Another package's facts: one about the organization, one about a thing with the same UUID.
+    team = {"subject_type": "team", "subject_id": project, "relation": "auditor"}
+    for type_ in ("org", "proj"):
+        ids = {"id": str(new_uuid()), "object_id": bare(org.id)}
+        insert(stage.session, "tup", object_type=type_, **ids, **team)
+    stage.set_status(org, before)
+    stage.clock.now = LATER + TICK  # one of the pending invitations is overdue
+    with stage.writes() as written:
+        assert tenancy.revoke_org(org.id) is org
+    revoked = {"status": "revoked", "updated_at": LATER + TICK}
+    auditor = wire("team", project)
+    assert written == {
+        org.id: revoked,
+        **{m.id: revoked for m in [*active, *suspended]},
+        **{i.id: {"status": "revoked", "terminal_at": LATER + TICK} for i in pending},
+        **dict.fromkeys(map(role_of, active)),
+        fact(accepted.usr_id, "billing", org.id): None,
+        fact(auditor, "auditor", org.id): None,
+    }
+
+
+def test_revoke_org_leaves_no_untruth_where_only_a_part_was_loaded(
     stage: Stage, tenancy: TenancyRepository
 ) -> None:
-    unknown = new_id("org")
-    with stage.refuses(NotFoundError, parameter="org_id", id=unknown):
-        tenancy.update_org(unknown, slug="Not A Slug")
-
-
-@pytest.mark.parametrize("changes", [{"name": "New"}, {"slug": "Not A Slug"}, {"slug": "taken"}])
-def test_update_org_refuses_a_revoked_organization_before_it_looks_at_the_change(
-    changes: dict[str, str], stage: Stage, tenancy: TenancyRepository
-) -> None:
-    stage.org(slug="taken")
-    org = stage.org(Status.REVOKED)
-    with stage.refuses(AlreadyTerminalError, org_id=org.id):
-        tenancy.update_org(org.id, **changes)
-
-
-@pytest.mark.parametrize(
-    "changes, reason",
-    [
-        ({"name": "New", "slug": "Not A Slug"}, "org_slug_format"),
-        ({"name": "\x00", "slug": "new"}, "name_format"),
-    ],
-    ids=["slug", "name"],
-)
-def test_update_org_changes_both_or_neither(
-    changes: dict[str, str], reason: str, stage: Stage, tenancy: TenancyRepository
-) -> None:
-    org = tenancy.create_org(stage.user(), name="Acme", slug="acme").org
-    with stage.refuses(PreconditionError, reason):
-        tenancy.update_org(org.id, **changes)
-    assert (org.name, org.slug) == ("Acme", "acme")
+    invitation, elsewhere = stage.invitation(stage.org()), stage.member(stage.org())
+    id_ = Membership.id == elsewhere.id
+    parts = [Membership.updated_at, Invitation.terminal_at, Tuple.relation]
+    stage.session.expunge_all()
+    only = load_only(Membership.org_id, Membership.role)
+    spared = stage.session.scalars(select(Membership).where(id_).options(only)).one()
+    held = [stage.session.scalars(select(p.class_).options(load_only(p))).all() for p in parts]
+    assert all(held)
+    stage.clock.now = LATER
+    with stage.writes():  # which looks for untruths
+        tenancy.revoke_org(invitation.org_id)
+    assert inspect(spared).unloaded.isdisjoint({"org_id", "role"})

@@ -7,7 +7,7 @@ occur in it; one user is a member everywhere. Beside them are small ones, whose 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -82,13 +82,21 @@ class Listing:
     index: str
     status: str | None = None
     is_long: bool = True
-    also: set[str] = field(default_factory=set)
-    merged: int = 1
 
     @property
     def has_its_time_inside(self) -> bool:
         """Whether each call is another statement, so that none is prepared once and for all."""
         return self.operation == "list_invitations" and self.status in {"pending", "expired"}
+
+    @property
+    def also(self) -> set[str]:
+        """The index by which the organizations are found that come with memberships."""
+        return {"org_pkey"} if self.operation == "list_memberships" else set()
+
+    @property
+    def merged(self) -> int:
+        """How many stretches it is read from: what is stored as expired, and what is overdue."""
+        return 2 if self.status == "expired" else 1
 
     def __str__(self) -> str:
         return f"{self.operation}({self.status}) of {self.of}"
@@ -105,37 +113,20 @@ LISTINGS: Final = [
     Listing("list_orgs", {}, "org_pkey"),
     *(Listing("list_orgs", {}, "org_status_page_idx", status) for status in Status),
     *(
-        Listing("list_members", {"org_id": org_id}, index, status, org_id == BIG_ORG)
-        for org_id in (BIG_ORG, SMALL_ORG)
-        for index, status in [
-            ("mem_org_page_idx", None),
-            *(("mem_org_status_page_idx", status) for status in Status),
-        ]
-    ),
-    *(
-        # The organizations that come with them are found by their ids.
         Listing(
-            *("list_memberships", {"usr_id": usr_id}, index, status, usr_id == BUSY_USER),
-            also={"org_pkey"},
+            operation=f"list_{name}",
+            of={parameter: of},
+            index=f"{table}_{'status_' if status else ''}page_idx",
+            status=status,
+            is_long=of == long,
         )
-        for usr_id in (BUSY_USER, QUIET_USER)
-        for index, status in [
-            ("mem_usr_page_idx", None),
-            *(("mem_usr_status_page_idx", status) for status in Status),
+        for name, parameter, table, statuses, long, short in [
+            ("members", "org_id", "mem_org", Status, BIG_ORG, SMALL_ORG),
+            ("memberships", "usr_id", "mem_usr", Status, BUSY_USER, QUIET_USER),
+            ("invitations", "org_id", "inv_org", InvitationStatus, BIG_ORG, SMALL_ORG),
         ]
-    ),
-    *(
-        Listing(
-            *("list_invitations", {"org_id": org_id}, index, status, org_id == BIG_ORG),
-            merged=merged,
-        )
-        for org_id in (BIG_ORG, SMALL_ORG)
-        for index, status, merged in [
-            ("inv_org_page_idx", None, 1),
-            *(("inv_org_status_page_idx", s, 1) for s in InvitationStatus if s != "expired"),
-            # Those stored as expired, and those that are overdue.
-            ("inv_org_status_page_idx", "expired", 2),
-        ]
+        for of in (long, short)
+        for status in (None, *statuses)
     ),
 ]
 

@@ -1,24 +1,42 @@
-"""The schema upholds the rules against clients that know nothing of them."""
+"""The schema upholds the rules against clients that know nothing of them, wherever it is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session, sessionmaker
 
 from flametrench_tenancy_sqlalchemy import (
     AlreadyTerminalError,
+    Base,
     InvitationNotPendingError,
     PreconditionError,
+    Role,
     SoleOwnerError,
     TenancyError,
+    TenancyRepository,
+    TenancyStore,
+    unit_of_work,
 )
 from flametrench_tenancy_sqlalchemy._integrity import broken_rule, constraint_name
-from tests.support.foreign_hands import ALLOWED, REFUSED_AT_COMMIT, REFUSED_AT_ONCE, Attempt
-from tests.support.raw import run
+from flametrench_tenancy_sqlalchemy.doctor import Severity, diagnose
+from flametrench_tenancy_sqlalchemy.migrations import downgrade, upgrade
+from flametrench_tenancy_sqlalchemy.migrations.adoption import SchemaMismatchError
+from flametrench_tenancy_sqlalchemy.testing.factories import make_org, make_user
+from flametrench_tenancy_sqlalchemy.testing.plugin import NewDatabase
+from tests.support.foreign_hands import (
+    ALLOWED,
+    EVE_LEAVES,
+    REFUSED_AT_COMMIT,
+    REFUSED_AT_ONCE,
+    Attempt,
+)
+from tests.support.raw import grant, join, run, turn, withdraw
+from tests.support.rows import committed_rows
 from tests.support.scenes import Scene, stage
 
 ERRORS: dict[str, tuple[type[TenancyError], str]] = {
@@ -35,6 +53,12 @@ ERRORS: dict[str, tuple[type[TenancyError], str]] = {
 }
 """What the package makes of the schema's refusals."""
 
+OURS = text(
+    "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal UNION ALL "
+    "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace UNION ALL "
+    "SELECT indexname FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
+)
+
 
 @pytest.fixture
 def scene(clean_engine: Engine) -> Scene:
@@ -42,6 +66,41 @@ def scene(clean_engine: Engine) -> Scene:
     with clean_engine.begin() as connection:
         (scene,) = stage(connection)
     return scene
+
+
+@pytest.fixture
+def new_engine(new_database: NewDatabase) -> Iterator[Callable[..., Engine]]:
+    """Makes engines on databases of the test's own."""
+    engines: list[Engine] = []
+
+    def make(*, migrated: bool = True) -> Engine:
+        engines.append(create_engine(new_database(migrated=migrated)))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        engine.dispose()
+
+
+@contextmanager
+def begun(engine: Engine, scene: Scene, attempt: Attempt) -> Iterator[Connection]:
+    """Commit what comes before an attempt, and begin the transaction that it is made in."""
+    with engine.begin() as connection:
+        run(connection, scene, *attempt.after)
+    with engine.connect() as connection:
+        run(connection, scene, *attempt.before)
+        yield connection
+
+
+@contextmanager
+def refused(rule: str) -> Iterator[None]:
+    """Expect the database to refuse the block by a constraint that the package knows."""
+    with pytest.raises(DBAPIError) as caught:
+        yield
+    assert constraint_name(caught.value) == rule
+    error = broken_rule(caught.value)
+    assert error is not None
+    assert (type(error), error.code) == ERRORS[rule]
 
 
 def attempts(by_rule: dict[str, list[Attempt]]) -> pytest.MarkDecorator:
@@ -85,22 +144,140 @@ def test_every_refusal_has_been_provoked() -> None:
     assert {*REFUSED_AT_ONCE, *REFUSED_AT_COMMIT} == {*ERRORS}
 
 
-@contextmanager
-def begun(engine: Engine, scene: Scene, attempt: Attempt) -> Iterator[Connection]:
-    """Commit what comes before an attempt, and begin the transaction that it is made in."""
+def test_what_the_application_breaks_beside_our_operations_is_refused_in_our_words(
+    scene: Scene, clean_engine: Engine
+) -> None:
+    sessions, before = sessionmaker(clean_engine), committed_rows(clean_engine)
+
+    def work() -> None:
+        with unit_of_work(sessions) as tenancy:
+            tenancy.add_member(scene["acme"], scene["max"], Role.MEMBER)
+            run(tenancy.session.connection(), scene, withdraw("max"))
+
+    with pytest.raises(PreconditionError) as caught:
+        work()
+    assert caught.value.code == "precondition.membership_tuple"
+
+    @event.listens_for(sessions, "before_commit")
+    def interfere(session: Session) -> None:
+        for owner in ("ann", "bob"):
+            ends = turn(f"{owner}@acme", "revoked"), withdraw(owner)
+            run(session.connection(), scene, *ends)
+
+    with pytest.raises(SoleOwnerError):
+        TenancyStore(sessions).add_member(scene["acme"], scene["max"], Role.MEMBER)
+    assert committed_rows(clean_engine) == before
+
+
+def test_in_another_schema_the_rules_are_about_its_tables(
+    new_engine: Callable[..., Engine],
+) -> None:
+    empty = new_engine(migrated=False)
+    upgrade(empty.url, schema="tenancy")
+    with empty.begin() as connection:
+        connection.exec_driver_sql("SET LOCAL search_path = tenancy")
+        (scene,) = stage(connection)
+    with empty.connect() as connection:
+        run(connection, scene, withdraw("eve").replace("tup", "tenancy.tup", 1))
+        with refused("mem_tup_duality"):
+            connection.commit()
+    translated = empty.execution_options(schema_translate_map={None: "tenancy"})
+    TenancyStore(sessionmaker(translated)).self_leave(scene["ann@acme"])
+    with pytest.raises(SoleOwnerError):
+        TenancyStore(sessionmaker(translated)).self_leave(scene["bob@acme"])
+
+
+TEMPORARY = {
+    "tables": [
+        f"CREATE TEMP TABLE {table} (LIKE public.{table} INCLUDING DEFAULTS)"
+        for table in ("usr", "org", "mem", "inv", "tup")
+    ],
+    "type": ['CREATE DOMAIN pg_temp.text AS "char"'],
+}
+
+
+@pytest.mark.parametrize("things", TEMPORARY)
+def test_temporary_things_of_the_same_names_hide_nothing(
+    things: str, scene: Scene, clean_engine: Engine
+) -> None:
+    with clean_engine.connect() as connection:
+        run(connection, scene, *TEMPORARY[things], withdraw("eve").replace("tup", "public.tup", 1))
+        with refused("mem_tup_duality"):
+            connection.commit()
+        connection.detach()
+
+
+def test_a_restore_goes_around_the_rules_and_the_doctor_looks_at_what_it_brought(
+    scene: Scene, clean_engine: Engine, new_engine: Callable[..., Engine]
+) -> None:
+    rows, target = committed_rows(clean_engine), new_engine()
+
+    def restore(*tables: str, role: str) -> None:
+        with target.begin() as connection:
+            connection.exec_driver_sql(f"SET LOCAL session_replication_role = {role}")
+            for table in tables:
+                values = [row._asdict() for row in rows[table]]
+                connection.execute(Base.metadata.tables[table].insert(), values)
+
+    def errors() -> list[tuple[str, int]]:
+        with Session(target) as session:
+            found = diagnose(session)
+        return [(f.check, f.count) for f in found if f.severity is Severity.ERROR]
+
+    with refused("mem_tup_duality"):
+        restore("usr", "org", "mem", role="origin")
+    with clean_engine.begin() as connection:
+        run(connection, scene, *EVE_LEAVES, join("eve", "admin", replaces="eve@acme"))
+        run(connection, scene, grant("eve", "admin"))
+    rows = committed_rows(clean_engine)
+    restore("inv", "mem", "org", role="replica")
+    assert {check for check, _ in errors()} == {"dangling_reference", "membership_without_tuple"}
+    restore("usr", role="replica")
+    assert errors() == [("membership_without_tuple", 7)]
+    restore("tup", role="replica")
+    assert errors() == []
+    assert committed_rows(target) == rows
+
+
+def test_the_revision_refuses_a_forked_history_and_leaves_nothing_behind_when_it_goes(
+    new_engine: Callable[..., Engine],
+) -> None:
+    first, engine = new_engine(migrated=False), new_engine()
+    upgrade(first.url, "ft0001")
+    downgrade(engine.url, "ft0001")
+    with first.connect() as connection:
+        before = connection.scalars(OURS).all()
     with engine.begin() as connection:
-        run(connection, scene, *attempt.after)
+        assert connection.scalars(OURS).all() == before
+        (scene,) = stage(connection)
+        fork = join("sam", "guest", "revoked", replaces="sam@acme")
+        run(connection, scene, fork, fork)
+    with pytest.raises(SchemaMismatchError, match="1 memberships are replaced by more than"):
+        upgrade(engine.url)
     with engine.connect() as connection:
-        run(connection, scene, *attempt.before)
-        yield connection
+        assert connection.scalars(OURS).all() == before
 
 
-@contextmanager
-def refused(rule: str) -> Iterator[None]:
-    """Expect the database to refuse the block by a constraint that the package knows."""
-    with pytest.raises(DBAPIError) as caught:
-        yield
-    assert constraint_name(caught.value) == rule
-    error = broken_rule(caught.value)
-    assert error is not None
-    assert (type(error), error.code) == ERRORS[rule]
+@pytest.mark.parametrize("before", [0, 20], ids=["never analyzed", "analyzed among small ones"])
+def test_the_commit_of_a_set_reads_no_member_twice_over_whatever_the_statistics_say(
+    new_engine: Callable[..., Engine], before: int
+) -> None:
+    number, engine = 400, new_engine()
+    fetched = text(
+        "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'tup'"
+    )
+    if before:
+        with Session(engine) as session, session.begin():
+            for _ in range(before):
+                make_org(session)
+            session.execute(text("ANALYZE mem, tup"))
+    with Session(engine) as session:
+        users = [make_user(session) for _ in range(number)]
+        org_id = make_org(session).id
+        members = [(user.id, Role.MEMBER) for user in users]
+        TenancyRepository(session).add_members(org_id, members, all_or_nothing=True)
+        so_far = session.scalar(fetched)
+        session.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+
+        # One for the membership and one for the tuple; among all members it would be thousands.
+        assert session.scalar(fetched) - so_far <= 3 * number

@@ -16,51 +16,29 @@ from tests.support.plans import plan_of
 if TYPE_CHECKING:
     from flametrench_tenancy_sqlalchemy.testing.servers import Server
 
-SIZE: Final = 100_000
+SIZE: Final = 30_000
 NAMES: Final = [
-    "Acme 100% Ünï",
-    "ACME_Roofing",
-    "back\\slash 'quoted'",
-    "ÉCLAIR Straße",
-    "ΟΔΥΣΣΕΥΣ",
-    "İstanbul IĞDIR",
-    "Ǆungla ﬁsh",
-    "東京 Tower",
-    "a",
-    "  two  spaces ",
-    "",
-    "%",
+    *("Acme 100% Ünï", "ACME_Roofing", "back\\slash 'quoted'", "ÉCLAIR Straße", "ΟΔΥΣΣΕΥΣ"),
+    *("İstanbul IĞDIR", "Ǆungla ﬁsh", "東京 Tower", "a", "  two  spaces ", "", "%"),
 ]
 QUERIES: Final = [
-    *("acme", "ACME", "e_r", "e r", "%", "100%", "_", "ünï", "ÜNÏ", "\\", "k\\s", "'quoted'"),
     *(
-        "éclair",
-        "STRASSE",
-        "straße",
-        "οδυσσευς",
-        "ΟΔΥΣΣΕΥΣ",
-        "istanbul",
-        "\u0131\u011fd\u0131r",
-        "İ",
-        "i̇s",
-    ),
-    *(
-        "\u0131\u011fd\u0131r",
-        "ǆung",
-        "fish",
-        "東京",
-        "京 t",
-        "a",
-        "",
-        "  ",
-        "two  s",
-        "acme-7",
-        "-7",
-        "/",
-        "zzz",
-        "::",
+        "acme",
+        "ACME",
+        "e_r",
+        "e r",
+        "%",
+        "100%",
         "%s",
+        "_",
+        "\\",
+        "k\\s",
+        "'quoted'",
+        "acme-7",
+        "/",
     ),
+    *("ünï", "ÜNÏ", "éclair", "STRASSE", "straße", "οδυσσευς", "ΟΔΥΣΣΕΥΣ", "istanbul", "İ", "i̇s"),
+    *("\u0131\u011fd\u0131r", "ǆung", "fish", "東京", "京 t", "a", "", "  ", "two  s", "zzz", "::"),
 ]
 INDEX: Final = "org_search_idx"
 

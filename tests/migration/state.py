@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
@@ -18,6 +20,18 @@ _FUNCTIONS = """
     """
 
 
+@contextmanager
+def _looking_at(database: Engine | Connection) -> Iterator[Connection]:
+    """Yield a connection whose settings are as before after the block."""
+    if isinstance(database, Engine):
+        with database.connect() as connection:
+            yield connection
+    else:
+        with database.begin_nested() as savepoint:
+            yield database
+            savepoint.rollback()
+
+
 def tables_of(connection: Connection, schema: str = "public") -> list[str]:
     """Return the names of all tables in a schema."""
     return list(connection.scalars(text(_TABLES), {"schema": schema}))
@@ -28,9 +42,9 @@ def functions_of(connection: Connection, schema: str = "public") -> list[tuple[A
     return [tuple(row) for row in connection.execute(text(_FUNCTIONS), {"schema": schema})]
 
 
-def tenancy_schema(engine: Engine, schema: str = "public") -> dict[Part, str]:
+def tenancy_schema(database: Engine | Connection, schema: str = "public") -> dict[Part, str]:
     """Return the definition of all that belongs to the five tables."""
-    with engine.connect() as connection:
+    with _looking_at(database) as connection:
         connection.execute(text(f'SET LOCAL search_path TO "{schema}"'))
         return describe(connection, schema, TABLES)
 
@@ -41,9 +55,9 @@ def rows_of(connection: Connection, table: str, columns: str = "*") -> list[dict
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def everything(engine: Engine, schema: str = "public") -> tuple[Any, ...]:
+def everything(database: Engine | Connection, schema: str = "public") -> tuple[Any, ...]:
     """Return all of a schema: tables with their parts and rows, and functions."""
-    with engine.connect() as connection:
+    with _looking_at(database) as connection:
         tables = tables_of(connection, schema)
         return (
             describe(connection, schema, tables) if tables else {},

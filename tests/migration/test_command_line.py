@@ -1,75 +1,189 @@
-"""Alembic's own command line, in a checkout."""
+"""Alembic's own command line, in a checkout and in an application with a base of its own."""
 
 from __future__ import annotations
 
-import os
-import subprocess
+import logging
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import URL, Engine
+import alembic
+import pytest
+from alembic.config import main
+from sqlalchemy import Engine, inspect
 
-from .reference import create_reference, run
+from flametrench_tenancy_sqlalchemy.migrations import version_location
+
+from .reference import TABLES, create_reference, fill, run
 from .state import everything, tenancy_schema
 
 ROOT = Path(__file__).parents[2]
+Alembic = Callable[..., None]
+
+MODELS = """
+from sqlalchemy import ForeignKey
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from flametrench_tenancy_sqlalchemy import Organization
 
 
-def alembic(*arguments: str, url: URL | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
-    if url is not None:
-        environment["DATABASE_URL"] = url.render_as_string(hide_password=False)
-    return subprocess.run(
-        [sys.executable, "-m", "alembic", *arguments],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
+class Base(DeclarativeBase):
+    pass
+
+
+class Project(Base):
+    __tablename__ = "project"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    org_id: Mapped[str] = mapped_column(ForeignKey(Organization.id))
+"""
+
+ENV = """
+from alembic import context
+from models_of_an_application import Base
+from sqlalchemy import NullPool, create_engine
+
+from flametrench_tenancy_sqlalchemy.migrations import include_name, render_item
+
+url = context.config.get_main_option("sqlalchemy.url")
+with create_engine(url, poolclass=NullPool).connect() as connection:
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        include_name=include_name,
+        render_item=render_item,
     )
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+INI = """
+[alembic]
+script_location = %(here)s/migrations
+path_separator = newline
+version_locations =
+    %(here)s/migrations/versions
+    {ours}
+sqlalchemy.url = {url}
+"""
 
 
-def test_the_environment_names_the_database(empty: Engine) -> None:
-    url = empty.url.set(drivername="postgres")
-    done = alembic("upgrade", "head", url=url)
-    assert done.returncode == 0, done.stderr
-    assert "Running upgrade  -> ft0001" in done.stderr
-    assert alembic("check", url=url).returncode == 0
-    assert alembic("downgrade", "base", url=url).returncode == 0
+@pytest.fixture
+def checkout(empty: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Alembic]:
+    """Alembic's command line where the package is developed; the environment names a database."""
+    # What its configuration says of logging is for a process of its own.
+    handlers, level = logging.root.handlers[:], logging.root.level
+    url = empty.url.set(drivername="postgres").render_as_string(hide_password=False)
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    yield lambda *arguments: main(list(arguments))
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+
+
+@pytest.fixture
+def application(
+    tmp_path: Path, empty: Engine, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Alembic]:
+    """Alembic's command line in a folder with models and an environment."""
+    migrations = tmp_path / "migrations"
+    (migrations / "versions").mkdir(parents=True)
+    url = empty.url.render_as_string(hide_password=False).replace("%", "%%")
+    (tmp_path / "alembic.ini").write_text(INI.format(ours=version_location(), url=url))
+    (tmp_path / "models_of_an_application.py").write_text(MODELS)
+    (migrations / "env.py").write_text(ENV)
+    template = Path(alembic.__file__).parent / "templates" / "generic" / "script.py.mako"
+    (migrations / "script.py.mako").write_text(template.read_text())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield lambda *arguments: main(list(arguments))
+    sys.modules.pop("models_of_an_application", None)
+
+
+# -- in a checkout
+
+
+def test_environment_or_arguments_name_the_database_and_the_schema(
+    checkout: Alembic, empty: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout("upgrade", "head")
+    checkout("check")
+    checkout("downgrade", "base")
     assert tenancy_schema(empty) == {}
-
-
-def test_arguments_name_database_and_schema(empty: Engine) -> None:
+    monkeypatch.delenv("DATABASE_URL")
     url = empty.url.render_as_string(hide_password=False)
-    done = alembic("-x", f"url={url}", "-x", "schema=tenancy", "upgrade", "head")
-    assert done.returncode == 0, done.stderr
+    checkout("-x", f"url={url}", "-x", "schema=tenancy", "upgrade", "head")
     assert tenancy_schema(empty) == {}
     assert tenancy_schema(empty, "tenancy")
 
 
-def test_without_a_database_it_asks_for_one() -> None:
-    done = alembic("upgrade", "head")
-    assert done.returncode != 0
-    assert "set DATABASE_URL" in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_a_refusal_is_a_message_not_a_traceback(empty: Engine) -> None:
+def test_a_refusal_is_a_message_not_a_traceback(
+    checkout: Alembic, empty: Engine, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with empty.begin() as connection:
-        run(connection, ["CREATE TABLE org (id int PRIMARY KEY)"])
-    done = alembic("upgrade", "head", url=empty.url)
-    assert done.returncode != 0
-    assert "column id of org: expected uuid NOT NULL, found integer NOT NULL" in done.stdout
-    assert "Traceback" not in done.stderr
+        run(connection, "CREATE TABLE org (id int PRIMARY KEY)")
+    with pytest.raises(SystemExit):
+        checkout("upgrade", "head")
+    message = "column id of org: expected uuid NOT NULL, found integer NOT NULL"
+    assert message in "".join(capsys.readouterr())
+    monkeypatch.delenv("DATABASE_URL")
+    with pytest.raises(SystemExit):
+        checkout("upgrade", "head")
+    assert "set DATABASE_URL" in "".join(capsys.readouterr())
 
 
-def test_a_busy_table_is_not_waited_for_longer_than_asked(empty: Engine) -> None:
+def test_a_busy_table_is_not_waited_for_longer_than_asked(checkout: Alembic, empty: Engine) -> None:
     with empty.begin() as connection:
         create_reference(connection)
     before = everything(empty)
     with empty.begin() as writer:
-        run(writer, ["LOCK TABLE mem IN ROW EXCLUSIVE MODE"])
-        done = alembic("-x", "lock_timeout=10ms", "upgrade", "head", url=empty.url)
-    assert done.returncode != 0
-    assert "lock timeout" in done.stderr
+        run(writer, "LOCK TABLE mem IN ROW EXCLUSIVE MODE")
+        with pytest.raises(Exception, match="lock timeout"):
+            checkout("-x", "lock_timeout=10ms", "upgrade", "head")
     assert everything(empty) == before
+
+
+# -- beside the application's own
+
+
+def test_both_bases_come_and_go_side_by_side(application: Alembic, empty: Engine) -> None:
+    application("upgrade", "heads")
+    ours = tenancy_schema(empty)
+    application(
+        *("revision", "--autogenerate", "-m", "projects", "--rev-id", "app1"),
+        *("--head", "base", "--branch-label", "app", "--version-path", "migrations/versions"),
+        *("--depends-on", "flametrench_tenancy@head"),
+    )
+    written = next(Path("migrations/versions").glob("*.py")).read_text()
+    assert "sa.Column('org_id', sa.Uuid(), nullable=False)" in written
+    assert "flametrench_tenancy_sqlalchemy" not in written
+    assert written.count("op.") == len(["create_table", "drop_table"])
+    application("upgrade", "heads")
+    assert tenancy_schema(empty) == ours
+    assert inspect(empty).has_table("project")
+    application("check")
+    application("downgrade", "app@base")
+    assert not inspect(empty).has_table("project")
+    assert tenancy_schema(empty) == ours
+    application("downgrade", "base")
+    assert inspect(empty).get_table_names() == ["alembic_version"]
+    application("upgrade", "app@head")  # which brings ours along
+    assert set(inspect(empty).get_table_names()) == {*TABLES, "project", "alembic_version"}
+
+
+@pytest.mark.parametrize("per_migration", [False, True])
+def test_tables_in_use_are_indexed_whatever_transactions_the_environment_runs(
+    application: Alembic, empty: Engine, per_migration: bool
+) -> None:
+    options = f"(transaction_per_migration={per_migration}, "
+    Path("migrations/env.py").write_text(ENV.replace("configure(", f"configure{options}"))
+    application("upgrade", "ft0002")
+    with empty.begin() as connection:
+        fill(connection)
+    application("upgrade", "heads")
+    upgraded = tenancy_schema(empty)
+    application("downgrade", "base")
+    application("upgrade", "heads")
+    assert tenancy_schema(empty) == upgraded

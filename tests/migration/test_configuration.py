@@ -21,21 +21,16 @@ from flametrench_tenancy_sqlalchemy.migrations import (
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_checkout_has_them_at_its_top() -> None:
-    assert script_location() == ROOT / "alembic"
-    assert version_location() == ROOT / "alembic" / "versions"
-
-
-def test_an_installed_package_has_them_inside(
+def test_a_checkout_has_them_at_its_top_and_an_installed_package_inside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert script_location() == ROOT / "alembic"
+    assert version_location() == ROOT / "alembic" / "versions"
+    # No folder of theirs can shadow Alembic itself.
+    assert list(script_location().rglob("__init__.py")) == []
     (tmp_path / "alembic").mkdir()
     monkeypatch.setattr(migrations, "_PACKAGE", tmp_path)
     assert script_location() == tmp_path / "alembic"
-
-
-def test_no_folder_of_theirs_can_shadow_alembic_itself() -> None:
-    assert list(script_location().rglob("__init__.py")) == []
 
 
 def test_the_default_target_is_one_revision_under_our_label() -> None:
@@ -43,33 +38,23 @@ def test_the_default_target_is_one_revision_under_our_label() -> None:
     head = scripts.get_revision(HEAD)
     assert head is not None
     assert "flametrench_tenancy" in head.branch_labels
-    [base] = scripts.get_bases()
-    assert base == "ft0001"
+    assert scripts.get_bases() == ["ft0001"]
 
 
 def test_a_password_with_a_percent_sign_survives() -> None:
     url = make_url("postgresql+psycopg://me:p%25%20%40ss@localhost/app")
     config = alembic_config(url)
-    written = config.get_main_option("sqlalchemy.url")
-    assert written is not None
-    assert make_url(written) == url
-    assert make_url(written).password == "p% @ss"
+    written = make_url(config.get_main_option("sqlalchemy.url") or "")
+    assert (written, written.password) == (url, "p% @ss")
 
 
-@pytest.mark.parametrize(
-    "given, driver",
-    [
-        ("postgres://localhost/app", "postgresql+psycopg"),
-        ("postgresql://localhost/app", "postgresql+psycopg"),
-        ("postgresql+psycopg2://localhost/app", "postgresql+psycopg2"),
-        ("postgresql+asyncpg://localhost/app", "postgresql+asyncpg"),
-    ],
-)
-def test_a_url_without_a_driver_gets_psycopg(given: str, driver: str) -> None:
-    assert database_url(given) == make_url(given).set(drivername=driver)
-
-
-def test_without_psycopg_sqlalchemy_picks_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_url_without_a_driver_gets_psycopg_or_what_sqlalchemy_picks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for driver in ("postgresql+psycopg2", "postgresql+asyncpg"):
+        assert database_url(f"{driver}://localhost/app").drivername == driver
+    for without in ("postgres://localhost/app", "postgresql://localhost/app"):
+        assert database_url(without) == make_url("postgresql+psycopg://localhost/app")
     monkeypatch.setattr(migrations, "find_spec", lambda _name: None)
     assert database_url("postgres://localhost/app").drivername == "postgresql"
 

@@ -17,56 +17,42 @@ from flametrench_tenancy_sqlalchemy.migrations import (
     upgrade,
 )
 
-from .reference import ROWS, TABLES, create_reference, run
+from .reference import ROWS, TABLES, create_reference, run, run_script
 from .state import everything, functions_of, tables_of, tenancy_schema
 
 SCHEMA = "Ten ancy"
+OURS = {*TABLES, VERSION_TABLE}
 
 
 def offline_sql(schema: str | None = None) -> str:
-    printed = io.StringIO()
     config = alembic_config(schema=schema)
-    config.output_buffer = printed
+    config.output_buffer = printed = io.StringIO()
     command.upgrade(config, HEAD, sql=True)
     return printed.getvalue()
-
-
-def execute_script(engine: Engine, script: str) -> None:
-    """Run a script as it is, as psql would."""
-    connection = engine.raw_connection()
-    connection.cursor().execute(script)
-    connection.close()
 
 
 # -- on the caller's connection
 
 
-def test_an_open_transaction_of_the_callers_decides(empty: Engine) -> None:
+def test_an_open_transaction_of_the_callers_decides_or_else_it_is_committed(empty: Engine) -> None:
     with empty.connect() as connection:
         connection.begin()
         upgrade(connection)
-        assert set(tables_of(connection)) == {*TABLES, VERSION_TABLE}
+        assert set(tables_of(connection)) == OURS
         connection.rollback()
-    assert everything(empty) == ({}, {}, [])
-
-
-def test_without_an_open_transaction_the_migration_is_committed(empty: Engine) -> None:
-    with empty.connect() as connection:
+        assert everything(empty) == ({}, {}, [])
+        connection.rollback()
         upgrade(connection)
         assert not connection.in_transaction()
     assert tenancy_schema(empty)
 
 
-def test_the_callers_settings_are_as_before(empty: Engine) -> None:
-    with empty.begin() as connection:
-        run(connection, ["SET LOCAL lock_timeout = '7s'", "SET LOCAL search_path TO public, x"])
-        upgrade(connection, schema=SCHEMA)
-        downgrade(connection, "base", schema=SCHEMA)
-        settings = text("SELECT current_setting('lock_timeout'), current_setting('search_path')")
-        assert connection.execute(settings).one() == ("7s", "public, x")
-
-
-# -- through a driver
+def test_the_callers_settings_are_as_before(blank: Connection) -> None:
+    run(blank, ["SET LOCAL lock_timeout = '7s'", "SET LOCAL search_path TO public, x"])
+    upgrade(blank, schema=SCHEMA)
+    downgrade(blank, "base", schema=SCHEMA)
+    settings = text("SELECT current_setting('lock_timeout'), current_setting('search_path')")
+    assert blank.execute(settings).one() == ("7s", "public, x")
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "psycopg2", "pg8000", "asyncpg"])
@@ -93,8 +79,15 @@ def test_a_schema_of_their_own_is_all_that_is_used(empty: Engine) -> None:
     upgrade(empty.url, schema=SCHEMA)
     command.check(alembic_config(empty.url, schema=SCHEMA))
     assert everything(empty) == before
-    with empty.connect() as connection:
-        assert set(tables_of(connection, SCHEMA)) == {*TABLES, VERSION_TABLE}
+    with empty.begin() as connection:
+        assert set(tables_of(connection, SCHEMA)) == OURS
+        run(connection, [f'SET LOCAL search_path TO "{SCHEMA}"', ROWS["usr"]])
+    with empty.begin() as connection:  # another moment, while it is not on the search path
+        touch = f"""
+            UPDATE "{SCHEMA}".usr SET status = 'suspended'
+            RETURNING updated_at = now() AND updated_at > created_at
+            """
+        assert connection.scalars(text(touch)).all() == [True, True]
     downgrade(empty.url, "base", schema=SCHEMA)
     with empty.connect() as connection:
         assert tables_of(connection, SCHEMA) == [VERSION_TABLE]
@@ -102,53 +95,30 @@ def test_a_schema_of_their_own_is_all_that_is_used(empty: Engine) -> None:
     assert everything(empty) == before
 
 
-def test_a_schema_of_their_own_holds_the_same_as_public(empty: Engine) -> None:
-    upgrade(empty.url)
-    upgrade(empty.url, schema=SCHEMA)
-    assert tenancy_schema(empty, SCHEMA) == tenancy_schema(empty)
+def test_tables_in_a_schema_of_their_own_are_adopted_and_become_the_same_as_public(
+    blank: Connection,
+) -> None:
+    run(blank, [f'CREATE SCHEMA "{SCHEMA}"', f'SET LOCAL search_path TO "{SCHEMA}"'])
+    create_reference(blank)
+    run(blank, "SET LOCAL search_path TO DEFAULT")
+    before = everything(blank, SCHEMA)
+    upgrade(blank)
+    upgrade(blank, schema=SCHEMA)
+    assert tenancy_schema(blank, SCHEMA) == tenancy_schema(blank)
+    downgrade(blank, "base", schema=SCHEMA)
+    run(blank, f'DROP TABLE "{SCHEMA}".{VERSION_TABLE}')
+    assert everything(blank, SCHEMA) == before
 
 
-def test_triggers_work_while_their_schema_is_not_on_the_search_path(empty: Engine) -> None:
-    upgrade(empty.url, schema=SCHEMA)
-    with empty.begin() as connection:
-        run(connection, [f'SET LOCAL search_path TO "{SCHEMA}"', *ROWS["usr"]])
-    with empty.begin() as connection:  # another moment
-        touched = connection.scalars(
-            text(
-                f"""
-                UPDATE "{SCHEMA}".usr SET status = 'suspended'
-                RETURNING updated_at = now() AND updated_at > created_at
-                """
-            )
-        )
-        assert touched.all() == [True, True]
-
-
-def test_tables_in_a_schema_of_their_own_are_adopted(empty: Engine) -> None:
-    with empty.begin() as connection:
-        run(connection, [f'CREATE SCHEMA "{SCHEMA}"', f'SET LOCAL search_path TO "{SCHEMA}"'])
-        create_reference(connection)
-    before = everything(empty, SCHEMA)
-    upgrade(empty.url)
-    upgrade(empty.url, schema=SCHEMA)
-    assert tenancy_schema(empty, SCHEMA) == tenancy_schema(empty)
-    downgrade(empty.url, "base", schema=SCHEMA)
-    with empty.begin() as connection:
-        run(connection, [f'DROP TABLE "{SCHEMA}".{VERSION_TABLE}'])
-    assert everything(empty, SCHEMA) == before
-
-
-def test_the_first_schema_of_the_search_path_is_the_one(empty: Engine) -> None:
+def test_the_first_schema_of_the_search_path_is_the_one(blank: Connection) -> None:
     """A table of the same name further down the path is neither adopted nor dropped."""
-    with empty.begin() as connection:
-        run(connection, ["CREATE SCHEMA app", "CREATE TABLE public.mem (id int)"])
-    with empty.begin() as connection:
-        run(connection, ["SET LOCAL search_path TO app, public"])
-        upgrade(connection, "ft0001")
-        assert set(tables_of(connection, "app")) == {*TABLES, VERSION_TABLE}
-        run(connection, ["DROP TABLE app.mem"])
-        downgrade(connection, "base")
-        assert tables_of(connection, "public") == ["mem"]
+    run(blank, ["CREATE SCHEMA app", "CREATE TABLE public.mem (id int)"])
+    run(blank, "SET LOCAL search_path TO app, public")
+    upgrade(blank, "ft0001")
+    assert set(tables_of(blank, "app")) == OURS
+    run(blank, "DROP TABLE app.mem")
+    downgrade(blank, "base")
+    assert tables_of(blank, "public") == ["mem"]
 
 
 def test_a_translated_schema_is_the_one(empty: Engine) -> None:
@@ -160,26 +130,22 @@ def test_a_translated_schema_is_the_one(empty: Engine) -> None:
         upgrade(translated, "ft0001")
     with empty.connect() as connection:
         assert tables_of(connection) == []
-        assert set(tables_of(connection, SCHEMA)) == {*TABLES, VERSION_TABLE}
+        assert set(tables_of(connection, SCHEMA)) == OURS
 
 
 # -- beside another deployer
 
 
-def is_waiting_for_the_other(connection: Connection) -> bool:
-    query = """
-        SELECT count(*) FROM pg_stat_activity
-        WHERE datname = current_database() AND wait_event = 'PgSleep'
-        """
-    return bool(connection.scalar(text(query)))
-
-
 def test_the_second_deployer_waits_for_the_first_and_finds_it_done(empty: Engine) -> None:
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    )
     with ThreadPoolExecutor(1) as pool, empty.connect() as observer:
         with empty.begin() as first:
             upgrade(first)
             second = pool.submit(upgrade, empty.url)
-            while not is_waiting_for_the_other(observer):
+            while not observer.scalar(waiting):
                 observer.rollback()
                 assert not second.done()
         second.result(timeout=60)
@@ -189,9 +155,8 @@ def test_the_second_deployer_waits_for_the_first_and_finds_it_done(empty: Engine
 
 def test_deployers_who_start_together_all_succeed(empty: Engine) -> None:
     with ThreadPoolExecutor(4) as pool:
-        runs = [pool.submit(upgrade, empty.url) for _ in range(4)]
-        for run_ in runs:
-            run_.result(timeout=60)
+        for done in [pool.submit(upgrade, empty.url) for _ in range(4)]:
+            done.result(timeout=60)
     command.check(alembic_config(empty.url))
 
 
@@ -202,7 +167,7 @@ def test_deployers_who_start_together_all_succeed(empty: Engine) -> None:
 def test_offline_sql_builds_the_same_on_an_empty_database(
     empty: Engine, schema: str | None
 ) -> None:
-    execute_script(empty, offline_sql(schema))
+    run_script(empty, offline_sql(schema))
     offline = everything(empty, schema or "public")
     downgrade(empty.url, "base", schema=schema)
     upgrade(empty.url, schema=schema)
@@ -214,7 +179,7 @@ def test_offline_sql_does_not_touch_tables_that_are_there(empty: Engine) -> None
         create_reference(connection)
     before = everything(empty)
     with pytest.raises(Exception, match="already exists"):
-        execute_script(empty, offline_sql())
+        run_script(empty, offline_sql())
     assert everything(empty) == before
 
 

@@ -11,7 +11,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from flametrench_tenancy_sqlalchemy.cli import main
 from flametrench_tenancy_sqlalchemy.migrations import (
@@ -25,7 +25,7 @@ from flametrench_tenancy_sqlalchemy.migrations import (
 )
 from flametrench_tenancy_sqlalchemy.migrations.catalog import Part
 
-from .reference import ROWS, run
+from .reference import ROWS, run, run_script
 from .state import everything, tenancy_schema
 
 SCHEMA = "Ten ancy"
@@ -33,95 +33,81 @@ INDEX = Part("index", "org", "org_search_idx")
 HEAD_OF_SEARCH = "flametrench_tenancy_search@head"
 
 
-def revisions(engine: Engine) -> set[str]:
-    with engine.connect() as connection:
-        return set(connection.scalars(text(f"SELECT version_num FROM {VERSION_TABLE}")))
-
-
-def test_who_does_not_ask_for_it_has_one_head(empty: Engine) -> None:
+def test_who_does_not_ask_for_it_has_one_head_and_who_does_has_two() -> None:
     assert len(ScriptDirectory.from_config(alembic_config()).get_heads()) == 1
-    upgrade(empty.url, "head")
-    assert INDEX not in tenancy_schema(empty)
-
-
-def test_who_asks_for_it_has_two_and_ours_keeps_its_name() -> None:
     scripts = ScriptDirectory.from_config(alembic_config(search=True))
     assert len(scripts.get_heads()) == 2
     assert scripts.get_revision(HEAD) != scripts.get_revision(HEAD_OF_SEARCH)
     assert scripts.get_bases() == ["ft0001", "ft_search_0001"]
-
-
-def test_the_ini_file_names_both_folders() -> None:
     ini = Path(__file__).parents[2] / "alembic.ini"
-    config = Config(ini, ini_section="search")
-    assert len(ScriptDirectory.from_config(config).get_heads()) == 2
+    scripts = ScriptDirectory.from_config(Config(ini, ini_section="search"))
+    assert len(scripts.get_heads()) == 2
     assert search_location() == ini.parent / "alembic" / "search"
 
 
 @pytest.mark.parametrize("rows", [False, True])
 def test_it_comes_and_goes_and_touches_nothing_else(empty: Engine, rows: bool) -> None:
-    upgrade(empty.url)
+    upgrade(empty.url, "head")
     if rows:
         with empty.begin() as connection:
-            run(connection, [*ROWS["usr"], *ROWS["org"]])
+            run(connection, [ROWS["usr"], ROWS["org"]])
     before = tenancy_schema(empty)
+    assert INDEX not in before
     upgrade(empty.url, "heads", search=True)
     upgrade(empty.url, "heads", search=True)
     wording = "CREATE INDEX ON org USING gin (name gin_trgm_ops, slug gin_trgm_ops)"
     assert tenancy_schema(empty) == before | {INDEX: wording}
     command.check(alembic_config(empty.url, search=True))
+    with pytest.raises(CommandError, match="ft_search_0001"):
+        upgrade(empty.url)  # which a database that has it says to whoever forgets it
     downgrade(empty.url, "flametrench_tenancy_search@base", search=True)
     assert tenancy_schema(empty) == before
 
 
-def test_alone_it_brings_the_tables_along(empty: Engine) -> None:
-    upgrade(empty.url, HEAD_OF_SEARCH, search=True)
-    assert revisions(empty) == {"ft_search_0001"}
-    upgrade(empty.url, search=True)
-    assert revisions(empty) == {"ft_search_0001", "ft0003"}
-    downgrade(empty.url, "base", search=True)
-    assert revisions(empty) == set()
-
-
-def test_a_database_that_has_it_says_so_to_whoever_forgets_it(empty: Engine) -> None:
-    upgrade(empty.url, "heads", search=True)
-    with pytest.raises(CommandError, match="ft_search_0001"):
-        upgrade(empty.url)
+def test_alone_it_brings_the_tables_along(blank: Connection) -> None:
+    versions = text(f"SELECT version_num FROM {VERSION_TABLE}")
+    upgrade(blank, HEAD_OF_SEARCH, search=True)
+    assert set(blank.scalars(versions)) == {"ft_search_0001"}
+    upgrade(blank, search=True)
+    assert set(blank.scalars(versions)) == {"ft_search_0001", "ft0003"}
+    downgrade(blank, "base", search=True)
+    assert set(blank.scalars(versions)) == set()
 
 
 @pytest.mark.parametrize("home", ["extensions", SCHEMA, None])
-@pytest.mark.parametrize("rows", [False, True])
-def test_the_extension_may_live_in_any_schema(empty: Engine, home: str | None, rows: bool) -> None:
+def test_the_extension_may_live_in_any_schema(blank: Connection, home: str | None) -> None:
+    upgrade(blank, schema=SCHEMA)
+    if home is not None:
+        run(blank, f'CREATE SCHEMA IF NOT EXISTS "{home}"')
+        run(blank, f'CREATE EXTENSION pg_trgm SCHEMA "{home}"')
+    upgrade(blank, "heads", schema=SCHEMA, search=True)
+    prefix = "extensions." if home == "extensions" else ""
+    assert f"{prefix}gin_trgm_ops" in tenancy_schema(blank, SCHEMA)[INDEX]
+    upgrade(blank, "heads", search=True)  # in public, too, beside the other
+    assert INDEX in tenancy_schema(blank)
+
+
+def test_tables_in_use_find_the_extension_wherever_it_lives(empty: Engine) -> None:
     upgrade(empty.url, schema=SCHEMA)
     with empty.begin() as connection:
-        if rows:
-            run(connection, [f'SET LOCAL search_path TO "{SCHEMA}"', *ROWS["usr"], *ROWS["org"]])
-        if home is not None:
-            run(connection, [f'CREATE SCHEMA IF NOT EXISTS "{home}"'])
-            run(connection, [f'CREATE EXTENSION pg_trgm SCHEMA "{home}"'])
+        run(connection, ["CREATE SCHEMA extensions", "CREATE EXTENSION pg_trgm SCHEMA extensions"])
+        run(connection, [f'SET LOCAL search_path TO "{SCHEMA}"', ROWS["usr"], ROWS["org"]])
     upgrade(empty.url, "heads", schema=SCHEMA, search=True)
-    prefix = "extensions." if home == "extensions" else ""
-    assert f"{prefix}gin_trgm_ops" in tenancy_schema(empty, SCHEMA)[INDEX]
-    upgrade(empty.url, "heads", search=True)  # in public, too, beside the other
-    assert INDEX in tenancy_schema(empty)
+    assert "extensions.gin_trgm_ops" in tenancy_schema(empty, SCHEMA)[INDEX]
 
 
-def test_another_index_of_its_name_is_refused(empty: Engine) -> None:
-    upgrade(empty.url)
-    with empty.begin() as connection:
-        run(connection, ["CREATE INDEX org_search_idx ON org (name)"])
+def test_another_index_of_its_name_is_refused(blank: Connection) -> None:
+    upgrade(blank)
+    run(blank, "CREATE INDEX org_search_idx ON org (name)")
     with pytest.raises(SchemaMismatchError, match="org_search_idx"):
-        upgrade(empty.url, "heads", search=True)
+        upgrade(blank, "heads", search=True)
 
 
 def test_offline_sql_builds_the_same(empty: Engine) -> None:
-    printed = io.StringIO()
     config = alembic_config(search=True)
-    config.output_buffer = printed
+    config.output_buffer = printed = io.StringIO()
     command.upgrade(config, "heads", sql=True)
-    connection = empty.raw_connection()
-    connection.cursor().execute(printed.getvalue())
-    connection.close()
+    run_script(empty, printed.getvalue())
     offline = everything(empty)
     downgrade(empty.url, "base", search=True)
     upgrade(empty.url, "heads", search=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
@@ -50,7 +49,7 @@ statuses = mostly([None, "active", "suspended", "revoked"], ["pending", "gone"])
 inv_statuses = mostly([None, "pending", "accepted", "revoked", "expired"], ["active"])
 types = mostly(["usr", "org", "proj", "doc"], ["project", "", None])
 relations = mostly(["owner", "member", "editor"], ["Owner", "x"])
-about = st.fixed_dictionaries({"relation": relations})
+narrowed = st.fixed_dictionaries({"relation": relations})
 
 grants = mostly(
     [
@@ -74,42 +73,25 @@ mappings = grants.map(Grant._asdict) | st.just({"relation": "editor", "object_ty
 pre_tuples = st.none() | st.lists(grants | grants | grants | mappings, max_size=3)
 
 
-@dataclass(frozen=True)
-class Offer:
-    """What an invitation promises, before it is known to whom."""
-
-    identifier: str
-    role: str
-    span: timedelta
-    aware: bool
-    pre_tuples: list[Grant | dict[str, str]] | None
-
-    def expires_at(self, now: datetime) -> datetime:
-        """Return the end of its span, with a zone or without."""
-        end = now + self.span
-        return end if self.aware else end.replace(tzinfo=None)
-
-    def pre_tuples_about(self, org_ids: list[str]) -> list[Grant | dict[str, str]] | None:
-        """Return its pre-tuples, those about an organization with the id of one."""
-        if self.pre_tuples is None:
-            return None
-        newest = org_ids[0] if org_ids else f"org_{UNKNOWN}"
-        return [
-            grant._replace(object_id=newest)
-            if isinstance(grant, Grant) and grant.object_id == NEWEST
-            else grant
-            for grant in self.pre_tuples
-        ]
-
-
-offers = st.builds(
-    Offer,
-    identifier=identifiers,
-    role=roles,
-    span=spans,
-    aware=mostly([True], [False]),
-    pre_tuples=pre_tuples,
+offers = st.fixed_dictionaries(
+    {
+        "identifier": identifiers,
+        "role": roles,
+        "span": spans,
+        "zone": mostly([UTC], [None]),
+        "pre_tuples": pre_tuples,
+    }
 )
+
+
+def about(pre_tuples: list[Any] | None, org_id: str) -> list[Any] | None:
+    """Return pre-tuples, those about the newest organization with its id."""
+    if pre_tuples is None:
+        return None
+    return [
+        grant._replace(object_id=org_id) if getattr(grant, "object_id", None) == NEWEST else grant
+        for grant in pre_tuples
+    ]
 
 
 class Clock:

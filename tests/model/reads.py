@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from tests.model.records import Inv, Mem, Org, Tup, Usr, object_id
+from tests.model.records import Inv, Mem, Org, Tup, Usr, object_id, type_of
 from tests.model.state import (
+    INV_STATUSES,
     ROLES,
+    STATUSES,
     Refused,
     State,
-    is_object_id,
-    is_relation,
-    is_text,
-    is_type,
+    has_form,
     precondition,
     require,
-    require_id,
 )
 
 Result: TypeAlias = dict[str, Any]
@@ -25,13 +23,13 @@ class Reads(State):
     """The operations that only read."""
 
     def get_org(self, org_id: str) -> Org:
-        return self.find(Org, org_id, "org_id")
+        return self.find(Org, org_id)
 
     def get_membership(self, mem_id: str) -> Mem:
-        return self.find(Mem, mem_id, "mem_id")
+        return self.find(Mem, mem_id)
 
     def get_invitation(self, inv_id: str) -> Inv:
-        return self.find(Inv, inv_id, "inv_id")
+        return self.find(Inv, inv_id)
 
     def get_org_by_slug(self, slug: str) -> Org:
         for org in self.all(Org, slug=slug) if slug is not None else []:
@@ -39,97 +37,82 @@ class Reads(State):
         raise Refused("NotFoundError", "slug")
 
     def find_membership(self, org_id: str, usr_id: str) -> Mem | None:
-        require_id(org_id, "org", "org_id")
-        require_id(usr_id, "usr", "usr_id")
         return self.member(org_id, usr_id)
 
     def require_role(self, org_id: str, usr_id: str, *roles: str) -> Mem:
-        require_id(org_id, "org", "org_id")
-        require_id(usr_id, "usr", "usr_id")
         precondition(all(role in ROLES for role in roles), "role_format")
-        mem, org = self.member(org_id, usr_id), self.tables.of(Org).get(org_id)
-        if mem is None or org is None or org.status != "active":
+        mem = self.member(org_id, usr_id)
+        if mem is None or not self.all(Org, id=org_id, status="active"):
             raise Refused("ForbiddenError")
         require(not roles or mem.role in roles, "ForbiddenError")
         return mem
 
     def list_orgs(self, *, query: str | None = None, **paging: Any) -> Result:
         self._status(paging.get("status"))
-        if query is not None and not is_text(query):
+        if query is not None and not has_form("text", query):
             return {"data": [], "next_cursor": None}
         orgs = [
             org
             for org in self.all(Org)
             if query is None
-            or any(
-                query.lower() in text.lower() for text in (org.name, org.slug) if text is not None
-            )
+            or any(query.lower() in t.lower() for t in (org.name, org.slug) if t is not None)
         ]
-        return self._page(orgs, "org", **paging)
+        return self._page(orgs, Org, **paging)
 
     def list_members(self, org_id: str, **paging: Any) -> Result:
-        require_id(org_id, "org", "org_id")
-        self._status(paging.get("status"))
-        page = self._page(self.all(Mem, org_id=org_id), "mem", **paging)
-        require(bool(page["data"]) or org_id in self.tables.of(Org), "NotFoundError", "org_id")
-        return page
+        return self._page_of(Org, org_id, Mem, **paging)
 
     def count_members(self, org_id: str, *, status: str | None = None) -> int:
-        require_id(org_id, "org", "org_id")
         self._status(status)
-        require(org_id in self.tables.of(Org), "NotFoundError", "org_id")
+        self.find(Org, org_id)
         return len([mem for mem in self.all(Mem, org_id=org_id) if status in (None, mem.status)])
 
     def list_memberships(self, usr_id: str, **paging: Any) -> Result:
-        require_id(usr_id, "usr", "usr_id")
-        self._status(paging.get("status"))
-        page = self._page(self.all(Mem, usr_id=usr_id), "mem", **paging)
-        require(bool(page["data"]) or usr_id in self.tables.of(Usr), "NotFoundError", "usr_id")
-        return page
+        return self._page_of(Usr, usr_id, Mem, **paging)
 
     def list_invitations(self, org_id: str, **paging: Any) -> Result:
-        require_id(org_id, "org", "org_id")
-        self._status(
-            paging.get("status"), ("pending", "accepted", "declined", "revoked", "expired")
-        )
-        page = self._page(self.all(Inv, org_id=org_id), "inv", **paging)
-        require(bool(page["data"]) or org_id in self.tables.of(Org), "NotFoundError", "org_id")
-        return page
+        return self._page_of(Org, org_id, Inv, **paging)
 
     def list_tuples_for_subject(self, subject_type: str, subject_id: str) -> list[Tup]:
-        precondition(is_type(subject_type), "type_format")
-        require(is_object_id(subject_id, subject_type), "InvalidIdError", "subject_id")
-        id_ = object_id(subject_type, subject_id)
-        return self.all(Tup, subject_type=subject_type, subject_id=id_)
+        return self._tuples("subject", subject_type, subject_id)
 
     def list_tuples_for_object(
         self, object_type: str, object_id_: str, *, relation: str | None = None
     ) -> list[Tup]:
-        precondition(is_type(object_type), "type_format")
-        require(is_object_id(object_id_, object_type), "InvalidIdError", "object_id")
-        precondition(relation is None or is_relation(relation), "relation_format")
-        id_ = object_id(object_type, object_id_)
-        tups = self.all(Tup, object_type=object_type, object_id=id_)
+        return self._tuples("object", object_type, object_id_, relation)
+
+    def _tuples(self, end: str, type_: str, id_: str, relation: str | None = None) -> list[Tup]:
+        precondition(has_form("type", type_), "type_format")
+        require(has_form("object id", id_, type_), "InvalidIdError", f"{end}_id")
+        precondition(relation is None or has_form("relation", relation), "relation_format")
+        tups = self.all(Tup, **{f"{end}_type": type_, f"{end}_id": object_id(type_, id_)})
         return [tup for tup in tups if relation in (None, tup.relation)]
 
-    def _status(
-        self, status: object, words: tuple[str, ...] = ("active", "suspended", "revoked")
-    ) -> None:
+    def _status(self, status: object, words: tuple[str, ...] = STATUSES) -> None:
         precondition(status is None or status in words, "status_format")
+
+    def _page_of(
+        self, owner: type[Org | Usr], id_: str, record: type[Mem | Inv], **paging: Any
+    ) -> Result:
+        column = f"{type_of(owner)}_id"
+        page = self._page(self.all(record, **{column: id_}), record, **paging)
+        require(page["data"] or id_ in self.tables.of(owner), "NotFoundError", column)
+        return page
 
     def _page(
         self,
         rows: list[Any],
-        type_: str,
+        record: type[Org | Mem | Inv],
         *,
         cursor: str | None = None,
         limit: int = 50,
         status: str | None = None,
     ) -> Result:
+        self._status(status, INV_STATUSES if record is Inv else STATUSES)
         precondition(isinstance(limit, int), "limit_format")
         limit = max(1, min(limit, 200))
         if cursor is not None:
-            require_id(cursor, type_, "cursor")
+            require(has_form("id", cursor, type_of(record)), "InvalidIdError", "cursor")
             rows = [row for row in rows if row.id > cursor]
         rows = [row for row in rows if status in (None, self._counts_as(row))]
         more = len(rows) > limit
@@ -137,11 +120,3 @@ class Reads(State):
 
     def _counts_as(self, row: Org | Mem | Inv) -> str:
         return "expired" if isinstance(row, Inv) and self.is_overdue(row) else row.status
-
-    def is_overdue(self, inv: Inv) -> bool:
-        """Whether an invitation is pending although its time is over."""
-        return inv.status == "pending" and self.now > inv.expires_at
-
-
-def _texts(org: Org) -> list[str]:
-    return [text for text in (org.name, org.slug) if text is not None]

@@ -24,34 +24,37 @@ class Grant(NamedTuple):
     object_id: str
 
 
-@dataclass(frozen=True)
-class Usr:
-    """A row of usr."""
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What all rows have."""
 
     id: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usr(Row):
+    """A row of usr."""
+
     status: str
     display_name: str | None
-    created_at: datetime
     updated_at: datetime
 
 
-@dataclass(frozen=True)
-class Org:
+@dataclass(frozen=True, kw_only=True)
+class Org(Row):
     """A row of org."""
 
-    id: str
     status: str
     name: str | None
     slug: str | None
-    created_at: datetime
     updated_at: datetime
 
 
-@dataclass(frozen=True)
-class Mem:
+@dataclass(frozen=True, kw_only=True)
+class Mem(Row):
     """A row of mem."""
 
-    id: str
     usr_id: str
     org_id: str
     role: str
@@ -59,15 +62,13 @@ class Mem:
     replaces: str | None
     invited_by: str | None
     removed_by: str | None
-    created_at: datetime
     updated_at: datetime
 
 
-@dataclass(frozen=True)
-class Inv:
+@dataclass(frozen=True, kw_only=True)
+class Inv(Row):
     """A row of inv."""
 
-    id: str
     org_id: str
     identifier: str
     role: str
@@ -75,23 +76,20 @@ class Inv:
     pre_tuples: tuple[Grant, ...]
     invited_by: str
     invited_user_id: str | None
-    created_at: datetime
     expires_at: datetime
     terminal_at: datetime | None
     terminal_by: str | None
 
 
-@dataclass(frozen=True)
-class Tup:
+@dataclass(frozen=True, kw_only=True)
+class Tup(Row):
     """A row of tup."""
 
-    id: str
     subject_type: str
     subject_id: str
     relation: str
     object_type: str
     object_id: str
-    created_at: datetime
     created_by: str | None
 
 
@@ -105,14 +103,16 @@ REGISTERED: Final = ("usr", "org", "mem", "inv", "tup")
 
 _POINTS_AT: Final = {
     "usr_id": "usr",
+    "invited_user_id": "usr",
     "org_id": "org",
     "replaces": "mem",
-    "invited_by": "usr",
-    "removed_by": "usr",
-    "invited_user_id": "usr",
-    "terminal_by": "usr",
-    "created_by": "usr",
+    **dict.fromkeys(["invited_by", "removed_by", "terminal_by", "created_by"], "usr"),
 }
+
+
+def type_of(record: type[Row]) -> str:
+    """Return the type of a record's ids, which is its table's name."""
+    return record.__name__.lower()
 
 
 class Tables:
@@ -140,10 +140,8 @@ def read_tables(connection: Connection) -> Tables:
     """Return what is stored, as this connection sees it, read with plain SQL."""
     tables = Tables()
     for record in RECORDS:
-        names = [field.name for field in fields(record)]
-        query = text(f"SELECT {', '.join(names)} FROM {record.__name__.lower()}")
-        for row in connection.execute(query).mappings():
-            values = {name: _read(record, name, row) for name in names}
+        for row in connection.execute(text(f"SELECT * FROM {type_of(record)}")).mappings():
+            values = {field.name: _read(record, field.name, row) for field in fields(record)}
             tables.of(record)[values["id"]] = record(**values)
     return tables
 
@@ -168,7 +166,7 @@ def _read(record: type[Record], name: str, row: RowMapping) -> Any:
         return None
     if name.endswith("_at"):
         return _time(value)
-    if type_ := record.__name__.lower() if name == "id" else _POINTS_AT.get(name):
+    if type_ := type_of(record) if name == "id" else _POINTS_AT.get(name):
         return f"{type_}_{UUID(str(value)).hex}"
     if name in ("subject_id", "object_id"):
         return object_id(row[name.replace("_id", "_type")], value)

@@ -11,18 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tests.model.reads import Reads, Result
-from tests.model.records import Grant, Inv, Mem, Org, Tup, Usr
-from tests.model.state import (
-    RANKS,
-    ROLES,
-    Refused,
-    is_slug,
-    is_text,
-    precondition,
-    require,
-    require_id,
-    well_formed,
-)
+from tests.model.records import Grant, Inv, Mem, Org, Tup
+from tests.model.state import RANKS, ROLES, has_form, precondition, require, well_formed
 
 
 class Reference(Reads):
@@ -31,38 +21,33 @@ class Reference(Reads):
     def create_org(
         self, creator: str, *, name: str | None = None, slug: str | None = None
     ) -> Result:
-        require_id(creator, "usr", "creator")
-        self._handle(slug)
-        self._name(name)
+        self._texts(slug, name)
         self.user(creator, "creator")
         self._free(slug)
-        org = self.add(
-            Org, status="active", name=name, slug=slug, created_at=self.now, updated_at=self.now
-        )
-        owner = self.join(creator, org.id, "owner", created_by=creator, created_at=self.now)
-        return {"org": org, "owner_membership": owner}
+        what = {"status": "active", "name": name, "slug": slug}
+        org = self.add(Org, **what, created_at=self.now, updated_at=self.now)
+        return {"org": org, "owner_membership": self.join(creator, org.id, "owner", by=creator)}
 
     def update_org(self, org_id: str, **given: Any) -> Org:
-        org = self.find(Org, org_id, "org_id")
+        org = self.find(Org, org_id)
         require(org.status != "revoked", "AlreadyTerminalError")
-        self._handle(given.get("slug"))
-        self._name(given.get("name"))
+        self._texts(given.get("slug"), given.get("name"))
         if given.get("slug") != org.slug:
             self._free(given.get("slug"))
         return self.change(org, updated_at=self.now, **given)
 
     def suspend_org(self, org_id: str) -> Org:
-        org = self.find(Org, org_id, "org_id")
+        org = self.find(Org, org_id)
         require(org.status == "active", "AlreadyTerminalError")
         return self.change(org, status="suspended", updated_at=self.now)
 
     def reinstate_org(self, org_id: str) -> Org:
-        org = self.find(Org, org_id, "org_id")
+        org = self.find(Org, org_id)
         precondition(org.status == "suspended", "invalid_transition")
         return self.change(org, status="active", updated_at=self.now)
 
     def revoke_org(self, org_id: str) -> Org:
-        org = self.find(Org, org_id, "org_id")
+        org = self.find(Org, org_id)
         require(org.status != "revoked", "AlreadyTerminalError")
         for mem in self.all(Mem, org_id=org_id):
             if mem.status != "revoked":
@@ -76,28 +61,16 @@ class Reference(Reads):
     def add_member(
         self, org_id: str, usr_id: str, role: str, *, invited_by: str | None = None
     ) -> Mem:
-        require_id(org_id, "org", "org_id")
-        require_id(usr_id, "usr", "usr_id")
-        if invited_by is not None:
-            require_id(invited_by, "usr", "invited_by")
         precondition(role in ROLES, "role_format")
         self._open_org(org_id)
         self.user(usr_id, "usr_id")
         self.user(invited_by, "invited_by")
         self._not_yet_member(org_id, usr_id)
-        return self.join(
-            usr_id,
-            org_id,
-            role,
-            created_by=invited_by,
-            created_at=self.now,
-            invited_by=invited_by,
-        )
+        return self.join(usr_id, org_id, role, by=invited_by, invited_by=invited_by)
 
     def change_role(self, mem_id: str, new_role: str) -> Mem:
-        require_id(mem_id, "mem", "mem_id")
         precondition(new_role in ROLES, "role_format")
-        mem = self.find(Mem, mem_id, "mem_id")
+        mem = self.find(Mem, mem_id)
         precondition(mem.status == "active", "mem_not_active")
         if new_role == mem.role:
             return mem
@@ -105,38 +78,33 @@ class Reference(Reads):
         return self.succeed(mem, new_role)
 
     def suspend_membership(self, mem_id: str) -> Mem:
-        mem = self.find(Mem, mem_id, "mem_id")
+        mem = self.find(Mem, mem_id)
         precondition(mem.status == "active", "mem_not_active")
         require(not self.is_last_owner(mem), "SoleOwnerError")
         return self.end(mem, "suspended")
 
     def reinstate_membership(self, mem_id: str) -> Mem:
-        mem = self.find(Mem, mem_id, "mem_id")
+        mem = self.find(Mem, mem_id)
         precondition(mem.status == "suspended", "invalid_transition")
         self._open_org(mem.org_id)
         self._not_yet_member(mem.org_id, mem.usr_id)
-        self.grant(mem.usr_id, Grant(mem.role, "org", mem.org_id), created_by=None)
+        self.grant(mem.usr_id, Grant(mem.role, "org", mem.org_id), by=None)
         return self.change(mem, status="active", updated_at=self.now)
 
     def self_leave(self, mem_id: str, *, transfer_to: str | None = None) -> Mem:
-        require_id(mem_id, "mem", "mem_id")
-        if transfer_to is not None:
-            require_id(transfer_to, "usr", "transfer_to")
-        mem = self.find(Mem, mem_id, "mem_id")
+        mem = self.find(Mem, mem_id)
         precondition(mem.status == "active", "mem_not_active")
         if self.is_last_owner(mem):
-            require(transfer_to is not None, "SoleOwnerError")
+            require(transfer_to, "SoleOwnerError")
             precondition(transfer_to != mem.usr_id, "self_transfer")
             heir = self.member(mem.org_id, transfer_to)
-            if heir is None:
-                raise Refused("NotFoundError", "transfer_to")
+            require(heir, "NotFoundError", "transfer_to")
+            assert heir
             self.succeed(heir, "owner")
         return self.end(mem, removed_by=None)
 
     def admin_remove(self, mem_id: str, admin_usr_id: str) -> Mem:
-        require_id(mem_id, "mem", "mem_id")
-        require_id(admin_usr_id, "usr", "admin_usr_id")
-        mem = self.find(Mem, mem_id, "mem_id")
+        mem = self.find(Mem, mem_id)
         precondition(mem.status != "revoked", "mem_not_active")
         admin = self.administrator(mem.org_id, admin_usr_id)
         require(mem.role != "owner", "RoleHierarchyError")
@@ -145,12 +113,9 @@ class Reference(Reads):
         return self.end(mem, removed_by=admin_usr_id)
 
     def transfer_ownership(self, org_id: str, from_mem_id: str, to_mem_id: str) -> Result:
-        require_id(org_id, "org", "org_id")
-        require_id(from_mem_id, "mem", "from_mem_id")
-        require_id(to_mem_id, "mem", "to_mem_id")
         donor = self.find(Mem, from_mem_id, "from_mem_id")
         target = self.find(Mem, to_mem_id, "to_mem_id")
-        self.find(Org, org_id, "org_id")
+        self.find(Org, org_id)
         precondition(donor.status == "active", "from_not_active")
         precondition(target.status == "active", "to_not_active")
         precondition(donor.org_id == target.org_id == org_id, "org_mismatch")
@@ -169,29 +134,17 @@ class Reference(Reads):
         *,
         pre_tuples: Iterable[Grant | Mapping[str, str]] | None = None,
     ) -> Inv:
-        require_id(org_id, "org", "org_id")
-        require_id(invited_by, "usr", "invited_by")
         precondition(role in ROLES, "role_format")
         self._open_org(org_id)
-        precondition(is_text(identifier) and identifier != "", "identifier_format")
+        precondition(has_form("text", identifier) and identifier != "", "identifier_format")
         precondition(expires_at.tzinfo is not None, "naive_expiration")
         precondition(expires_at > self.now, "past_expiration")
         grants = tuple(map(well_formed, pre_tuples or ()))
         self.user(invited_by, "invited_by")
-        return self.add(
-            Inv,
-            org_id=org_id,
-            identifier=identifier,
-            role=role,
-            status="pending",
-            pre_tuples=grants,
-            invited_by=invited_by,
-            invited_user_id=None,
-            created_at=self.now,
-            expires_at=expires_at.astimezone(UTC),
-            terminal_at=None,
-            terminal_by=None,
-        )
+        what = {"org_id": org_id, "identifier": identifier, "role": role, "status": "pending"}
+        end = {"invited_user_id": None, "terminal_at": None, "terminal_by": None}
+        when = {"created_at": self.now, "expires_at": expires_at.astimezone(UTC)}
+        return self.add(Inv, **what, **end, **when, pre_tuples=grants, invited_by=invited_by)
 
     def accept_invitation(
         self,
@@ -200,57 +153,29 @@ class Reference(Reads):
         as_usr_id: str | None = None,
         accepting_identifier: str | None = None,
     ) -> Result:
-        require_id(inv_id, "inv", "inv_id")
+        inv, said = self._open_invitation(inv_id), accepting_identifier
         if as_usr_id is not None:
-            require_id(as_usr_id, "usr", "as_usr_id")
-        inv = self._open_invitation(inv_id)
-        if as_usr_id is not None:
-            precondition(
-                accepting_identifier is not None,
-                "identifier_binding_required",
-                "IdentifierBindingRequiredError",
-            )
-            precondition(
-                accepting_identifier == inv.identifier,
-                "identifier_mismatch",
-                "IdentifierMismatchError",
-            )
+            unbound, other = "identifier_binding_required", "identifier_mismatch"
+            precondition(said is not None, unbound, "IdentifierBindingRequiredError")
+            precondition(said == inv.identifier, other, "IdentifierMismatchError")
         self.user(as_usr_id, "as_usr_id")
         self._open_org(inv.org_id)
-        if as_usr_id is None:
-            usr = self.add(
-                Usr, status="active", display_name=None, created_at=self.now, updated_at=self.now
-            )
-            as_usr_id = usr.id
-        self._not_yet_member(inv.org_id, as_usr_id)
-        suspended = self.all(Mem, org_id=inv.org_id, usr_id=as_usr_id, status="suspended")
+        usr_id = self.add_user() if as_usr_id is None else as_usr_id
+        self._not_yet_member(inv.org_id, usr_id)
+        suspended = self.all(Mem, org_id=inv.org_id, usr_id=usr_id, status="suspended")
         precondition(not suspended, "mem_suspended")
-        mem = self.join(
-            as_usr_id,
-            inv.org_id,
-            inv.role,
-            created_by=inv.invited_by,
-            created_at=self.now,
-            invited_by=inv.invited_by,
-        )
-        tups = [
-            self.grant(as_usr_id, grant, created_by=inv.invited_by)
-            for grant in dict.fromkeys(inv.pre_tuples)
-        ]
-        inv = self._close(inv, "accepted", by=as_usr_id, invited_user_id=as_usr_id)
+        by = inv.invited_by
+        mem = self.join(usr_id, inv.org_id, inv.role, by=by, invited_by=by)
+        tups = [self.grant(usr_id, grant, by=by) for grant in dict.fromkeys(inv.pre_tuples)]
+        inv = self._close(inv, "accepted", by=usr_id, invited_user_id=usr_id)
         return {"invitation": inv, "membership": mem, "materialized_tuples": tups}
 
     def decline_invitation(self, inv_id: str, *, as_usr_id: str | None = None) -> Inv:
-        require_id(inv_id, "inv", "inv_id")
-        if as_usr_id is not None:
-            require_id(as_usr_id, "usr", "as_usr_id")
         inv = self._open_invitation(inv_id)
         self.user(as_usr_id, "as_usr_id")
         return self._close(inv, "declined", by=as_usr_id)
 
     def revoke_invitation(self, inv_id: str, admin_usr_id: str) -> Inv:
-        require_id(inv_id, "inv", "inv_id")
-        require_id(admin_usr_id, "usr", "admin_usr_id")
         inv = self._open_invitation(inv_id)
         self.administrator(inv.org_id, admin_usr_id)
         return self._close(inv, "revoked", by=admin_usr_id)
@@ -262,25 +187,22 @@ class Reference(Reads):
             self._close(inv, "expired", by=None)
         return len(overdue)
 
-    def _handle(self, slug: str | None) -> None:
-        precondition(slug is None or is_slug(slug), "org_slug_format")
-
-    def _name(self, name: str | None) -> None:
-        precondition(name is None or is_text(name), "name_format")
+    def _texts(self, slug: str | None, name: str | None) -> None:
+        precondition(slug is None or has_form("slug", slug), "org_slug_format")
+        precondition(name is None or has_form("text", name), "name_format")
 
     def _free(self, slug: str | None) -> None:
         taken = slug is not None and self.all(Org, slug=slug)
         require(not taken, "OrgSlugConflictError", slug)
 
     def _open_org(self, org_id: str) -> None:
-        org = self.find(Org, org_id, "org_id")
-        precondition(org.status == "active", "org_not_active")
+        precondition(self.find(Org, org_id).status == "active", "org_not_active")
 
     def _not_yet_member(self, org_id: str, usr_id: str) -> None:
         require(self.member(org_id, usr_id) is None, "DuplicateMembershipError")
 
     def _open_invitation(self, inv_id: str) -> Inv:
-        inv = self.find(Inv, inv_id, "inv_id")
+        inv = self.find(Inv, inv_id)
         require(inv.status == "pending", "InvitationNotPendingError")
         require(not self.is_overdue(inv), "InvitationExpiredError")
         return inv

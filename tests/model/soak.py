@@ -73,23 +73,16 @@ class Ledger:
 
     def broken_promises(self, engine: Engine) -> list[str]:
         """Return what is not as it was acknowledged."""
+        rows: dict[str, str] = {}
         with engine.connect() as connection:
-            rows = {
-                f"{table}_{row.id.hex}": row.status
-                for table in ("org", "mem", "inv")
-                for row in connection.execute(text(f"SELECT id, status FROM {table}"))
-            }
-        lost = self.acknowledged.created - set(rows)
-        risen = self.undone.created & set(rows)
-        changed = {
-            id_: (status, rows.get(id_))
-            for id_, status in self.acknowledged.ended.items()
-            if rows.get(id_) != status
-        }
+            for table in ("org", "mem", "inv"):
+                found = connection.execute(text(f"SELECT id, status FROM {table}"))
+                rows |= {f"{table}_{id_.hex}": status for id_, status in found}
+        ended = self.acknowledged.ended.items()
         return [
-            *(f"{id_} was committed and is not there" for id_ in lost),
-            *(f"{id_} was rolled back and is there" for id_ in risen),
-            *(f"{id_} was committed as {was} and is {now}" for id_, (was, now) in changed.items()),
+            *(f"{id_} was committed, is gone" for id_ in self.acknowledged.created - set(rows)),
+            *(f"{id_} was rolled back, is there" for id_ in self.undone.created & set(rows)),
+            *(f"{id_} was {was}, is {rows.get(id_)}" for id_, was in ended if rows.get(id_) != was),
         ]
 
 
@@ -97,24 +90,20 @@ class Targets:
     """An engine whose connections may be shot at, and nobody else's."""
 
     def __init__(self, engine: Engine) -> None:
-        # A deadlock that nobody detects must not hang. Not said by a listener of the pool, which
-        # would keep the store from doing without transactions.
+        # A deadlock that nobody detects must not hang.
         options = {"options": "-c lock_timeout=60s"}
         self.engine = create_engine(engine.url, pool_size=20, connect_args=options)
         self._gunner = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._pids: set[int] = set()
-        self.optimistic = 0
         event.listen(self.engine, "before_cursor_execute", self._aim)
 
-    def _aim(self, connection: Connection, cursor: Any, statement: str, *_: object) -> None:
+    def _aim(self, _: Connection, cursor: Any, *__: object) -> None:
         self._pids.add(cursor.connection.info.backend_pid)
-        self.optimistic += "concat_ws" in statement
-
-    def __bool__(self) -> bool:
-        return bool(self._pids)
 
     def shoot(self, rng: random.Random) -> None:
         """Terminate the process behind one of the connections, if it is there still."""
+        if not self._pids:
+            return
         ours = text(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE pid = :pid AND datname = current_database()"
@@ -125,27 +114,25 @@ class Targets:
             connection.execute(ours, {"pid": pid})
 
 
-@dataclass
 class World:
     """What the actors know of: ids that they have seen, in the database or not."""
 
-    users: list[str]
-    orgs: list[str] = field(default_factory=list)
-    mems: list[str] = field(default_factory=list)
-    invs: list[str] = field(default_factory=list)
+    def __init__(self, users: list[str]) -> None:
+        self.users = users
+        self.ids: dict[str, list[str]] = {"org": [], "mem": [], "inv": []}
 
-    def see(self, entity: Base) -> None:
-        """Remember an entity for others to act on."""
-        known = {"org": self.orgs, "mem": self.mems, "inv": self.invs}[entity.__tablename__]
-        known.append(entity.id)  # type: ignore[attr-defined]  # all of them have one
+    def see(self, *entities: Any) -> None:
+        """Remember entities for others to act on."""
+        for entity in entities:
+            self.ids[entity.__tablename__].append(entity.id)
 
 
 def random_act(world: World, rng: random.Random, level: str) -> Act:
     """Return an operation with arguments of the world's, for a transaction at some level."""
-    pick = rng.choice
-    org, usr, other, role = pick(world.orgs), pick(world.users), pick(world.users), pick(ROLES)
-    mem, heir = pick(world.mems[-24:]), pick(world.mems[-24:])
-    inv = pick(world.invs[-12:])
+    pick, ids = rng.choice, world.ids
+    org, inv, role = pick(ids["org"]), pick(ids["inv"][-12:]), pick(ROLES)
+    usr, other = pick(world.users), pick(world.users)
+    mem, heir = pick(ids["mem"][-24:]), pick(ids["mem"][-24:])
     soon = datetime.now(UTC) + timedelta(milliseconds=rng.choice([20, 60_000]))
     slug = pick([None, "acme", "globex"])
     acts: dict[Act, int] = {
@@ -169,7 +156,7 @@ def random_act(world: World, rng: random.Random, level: str) -> Act:
         lambda t: t.require_role(org, usr): 1,
     }
     # Above that level it does not see who joined at another one after its snapshot.
-    if level == READ_COMMITTED and len(world.orgs) > 3:
+    if level == READ_COMMITTED and len(ids["org"]) > 3:
         acts[lambda t: t.revoke_org(org)] = 1
     return rng.choices(list(acts), list(acts.values()))[0]
 
@@ -218,17 +205,15 @@ class Actor:
         with Session(engine) as session:
             tenancy = TenancyRepository(session)
             for _ in range(1 if self.alone else self.rng.randint(1, 4)):
-                if self.rng.random() < 0.3:
-                    savepoint = session.begin_nested()
-                    effects = self.act(tenancy)
-                    if self.rng.random() < 0.5:
-                        savepoint.rollback()
-                        dropped |= effects
-                    else:
-                        savepoint.commit()
-                        kept |= effects
+                savepoint = session.begin_nested() if self.rng.random() < 0.3 else None
+                effects = self.act(tenancy)
+                if savepoint and self.rng.random() < 0.5:
+                    savepoint.rollback()
+                    dropped |= effects
                 else:
-                    kept |= self.act(tenancy)
+                    if savepoint:
+                        savepoint.commit()
+                    kept |= effects
             if self.rng.random() < 0.2:
                 session.rollback()
                 dropped |= kept
@@ -239,11 +224,10 @@ class Actor:
 
     def act(self, tenancy: Tenancy) -> Effects:
         """Run an operation, and return what it did: nothing, if it was refused."""
-        if self.targets and self.rng.random() < 0.03:
+        if self.rng.random() < 0.03:
             self.targets.shoot(self.rng)
         operation = random_act(self.world, self.rng, self.level)
-        before = new_id("mem")[4:]
-        effects = Effects()
+        before, effects = new_id("mem")[4:], Effects()
         try:
             result = operation(tenancy)
         except TenancyError as refusal:
@@ -251,12 +235,11 @@ class Actor:
                 raise
             return effects
         for entity in _entities(result):
-            id_, status = entity.id, entity.status
-            if id_[4:] > before:
-                effects.created.add(id_)
+            if entity.id[4:] > before:
+                effects.created.add(entity.id)
                 self.world.see(entity)
-            if status in TERMINAL:
-                effects.ended[id_] = str(status)
+            if entity.status in TERMINAL:
+                effects.ended[entity.id] = str(entity.status)
             if isinstance(entity, Membership) and entity.replaces:
                 effects.ended[entity.replaces] = "revoked"
         return effects

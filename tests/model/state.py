@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from inspect import signature
+from typing import Any, Final
 
-from tests.model.records import Grant, Mem, R, Tables, Tup, Usr, object_id
+from tests.model.records import Grant, Inv, Mem, R, Tables, Tup, Usr, object_id, type_of
 
 ROLES: Final = ("owner", "admin", "member", "guest", "viewer", "editor")
 RANKS: Final = {"owner": 4, "admin": 3, "member": 2, "guest": 1}
+STATUSES: Final = ("active", "suspended", "revoked")
+INV_STATUSES: Final = ("pending", "accepted", "declined", "revoked", "expired")
+
+# Parameters that are wire ids, by their type.
+IDS: Final = {
+    "org_id": "org",
+    "inv_id": "inv",
+    **dict.fromkeys(["mem_id", "from_mem_id", "to_mem_id"], "mem"),
+    **dict.fromkeys(["creator", "usr_id", "invited_by", "transfer_to"], "usr"),
+    **dict.fromkeys(["admin_usr_id", "as_usr_id"], "usr"),
+}
 
 CODES: Final = {
     "NotFoundError": "not_found",
@@ -32,73 +44,45 @@ class Refused(Exception):  # noqa: N818 - not an error of the tests
 
     def __init__(self, error: str, detail: str | None = None) -> None:
         super().__init__(error, detail)
-        self.error = error
-        self.detail = detail
-        self.code = CODES.get(error, f"precondition.{detail}")
+        self.outcome = (error, CODES.get(error, f"precondition.{detail}"), detail)
 
 
-class Identify(Protocol):
-    """Tells the id that the package gave to a new row with certain fields."""
-
-    def __call__(self, record: type[R], /, **fields: object) -> str: ...
-
-
-def precondition(holds: bool, reason: str, error: str = "PreconditionError") -> None:
-    """Refuse for a reason, unless something holds."""
-    if not holds:
-        raise Refused(error, reason)
-
-
-def require(holds: bool, error: str, detail: str | None = None) -> None:
+def require(holds: object, error: str, detail: str | None = None) -> None:
     """Refuse with an error, unless something holds."""
     if not holds:
         raise Refused(error, detail)
 
 
-def require_id(value: object, type_: str, parameter: str) -> None:
-    """Refuse what is not a wire id of a type."""
-    is_id = isinstance(value, str) and re.fullmatch(f"{type_}_[0-9a-f]{{32}}", value)
-    require(bool(is_id), "InvalidIdError", parameter)
+def precondition(holds: object, reason: str, error: str = "PreconditionError") -> None:
+    """Refuse for a reason, unless something holds."""
+    require(holds, error, reason)
 
 
-def is_text(value: object) -> bool:
-    """Whether PostgreSQL can store it."""
-    return isinstance(value, str) and not re.search("[\0\ud800-\udfff]", value)
+FORMS: Final = {
+    "text": "(?s)[^\0\ud800-\udfff]*",  # what PostgreSQL can store
+    "slug": "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
+    "type": "[a-z]{2,6}",
+    "relation": "[a-z_]{2,32}",
+    "id": "{0}_[0-9a-f]{{32}}",
+    "object id": "({0}_)?[0-9a-f]{{32}}|[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}",
+}
 
 
-def is_slug(value: object) -> bool:
-    """Whether it can be an organization's handle."""
-    return isinstance(value, str) and bool(
-        re.fullmatch("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", value)
-    )
-
-
-def is_type(value: object) -> bool:
-    """Whether it can be the type of a tuple's subject or object."""
-    return isinstance(value, str) and bool(re.fullmatch("[a-z]{2,6}", value))
-
-
-def is_relation(value: object) -> bool:
-    """Whether it can be a tuple's relation."""
-    return isinstance(value, str) and bool(re.fullmatch("[a-z_]{2,32}", value))
-
-
-def is_object_id(value: object, type_: str) -> bool:
-    """Whether it has one of the three forms of an id of that type."""
-    uuid = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-    form = f"({type_}_)?[0-9a-f]{{32}}|{uuid}"
-    return isinstance(value, str) and bool(re.fullmatch(form, value))
+def has_form(form: str, value: object, type_: str = "") -> bool:
+    """Whether a value has some form, that of a type's ids for example."""
+    pattern = FORMS[form].format(type_) if type_ else FORMS[form]
+    return isinstance(value, str) and re.fullmatch(pattern, value) is not None
 
 
 def well_formed(grant: Grant | Mapping[str, str]) -> Grant:
     """Return a pre-tuple as it is read back, if an invitation may carry it."""
     if isinstance(grant, Mapping):
-        precondition(set(grant) == {"relation", "object_type", "object_id"}, "pre_tuple_format")
+        precondition(set(grant) == set(Grant._fields), "pre_tuple_format")
         grant = Grant(**grant)
     precondition(
-        is_relation(grant.relation)
-        and is_type(grant.object_type)
-        and is_object_id(grant.object_id, grant.object_type),
+        has_form("relation", grant.relation)
+        and has_form("type", grant.object_type)
+        and has_form("object id", grant.object_id, grant.object_type),
         "pre_tuple_format",
     )
     precondition(not (grant.object_type == "org" and grant.relation in ROLES), "pre_tuple_org_role")
@@ -109,8 +93,9 @@ class State:
     """The model's tables, its clock, and the questions that several operations ask."""
 
     def __init__(
-        self, clock: Callable[[], datetime], identify: Identify, *, registers: bool = False
+        self, clock: Callable[[], datetime], identify: Callable[..., str], registers: bool
     ) -> None:
+        """Begin empty; `identify` tells the id that the package gave to a new row."""
         self.tables = Tables()
         self.registers = registers
         self._clock = clock
@@ -122,32 +107,29 @@ class State:
         return self._clock()
 
     def run(self, operation: str, *args: Any, **kwargs: Any) -> Any:
-        """Run an operation; one that is refused leaves no trace."""
-        before = self.tables.copy()
+        """Run an operation: ids are looked at before all else; what is refused leaves no trace."""
+        before, method = self.tables.copy(), getattr(self, operation)
+        expected = signature(method)
         try:
-            return getattr(self, operation)(*args, **kwargs)
+            for name, value in expected.bind(*args, **kwargs).arguments.items():
+                optional = expected.parameters[name].default is None
+                if name in IDS and not (optional and value is None):
+                    require(has_form("id", value, IDS[name]), "InvalidIdError", name)
+            return method(*args, **kwargs)
         except Refused:
             self.tables = before
             raise
 
-    def find(self, record: type[R], id_: object, parameter: str) -> R:
+    def find(self, record: type[R], id_: str, parameter: str | None = None) -> R:
         """Return the row with an id."""
-        require_id(id_, record.__name__.lower(), parameter)
-        row = self.tables.of(record).get(str(id_))
-        if row is None:
-            raise Refused("NotFoundError", parameter)
-        return row
+        rows = self.tables.of(record)
+        require(id_ in rows, "NotFoundError", parameter or f"{type_of(record)}_id")
+        return rows[id_]
 
     def all(self, record: type[R], **fields: object) -> list[R]:
         """Return the rows with certain fields, ascending by id."""
-        return sorted(
-            (
-                row
-                for row in self.tables.of(record).values()
-                if all(getattr(row, name) == value for name, value in fields.items())
-            ),
-            key=lambda row: row.id,
-        )
+        rows = sorted(self.tables.of(record).values(), key=lambda row: row.id)
+        return [row for row in rows if all(getattr(row, f) == v for f, v in fields.items())]
 
     def member(self, org_id: object, usr_id: object) -> Mem | None:
         """Return a user's active membership in an organization."""
@@ -155,27 +137,37 @@ class State:
 
     def is_last_owner(self, mem: Mem) -> bool:
         """Whether the organization would be ownerless without this active membership."""
-        owners = self.all(Mem, org_id=mem.org_id, role="owner", status="active")
-        return owners == [mem]
+        return self.all(Mem, org_id=mem.org_id, role="owner", status="active") == [mem]
+
+    def is_overdue(self, inv: Inv) -> bool:
+        """Whether an invitation is pending although its time is over."""
+        return inv.status == "pending" and self.now > inv.expires_at
 
     def user(self, usr_id: str | None, parameter: str) -> None:
-        """Refuse a user who does not exist, if one is named; in memory they are registered."""
-        if usr_id is None or usr_id in self.tables.of(Usr):
-            return
-        require(self.registers, "NotFoundError", parameter)
-        self.tables.of(Usr)[usr_id] = Usr(usr_id, "active", None, self.now, self.now)
+        """Refuse a user who does not exist, if one is named; in memory they register."""
+        if usr_id is not None and usr_id not in self.tables.of(Usr):
+            require(self.registers, "NotFoundError", parameter)
+            self.tables.of(Usr)[usr_id] = self._new_user(usr_id)
 
-    def add(self, record: type[R], known_by: Iterable[str] = (), **fields: Any) -> R:
+    def _new_user(self, id_: str) -> Usr:
+        born = {"created_at": self.now, "updated_at": self.now}
+        return Usr(id=id_, status="active", display_name=None, **born)
+
+    def add_user(self) -> str:
+        """Add a user who is known by nothing but being new."""
+        usr = self._new_user(self._identify(Usr))
+        self.tables.of(Usr)[usr.id] = usr
+        return usr.id
+
+    def add(self, record: type[R], *known_by: str, **fields: Any) -> R:
         """Add a row."""
         id_ = self._identify(record, **{name: fields[name] for name in known_by})
-        row = record(id=id_, **fields)
-        self.tables.of(record)[id_] = row
+        row = self.tables.of(record)[id_] = record(id=id_, **fields)
         return row
 
     def change(self, row: R, **fields: Any) -> R:
         """Replace a row by one with other values."""
-        changed = replace(row, **fields)
-        self.tables.of(type(row))[row.id] = changed
+        changed = self.tables.of(type(row))[row.id] = replace(row, **fields)
         return changed
 
     def join(
@@ -184,34 +176,24 @@ class State:
         org_id: str,
         role: str,
         *,
-        created_by: str | None,
-        created_at: datetime,
-        invited_by: str | None = None,
-        replaces: str | None = None,
+        by: str | None,
+        at: datetime | None = None,
+        **history: str | None,
     ) -> Mem:
-        """Add an active membership and its tuple."""
-        mem = self.add(
-            Mem,
-            ["usr_id"],
-            usr_id=usr_id,
-            org_id=org_id,
-            role=role,
-            status="active",
-            replaces=replaces,
-            invited_by=invited_by,
-            removed_by=None,
-            created_at=created_at,
-            updated_at=created_at,
-        )
-        self.grant(usr_id, Grant(role, "org", org_id), created_by=created_by)
+        """Add an active membership and the tuple that somebody signs."""
+        at = at or self.now
+        who = {"usr_id": usr_id, "org_id": org_id, "role": role, "status": "active"}
+        past = {"replaces": None, "invited_by": None, "removed_by": None} | history
+        mem = self.add(Mem, "usr_id", **who, **past, created_at=at, updated_at=at)
+        self.grant(usr_id, Grant(role, "org", org_id), by=by)
         return mem
 
-    def grant(self, usr_id: str, grant: Grant, *, created_by: str | None) -> Tup:
+    def grant(self, usr_id: str, grant: Grant, *, by: str | None) -> Tup:
         """Add a tuple, or keep the one that is there."""
         key = {"subject_type": "usr", "subject_id": usr_id, **grant._asdict()}
         for kept in self.all(Tup, **key):
             return kept
-        return self.add(Tup, key, **key, created_at=self.now, created_by=created_by)
+        return self.add(Tup, *key, **key, created_at=self.now, created_by=by)
 
     def end(self, mem: Mem, status: str = "revoked", **fields: Any) -> Mem:
         """Take an active membership's tuple, and give the membership its new status."""
@@ -225,15 +207,8 @@ class State:
         """Revoke a membership and add the one that replaces it."""
         self.end(mem)
         later = max(self.now, mem.created_at + timedelta(microseconds=1))
-        return self.join(
-            mem.usr_id,
-            mem.org_id,
-            role,
-            created_by=None,
-            created_at=later,
-            invited_by=mem.invited_by,
-            replaces=mem.id,
-        )
+        history = {"invited_by": mem.invited_by, "replaces": mem.id}
+        return self.join(mem.usr_id, mem.org_id, role, by=None, at=later, **history)
 
     def administrator(self, org_id: str, usr_id: str) -> Mem:
         """Return the active owner or admin that a user is, or refuse them."""

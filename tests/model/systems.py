@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import (
@@ -14,20 +14,16 @@ from flametrench_tenancy_sqlalchemy import (
     PreTuple,
     TenancyError,
     TenancyRepository,
+    TenancyStore,
 )
 from flametrench_tenancy_sqlalchemy.testing.databases import empty_tables
 from tests.model.arguments import PEOPLE, Clock
-from tests.model.records import RECORDS, Grant, Tables, read_tables
+from tests.model.records import RECORDS, Grant, Tables, read_tables, type_of
 from tests.model.reference import Reference
 from tests.model.state import Refused
 from tests.support.rows import rows, untruths
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sqlalchemy import Engine
-
-_RECORD_OF: Final = {record.__name__.lower(): record for record in RECORDS}
+_RECORD_OF: Final = {type_of(record): record for record in RECORDS}
 
 
 class PostgresSystem:
@@ -35,22 +31,15 @@ class PostgresSystem:
 
     def __init__(self, engine: Engine, clock: Clock, isolation_level: str) -> None:
         self.engine = engine
+        insert = text("INSERT INTO usr (id, created_at, updated_at) VALUES (:id, :at, :at)")
         with engine.begin() as connection:
-            for usr_id in PEOPLE:
-                connection.execute(
-                    text("INSERT INTO usr (id, created_at, updated_at) VALUES (:id, :at, :at)"),
-                    {"id": usr_id[4:], "at": clock()},
-                )
-        at_level = engine.execution_options(isolation_level=isolation_level)
-        self.session = Session(at_level)
-        self.tenancy = TenancyRepository(self.session, clock=clock)
+            connection.execute(insert, [{"id": usr_id[4:], "at": clock()} for usr_id in PEOPLE])
+        self.session = Session(engine.execution_options(isolation_level=isolation_level))
+        self.tenancy: TenancyRepository | TenancyStore = TenancyRepository(
+            self.session, clock=clock
+        )
+        # What it returned: the Session lets go of what nobody holds.
         self.held: list[Any] = []
-
-    def call(self, operation: str, *args: Any, **kwargs: Any) -> Any:
-        """Run an operation, and keep what it returns: the Session lets go of what nobody holds."""
-        result = getattr(self.tenancy, operation)(*args, **kwargs)
-        self.held.append(result)
-        return result
 
     def tables(self) -> Tables:
         """Return what is stored, as the Session's transaction sees it."""
@@ -68,44 +57,41 @@ class PostgresSystem:
 
 
 class MemorySystem:
-    """A store in memory, which commits each operation."""
+    """A store in memory, which commits each operation; what it returns is detached."""
 
     def __init__(self, clock: Clock) -> None:
-        self.tenancy = InMemoryTenancyStore(clock=clock)
-
-    def call(self, operation: str, *args: Any, **kwargs: Any) -> Any:
-        """Run an operation."""
-        return getattr(self.tenancy, operation)(*args, **kwargs)
+        store = InMemoryTenancyStore(clock=clock)
+        self.tenancy: TenancyRepository | TenancyStore = store
+        self.session = store._session_factory()
+        self.held: list[Any] = []
 
     def tables(self) -> Tables:
         """Return what is stored."""
-        with self.tenancy._session_factory() as session:
-            return read_tables(session.connection())
+        with self.session:
+            return read_tables(self.session.connection())
 
     def untruths(self) -> list[str]:
-        """Return nothing: what the store returns is detached."""
+        """Return nothing: nobody tells what is detached."""
         return []
 
     def close(self) -> None:
         """Leave nothing behind."""
-        with self.tenancy._session_factory() as session:
-            session.get_bind().engine.dispose()
+        self.session.get_bind().engine.dispose()
 
 
-def observed(call: Callable[..., Any], operation: str, *args: Any, **kwargs: Any) -> Any:
+def observed(system: PostgresSystem | MemorySystem, operation: str, *args: Any, **kw: Any) -> Any:
     """Return what the package answers, or how it refuses, in plain values."""
-    if kwargs.get("pre_tuples"):
-        kwargs["pre_tuples"] = [
-            PreTuple(*grant) if isinstance(grant, Grant) else grant
-            for grant in kwargs["pre_tuples"]
-        ]
+    if kw.get("pre_tuples"):
+        kw["pre_tuples"] = [PreTuple(*g) if isinstance(g, Grant) else g for g in kw["pre_tuples"]]
     try:
-        return _plain(call(operation, *args, **kwargs))
+        result = getattr(system.tenancy, operation)(*args, **kw)
     except TenancyError as exc:
         error = type(exc).__name__
         by_parameter = error in ("NotFoundError", "InvalidIdError")
         detail = "parameter" if by_parameter else "slug" if "Slug" in error else "reason"
         return (error, exc.code, exc.details.get(detail))
+    system.held.append(result)
+    return _plain(result)
 
 
 def predicted(model: Reference, operation: str, *args: Any, **kwargs: Any) -> Any:
@@ -113,22 +99,18 @@ def predicted(model: Reference, operation: str, *args: Any, **kwargs: Any) -> An
     try:
         return model.run(operation, *args, **kwargs)
     except Refused as refusal:
-        return (refusal.error, refusal.code, refusal.detail)
+        return refusal.outcome
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, PreTuple):
+        return Grant(value.relation, value.object_type, value.object_id)
     if isinstance(value, Base):
         record = _RECORD_OF[value.__tablename__]
-        return record(**{f.name: _attribute(value, f.name) for f in fields(record)})
+        plain = {f.name: _plain(getattr(value, f.name)) for f in fields(record)}
+        if "pre_tuples" in plain:
+            plain["pre_tuples"] = tuple(plain["pre_tuples"])
+        return record(**plain)
     if is_dataclass(value):
         return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _attribute(entity: Base, name: str) -> Any:
-    value = getattr(entity, name)
-    if name == "pre_tuples":
-        return tuple(Grant(g.relation, g.object_type, g.object_id) for g in value)
-    return value
+    return [_plain(item) for item in value] if isinstance(value, list) else value

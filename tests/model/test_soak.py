@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from flametrench_tenancy_sqlalchemy import TenancyStore
@@ -18,11 +20,6 @@ from flametrench_tenancy_sqlalchemy.testing.factories import make_user
 from tests.model import soak
 from tests.model.soak import IDENTIFIER, Actor, Targets, World
 from tests.support.invariants import breaches
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from sqlalchemy import Engine
 
 SEED: Final = int(os.environ.get("SOAK_SEED") or (time.time() if soak.MINUTES else 1))
 ACTORS: Final = 4
@@ -47,8 +44,7 @@ def a_world(engine: Engine) -> World:
         invitation = store.create_invitation(
             created.org.id, IDENTIFIER, "guest", owner, datetime.now(UTC) + timedelta(days=1)
         )
-        for entity in (created.org, created.owner_membership, member, invitation):
-            world.see(entity)
+        world.see(created.org, created.owner_membership, member, invitation)
     return world
 
 
@@ -79,4 +75,3 @@ def storm(engine: Engine, targets: Targets, seed: int, *, alone: bool) -> None:
         assert breaches(session.connection()) == []
     assert [promise for ledger in ledgers for promise in ledger.broken_promises(engine)] == []
     assert any(ledger.acknowledged.created for ledger in ledgers)
-    assert targets.optimistic

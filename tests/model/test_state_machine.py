@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
+from sqlalchemy import Engine
+from sqlalchemy.orm import SessionTransaction
 
 from tests.model.machine import TenancyMachine
 from tests.model.records import Tables, Usr
 from tests.model.soak import MINUTES, rounds
 from tests.model.systems import MemorySystem, PostgresSystem
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-    from sqlalchemy.orm import SessionTransaction
 
 # The same sequences on every run, unless a soak asks for others, and for longer ones.
 SETTINGS: Final = settings(

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from inspect import signature
 from typing import Any, Final, TypeAlias
 
-from flametrench_tenancy_sqlalchemy import InvitationRequest, Role, Status, TenancyRepository
+from flametrench_tenancy_sqlalchemy import (
+    InvitationRequest,
+    PreTuple,
+    Role,
+    Status,
+    TenancyRepository,
+)
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
-from tests.support.stage import DAY, IDENTIFIER, NOW, Stage
+from tests.support.stage import DAY, IDENTIFIER, Stage
 
 Arguments: TypeAlias = dict[str, Any]
+
+
+def _named(**others: object) -> Arguments:
+    return {"name": "Acme", "slug": f"acme-{secrets.token_hex(4)}", **others}
 
 
 def _organization(stage: Stage) -> Arguments:
     return {"org_id": stage.org().id}
 
 
-def _suspended_organization(stage: Stage) -> Arguments:
-    return {"org_id": stage.tenancy.suspend_org(stage.org().id).id}
-
-
-def _slug(stage: Stage) -> Arguments:
-    return {"slug": stage.org(slug="acme").slug}
-
-
 def _member(stage: Stage) -> Arguments:
     return {"mem_id": stage.member(stage.org()).id}
-
-
-def _suspended_member(stage: Stage) -> Arguments:
-    return {"mem_id": stage.tenancy.suspend_membership(stage.member(stage.org()).id).id}
 
 
 def _last_owner_and_heir(stage: Stage) -> Arguments:
@@ -44,12 +43,9 @@ def _member_and_admin(stage: Stage) -> Arguments:
 
 
 def _owner_and_member(stage: Stage) -> Arguments:
-    org = stage.org()
-    return {
-        "org_id": org.id,
-        "from_mem_id": stage.owner(org).id,
-        "to_mem_id": stage.member(org).id,
-    }
+    owner = stage.owner(stage.org())
+    member = stage.member(owner.organization)
+    return {"org_id": owner.org_id, "from_mem_id": owner.id, "to_mem_id": member.id}
 
 
 def _role_on_organization(stage: Stage) -> Arguments:
@@ -58,21 +54,17 @@ def _role_on_organization(stage: Stage) -> Arguments:
 
 
 def _new_member(stage: Stage) -> Arguments:
-    return {
-        "org_id": stage.org().id,
-        "usr_id": stage.user(),
-        "role": Role.MEMBER,
-        "invited_by": stage.user(),
-    }
+    users = {"usr_id": stage.user(), "invited_by": stage.user()}
+    return _organization(stage) | users | {"role": Role.ADMIN}
 
 
 def _offer(stage: Stage) -> Arguments:
     return {
-        "org_id": stage.org().id,
+        **_organization(stage),
         "identifier": IDENTIFIER,
         "role": Role.MEMBER,
         "invited_by": stage.user(),
-        "expires_at": NOW + DAY,
+        "expires_at": stage.clock.now + DAY,
         "pre_tuples": [],
     }
 
@@ -91,45 +83,43 @@ def _invitation_and_admin(stage: Stage) -> Arguments:
 
 
 def _new_members(stage: Stage) -> Arguments:
-    return {
-        "org_id": stage.org().id,
-        "members": [(stage.user(), Role.MEMBER), (stage.user(), Role.OWNER)],
-        "invited_by": stage.user(),
-        "all_or_nothing": True,
-    }
+    members = [(stage.user(), Role.MEMBER), (stage.user(), Role.OWNER)]
+    return _organization(stage) | {"members": members, "invited_by": stage.user()}
 
 
 def _offers(stage: Stage) -> Arguments:
-    return {
-        "org_id": stage.org().id,
-        "requests": [InvitationRequest(IDENTIFIER, Role.MEMBER, expires_at=NOW + DAY)],
-        "invited_by": stage.user(),
-        "all_or_nothing": True,
-    }
+    grants, expiry = [PreTuple("editor", "proj", str(new_uuid()))], stage.clock.now + DAY
+    requests = [
+        InvitationRequest(IDENTIFIER, Role.MEMBER, expires_at=expiry),
+        InvitationRequest("other@example.com", Role.GUEST, expires_at=expiry, pre_tuples=grants),
+    ]
+    return _organization(stage) | {"requests": requests, "invited_by": stage.user()}
 
 
 def _other_roles(stage: Stage) -> Arguments:
     org = stage.org()
     roles = {stage.member(org).id: Role.OWNER, stage.owner(org).id: Role.GUEST}
-    return {"roles": roles, "all_or_nothing": True}
+    return {"roles": roles | {stage.member(stage.org()).id: Role.ADMIN}}
 
 
 def _members_and_admin(stage: Stage) -> Arguments:
     org = stage.org()
-    return {
-        "mem_ids": [stage.member(org).id, stage.member(org, status=Status.SUSPENDED).id],
-        "admin_usr_id": stage.owner(org).usr_id,
-        "all_or_nothing": True,
-    }
+    members = [stage.member(org, status=status) for status in (Status.ACTIVE, Status.SUSPENDED)]
+    admin = stage.owner(org).usr_id
+    return {"mem_ids": [membership.id for membership in members], "admin_usr_id": admin}
+
+
+def _all_or_nothing(arrange: Callable[[Stage], Arguments]) -> Callable[[Stage], Arguments]:
+    return lambda stage: arrange(stage) | {"all_or_nothing": True}
 
 
 CALLS: Final[dict[str, Callable[[Stage], Arguments]]] = {
-    "create_org": lambda stage: {"creator": stage.user(), "name": "Acme", "slug": "acme"},
+    "create_org": lambda stage: _named(creator=stage.user()),
     "get_org": _organization,
-    "get_org_by_slug": _slug,
-    "update_org": lambda stage: _organization(stage) | {"name": "Acme", "slug": "acme"},
+    "get_org_by_slug": lambda stage: {"slug": stage.org(slug="acme").slug},
+    "update_org": lambda stage: _named(**_organization(stage)),
     "suspend_org": _organization,
-    "reinstate_org": _suspended_organization,
+    "reinstate_org": lambda stage: {"org_id": stage.org(Status.SUSPENDED).id},
     "revoke_org": _organization,
     "list_orgs": lambda stage: {},
     "add_member": _new_member,
@@ -141,7 +131,9 @@ CALLS: Final[dict[str, Callable[[Stage], Arguments]]] = {
     "list_memberships": lambda stage: {"usr_id": stage.user()},
     "change_role": lambda stage: _member(stage) | {"new_role": Role.ADMIN},
     "suspend_membership": _member,
-    "reinstate_membership": _suspended_member,
+    "reinstate_membership": lambda stage: {
+        "mem_id": stage.member(stage.org(), status=Status.SUSPENDED).id
+    },
     "self_leave": _last_owner_and_heir,
     "admin_remove": _member_and_admin,
     "transfer_ownership": _owner_and_member,
@@ -154,14 +146,11 @@ CALLS: Final[dict[str, Callable[[Stage], Arguments]]] = {
     "decline_invitation": _invitation_and_user,
     "revoke_invitation": _invitation_and_admin,
     "expire_invitations": lambda stage: {},
-    "add_members": _new_members,
-    "create_invitations": _offers,
-    "change_roles": _other_roles,
-    "remove_members": _members_and_admin,
-    "list_tuples_for_subject": lambda stage: {
-        "subject_type": "usr",
-        "subject_id": stage.user(),
-    },
+    "add_members": _all_or_nothing(_new_members),
+    "create_invitations": _all_or_nothing(_offers),
+    "change_roles": _all_or_nothing(_other_roles),
+    "remove_members": _all_or_nothing(_members_and_admin),
+    "list_tuples_for_subject": lambda stage: {"subject_type": "usr", "subject_id": stage.user()},
     "list_tuples_for_object": lambda stage: {
         "object_type": "proj",
         "object_id": str(new_uuid()),

@@ -12,18 +12,25 @@ from sqlalchemy.orm import Session
 _SAVEPOINTS = ("SAVEPOINT", "RELEASE SAVEPOINT", "ROLLBACK TO SAVEPOINT")
 
 
+class Sent(str):
+    """A statement, with its parameters as the driver gets them."""
+
+    parameters: Any
+
+
 @contextmanager
-def sent(source: Session | Engine) -> Iterator[list[str]]:
-    """Collect what a Session's transaction or an engine sends, savepoints left out.
+def sent(source: Session | Engine) -> Iterator[list[Any]]:
+    """Collect each `Sent` of a Session's transaction or an engine, savepoints left out.
 
     One that the driver gets with many rows of parameters (``executemany``) is in there once:
     psycopg pipelines it, so that it waits for the server once.
     """
-    statements: list[str] = []
+    statements: list[Sent] = []
 
-    def note(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
+    def note(conn: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         if not statement.startswith(_SAVEPOINTS):
-            statements.append(statement)
+            statements.append(Sent(statement))
+            statements[-1].parameters = parameters
 
     target = source if isinstance(source, Engine) else source.connection()
     event.listen(target, "after_cursor_execute", note)

@@ -75,14 +75,17 @@ def an_invitation(
 
 @contextmanager
 def refused(
-    error: type[TenancyError], *entities: Base, reason: str | None = None
+    error: type[TenancyError] | str, *entities: Base, reason: str | None = None
 ) -> Iterator[pytest.ExceptionInfo[TenancyError]]:
-    """Expect the block to raise exactly this error, and to leave the entities as they were."""
+    """Expect exactly this error, by its type or its code, and the entities as they were."""
     before = [columns(entity) for entity in entities]
-    with pytest.raises(error) as caught:
+    with pytest.raises(TenancyError if isinstance(error, str) else error) as caught:
         yield caught
-    assert type(caught.value) is error
-    assert getattr(caught.value, "reason", None) == reason
+    if isinstance(error, str):
+        assert caught.value.code == error
+    else:
+        assert type(caught.value) is error
+        assert getattr(caught.value, "reason", None) == reason
     assert [columns(entity) for entity in entities] == before
 
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from psycopg import sql
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import TenancyRepository
+from tests.support.counting import sent
 
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 
@@ -69,7 +70,10 @@ def plan_of(
             values.
     """
     connection = session.connection()
-    (statement, values), *_ = _sent(session, call)  # where a page is empty, another follows
+    with sent(session) as statements:
+        call(TenancyRepository(session))
+    statement, *_ = statements  # where a page is empty, another follows
+    values = statement.parameters
     names = list(dict.fromkeys(_PLACEHOLDER.findall(statement)))
     numbered = _PLACEHOLDER.sub(lambda found: f"${names.index(found[1]) + 1}", statement)
     arguments = ", ".join(sql.Literal(values[name]).as_string() for name in names)
@@ -85,23 +89,6 @@ def plan_of(
         _run(connection, "DEALLOCATE examined")
         savepoint.rollback()
     return Plan(list(_nodes(explained[0]["Plan"])))
-
-
-def _sent(
-    session: Session, call: Callable[[TenancyRepository], object]
-) -> list[tuple[str, dict[str, Any]]]:
-    statements: list[tuple[str, dict[str, Any]]] = []
-
-    def note(conn: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        statements.append((statement, parameters))
-
-    connection = session.connection()
-    event.listen(connection, "before_cursor_execute", note)
-    try:
-        call(TenancyRepository(session))
-    finally:
-        event.remove(connection, "before_cursor_execute", note)
-    return statements
 
 
 def _run(connection: Connection, statement: str) -> Any:

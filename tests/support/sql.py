@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -14,48 +14,55 @@ from flametrench_tenancy_sqlalchemy.testing.databases import TABLES
 Row: TypeAlias = dict[str, Any]
 Reader: TypeAlias = Session | Connection
 
+_TYPES: Final = {
+    "org_id": "org",
+    "replaces": "mem",
+    **dict.fromkeys(("usr_id", "invited_by", "removed_by", "invited_user_id"), "usr"),
+    **dict.fromkeys(("terminal_by", "created_by"), "usr"),
+}
+_EVERYTHING: Final = text(
+    " UNION ALL ".join(f"SELECT '{table}', to_jsonb(t) FROM {table} AS t" for table in TABLES)
+)
+
 
 def bare(wire_id: str) -> str:
     """Return the UUID behind a wire id, as PostgreSQL prints it."""
     return str(UUID(wire_id.rpartition("_")[2]))
 
 
-def stored(reader: Reader, table: str, wire_id: str) -> Row:
-    """Return a row as PostgreSQL prints it; only its timestamps are parsed."""
-    query = text(f"SELECT to_jsonb({table}) FROM {table} WHERE id = CAST(:id AS uuid)")
-    row: Row = reader.execute(query, {"id": bare(wire_id)}).scalar_one()
+def wire(type_: str, uuid: str) -> str:
+    """Return the wire id of a UUID."""
+    return f"{type_}_{UUID(uuid).hex}"
+
+
+def snapshot(reader: Reader) -> dict[str, Row]:
+    """Return every row by its wire id, and every tuple by what it says; see `fact`."""
     return {
-        name: datetime.fromisoformat(value) if value and name.endswith("_at") else value
-        for name, value in row.items()
+        _key(table, row): {
+            name: _value(name, value)
+            for name, value in row.items()
+            if name != "id" and not name.startswith(("subject", "relation", "object"))
+        }
+        for table, row in reader.execute(_EVERYTHING)
     }
 
 
-def grants_on(reader: Reader, org_id: str) -> set[tuple[str, str, str | None]]:
-    """Return who holds which relation to an organization, and by whose hand: bare UUIDs."""
-    query = text(
-        "SELECT CAST(subject_id AS text), relation, CAST(created_by AS text) FROM tup "
-        "WHERE subject_type = 'usr' AND object_type = 'org' AND object_id = CAST(:id AS uuid)"
-    )
-    return {tuple(row) for row in reader.execute(query, {"id": bare(org_id)})}
+def fact(subject: str, relation: str, object_: str) -> str:
+    """Return the name of a tuple in a snapshot; ids are wire ids, of any type."""
+    return f"{subject} {relation} {object_}"
 
 
-def grants_of(reader: Reader, usr_id: str) -> set[tuple[str, str, str, str | None]]:
-    """Return the relations that a user holds, to which objects, and by whose hand: bare UUIDs."""
-    query = text(
-        "SELECT relation, object_type, CAST(object_id AS text), CAST(created_by AS text) FROM tup "
-        "WHERE subject_type = 'usr' AND subject_id = CAST(:id AS uuid)"
-    )
-    return {tuple(row) for row in reader.execute(query, {"id": bare(usr_id)})}
+def _key(table: str, row: Row) -> str:
+    if table != "tup":
+        return wire(table, row["id"])
+    ends = [wire(row[f"{end}_type"], row[f"{end}_id"]) for end in ("subject", "object")]
+    return fact(ends[0], row["relation"], ends[1])
 
 
-def everything(reader: Reader) -> dict[str, list[Row]]:
-    """Return all rows of the five tables."""
-    return {
-        table: list(
-            reader.execute(text(f"SELECT to_jsonb(t) FROM {table} AS t ORDER BY id")).scalars()
-        )
-        for table in TABLES
-    }
+def _value(name: str, value: Any) -> Any:
+    if value and name.endswith("_at"):
+        return datetime.fromisoformat(value)
+    return wire(_TYPES[name], value) if value and name in _TYPES else value
 
 
 def insert(reader: Reader, table: str, **values: object) -> None:
