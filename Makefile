@@ -27,13 +27,13 @@ INSTALLED_OLD := $(VENV_OLD)/.installed
 
 # The whole suite runs on the default driver, library and server; on each of the others, these.
 ON_LIBRARIES := tests/unit tests/adopters/test_drivers.py tests/migration tests/integration/test_acceptance.py \
-	tests/transactions/test_session_state.py
+	tests/integration/transactions/test_session_state.py
 ON_SERVERS := tests/adopters/test_drivers.py tests/adopters/test_pgbouncer.py tests/migration \
 	tests/integration/test_acceptance.py tests/integration/test_schema_rules.py
 ON_DOCKER := tests/adopters/test_drivers.py tests/integration/test_acceptance.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test drivers sqlalchemy20 oldest postgres15 docker soak bench lint types format clean
+.PHONY: help demo test races drivers sqlalchemy20 oldest postgres15 docker soak bench lint types format clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,10 @@ demo: $(INSTALLED) ## Walk through the package's main job on a real PostgreSQL.
 
 test: lint types ## Lint, check types and run all tests.
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
+
+races: $(INSTALLED) ## Race every two operations in every way, which takes some minutes.
+	TENANCY_RACES=all $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal \
+		tests/concurrency $(PYTEST_ARGS)
 
 drivers: $(INSTALLED) ## Run the tests of every driver.
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 tests/adopters/test_drivers.py $(PYTEST_ARGS)

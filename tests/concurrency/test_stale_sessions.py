@@ -38,7 +38,13 @@ def reinstate(name: str) -> Step:
     ],
 )
 def test_who_was_suspended_when_the_session_saw_them_and_is_back_counts(
-    back: str, step: str, verdict: str, by_flush: bool, races: Callable[[str], Races], scene: Scene
+    back: str,
+    step: str,
+    verdict: str,
+    by_flush: bool,
+    *,
+    races: Callable[[str], Races],
+    scene: Scene,
 ) -> None:
     race = races(READ_COMMITTED)
     if back != "sam":

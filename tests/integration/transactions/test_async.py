@@ -252,7 +252,7 @@ async def test_a_read_goes_where_reads_go_and_returns_what_stays_readable(
         assert unloaded_columns(entity) == set()
         assert untruths_of(entity, truth) == []
         if name == "list_memberships":
-            assert entity.organization.id
+            assert cast("Membership", entity).organization.id
 
 
 @pytest.mark.anyio
@@ -281,8 +281,8 @@ async def test_an_operation_is_refused_as_the_repository_refuses_it(
 async def test_our_own_rows_share_the_transaction(
     db: Engine, async_engine: AsyncEngine, factory: Factory
 ) -> None:
-    with Session(db) as session, session.begin():
-        owner = TenancyRepository(session).list_members(make_org(session, slug="acme").id).data[0]
+    with Session(db) as staging, staging.begin():
+        owner = TenancyRepository(staging).list_members(make_org(staging, slug="acme").id).data[0]
         owner_id, usr_id, org_id = owner.id, owner.usr_id, owner.org_id
     before, commits = committed_rows(db), list[object]()
 
@@ -352,14 +352,12 @@ async def test_a_scoped_session_is_a_session_and_no_factory(db: Engine, factory:
         session.add(User(id=(alice := new_id("usr"))))
     scoped = async_scoped_session(factory, asyncio.current_task)
 
-    for use in (
-        lambda: AsyncTenancyStore(scoped),
-        lambda: AsyncTenancyStore(factory, reads=scoped),
-    ):
+    for factories in ({"session_factory": scoped}, {"session_factory": factory, "reads": scoped}):
         with pytest.raises(TypeError, match="async_scoped_session"):
-            use()
+            AsyncTenancyStore(**factories)
     with pytest.raises(TypeError, match="async_scoped_session"):
-        await unit_of_work(scoped).__aenter__()
+        async with unit_of_work(scoped):
+            """Never come here."""
 
     await AsyncTenancyRepository(scoped).create_org(alice)
     assert committed_rows(db)["org"] == []

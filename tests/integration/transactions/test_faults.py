@@ -97,6 +97,7 @@ def test_a_connection_lost_around_the_operation(
     sessions: sessionmaker[Session],
     call: Call,
     run: Run,
+    *,
     lost: str,
 ) -> None:
     before = committed_rows(db)
