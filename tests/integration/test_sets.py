@@ -226,8 +226,8 @@ REQUESTS = st.builds(
     InvitationRequest,
     st.sampled_from(["a@example.com", "b@example.com", "", "nul\x00", None]),
     ROLES,
-    st.sampled_from([NOW + DAY, NOW + 2 * DAY, NOW, NOW - timedelta(1), None]),
-    PROMISES,
+    expires_at=st.sampled_from([NOW + DAY, NOW + 2 * DAY, NOW, NOW - timedelta(1), None]),
+    pre_tuples=PROMISES,
 )
 
 

@@ -50,13 +50,12 @@ def find(
 
 
 def held(session: AnySession, keys: Collection[TupleKey]) -> list[Tuple]:
-    """Return those of the tuples with these keys that the Session has loaded."""
-    gone = set(keys)
-    return [
-        entity
-        for entity in (session.identity_map.values() if gone else ())
-        # One that is not loaded, or not all of it, finds out by itself.
-        if isinstance(entity, Tuple)
-        and inspect(entity).unloaded.isdisjoint(TupleKey._fields)
-        and entity.key in gone
-    ]
+    """Return those of the tuples with these keys that the Session has; the unclear it forgets."""
+    gone, found = set(keys), []
+    for entity in session.identity_map.values() if gone else ():
+        if isinstance(entity, Tuple):
+            if not inspect(entity).unloaded.isdisjoint(TupleKey._fields):
+                session.expire(entity)
+            elif entity.key in gone:
+                found.append(entity)
+    return found
