@@ -26,7 +26,8 @@ BIN_OLD := $(VENV_OLD)/bin
 INSTALLED_OLD := $(VENV_OLD)/.installed
 
 # The whole suite runs on the default driver, library and server; on each of the others, these.
-ON_LIBRARIES := tests/unit tests/adopters/test_drivers.py tests/migration tests/integration/test_acceptance.py \
+ON_LIBRARIES := tests/unit tests/adopters/test_drivers.py tests/migration \
+	tests/integration/test_acceptance.py tests/integration/writing \
 	tests/integration/transactions/test_session_state.py
 ON_SERVERS := tests/adopters/test_drivers.py tests/adopters/test_pgbouncer.py tests/migration \
 	tests/integration/test_acceptance.py tests/integration/test_schema_rules.py
@@ -67,7 +68,7 @@ docker: $(INSTALLED) ## The same in a container on a Docker engine; installs Deb
 		$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 $(ON_DOCKER) $(PYTEST_ARGS)
 
 soak: $(INSTALLED) ## Run random operations, alone and against each other, for MINUTES=10.
-	SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/model -s $(PYTEST_ARGS)
+	SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/integration/model -s $(PYTEST_ARGS)
 
 bench: $(INSTALLED) ## Measure ourselves beside the peer; BENCH= names a benchmark, DATABASE_URL= a server.
 	$(if $(DATABASE_URL),TENANCY_TEST_DATABASE_URL='$(DATABASE_URL)') \

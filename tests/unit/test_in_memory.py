@@ -1,7 +1,7 @@
 """The store in memory: its face, its users, its clock, its threads, and SQLite's differences.
 
 That it does what PostgreSQL does, operation by operation, is said by the random sequences in
-tests/model and by the official cases.
+tests/integration/model and by the official cases.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from inspect import signature
 from typing import Any, Final
 
-from tests.model.records import Grant, Inv, Mem, R, Tables, Tup, Usr, object_id, type_of
+from tests.integration.model.records import Grant, Inv, Mem, R, Tables, Tup, Usr, object_id, type_of
 
 ROLES: Final = ("owner", "admin", "member", "guest", "viewer", "editor")
 RANKS: Final = {"owner": 4, "admin": 3, "member": 2, "guest": 1}

@@ -9,11 +9,21 @@ from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from tests.model import arguments as arg
-from tests.model.records import Grant, Inv, Mem, Org, R, Tables, Usr, differences, type_of
-from tests.model.reference import Reference
-from tests.model.state import ROLES
-from tests.model.systems import MemorySystem, PostgresSystem, observed, predicted
+from tests.integration.model import arguments as arg
+from tests.integration.model.records import (
+    Grant,
+    Inv,
+    Mem,
+    Org,
+    R,
+    Tables,
+    Usr,
+    differences,
+    type_of,
+)
+from tests.integration.model.reference import Reference
+from tests.integration.model.state import ROLES
+from tests.integration.model.systems import MemorySystem, PostgresSystem, observed, predicted
 
 picks, few_picks = arg.picks, arg.few_picks
 paging = {"limit": arg.limits, "cursor": few_picks}

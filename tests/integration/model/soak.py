@@ -24,7 +24,7 @@ from flametrench_tenancy_sqlalchemy import (
     new_id,
 )
 from flametrench_tenancy_sqlalchemy._integrity import sqlstate
-from tests.model.state import ROLES
+from tests.integration.model.state import ROLES
 
 Tenancy: TypeAlias = TenancyRepository | TenancyStore
 Act: TypeAlias = Callable[[Tenancy], object]

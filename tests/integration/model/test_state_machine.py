@@ -10,10 +10,10 @@ from hypothesis.stateful import initialize, precondition, rule, run_state_machin
 from sqlalchemy import Engine
 from sqlalchemy.orm import SessionTransaction
 
-from tests.model.machine import TenancyMachine
-from tests.model.records import Tables, Usr
-from tests.model.soak import MINUTES, rounds
-from tests.model.systems import MemorySystem, PostgresSystem
+from tests.integration.model.machine import TenancyMachine
+from tests.integration.model.records import Tables, Usr
+from tests.integration.model.soak import MINUTES, rounds
+from tests.integration.model.systems import MemorySystem, PostgresSystem
 
 # The same sequences on every run, unless a soak asks for others, and for longer ones.
 SETTINGS: Final = settings(

@@ -17,10 +17,10 @@ from flametrench_tenancy_sqlalchemy import (
     TenancyStore,
 )
 from flametrench_tenancy_sqlalchemy.testing.databases import empty_tables
-from tests.model.arguments import PEOPLE, Clock
-from tests.model.records import RECORDS, Grant, Tables, read_tables, type_of
-from tests.model.reference import Reference
-from tests.model.state import Refused
+from tests.integration.model.arguments import PEOPLE, Clock
+from tests.integration.model.records import RECORDS, Grant, Tables, read_tables, type_of
+from tests.integration.model.reference import Reference
+from tests.integration.model.state import Refused
 from tests.support.rows import rows, untruths
 
 _RECORD_OF: Final = {type_of(record): record for record in RECORDS}

@@ -17,8 +17,8 @@ from flametrench_tenancy_sqlalchemy import TenancyStore
 from flametrench_tenancy_sqlalchemy.doctor import diagnose
 from flametrench_tenancy_sqlalchemy.testing.databases import empty_tables
 from flametrench_tenancy_sqlalchemy.testing.factories import make_user
-from tests.model import soak
-from tests.model.soak import IDENTIFIER, Actor, Targets, World
+from tests.integration.model import soak
+from tests.integration.model.soak import IDENTIFIER, Actor, Targets, World
 from tests.support.invariants import breaches
 
 SEED: Final = int(os.environ.get("SOAK_SEED") or (time.time() if soak.MINUTES else 1))

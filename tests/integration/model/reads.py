@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from tests.model.records import Inv, Mem, Org, Tup, Usr, object_id, type_of
-from tests.model.state import (
+from tests.integration.model.records import Inv, Mem, Org, Tup, Usr, object_id, type_of
+from tests.integration.model.state import (
     INV_STATUSES,
     ROLES,
     STATUSES,

@@ -8,8 +8,8 @@ from typing import Any, Final, TypeVar
 
 from hypothesis import strategies as st
 
-from tests.model.records import Grant
-from tests.model.state import ROLES
+from tests.integration.model.records import Grant
+from tests.integration.model.state import ROLES
 
 START: Final = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
 PEOPLE: Final = [f"usr_0190f2a81b3c7abc8000{n:012x}" for n in range(1, 6)]

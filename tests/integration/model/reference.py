@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.model.reads import Reads, Result
-from tests.model.records import Grant, Inv, Mem, Org, Tup
-from tests.model.state import RANKS, ROLES, has_form, precondition, require, well_formed
+from tests.integration.model.reads import Reads, Result
+from tests.integration.model.records import Grant, Inv, Mem, Org, Tup
+from tests.integration.model.state import RANKS, ROLES, has_form, precondition, require, well_formed
 
 
 class Reference(Reads):
