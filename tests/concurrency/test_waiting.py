@@ -92,6 +92,15 @@ def test_an_organization_changes_when_those_who_are_joining_are_through(
     assert ending == Ending(DONE, DONE, waited=True)
 
 
+@each_way
+def test_an_organization_that_ends_waits_for_invitations_that_are_expiring(
+    way: str, races: Callable[[str], Races], scene: Scene
+) -> None:
+    """Who lets them expire does not lock their organization."""
+    both = acts(way, BY_NAME["expire_invitations"].on(scene), BY_NAME["revoke_org"].on(scene))
+    assert races(READ_COMMITTED).against(*both) == Ending(DONE, DONE, waited=True)
+
+
 @by_flush_too
 @pytest.mark.parametrize("level", [REPEATABLE_READ, SERIALIZABLE])
 def test_a_suspension_that_a_snapshot_does_not_show_makes_an_acceptance_fail(
