@@ -22,6 +22,7 @@ from tests.support.races import (
     Act,
     Ending,
     Races,
+    heard,
 )
 from tests.support.raw import grant, join, run, turn, withdraw
 from tests.support.scenes import Scene, stage
@@ -113,6 +114,25 @@ def test_two_who_hand_their_roles_on_do_not_deadlock_at_commit(
     unchecked = act("ann is demoted", scene, checked=False)
     ending = races(READ_COMMITTED).against(unchecked, act("bob is demoted", scene))
     assert ending == Ending(DONE, SOLE_OWNER, waited=True)
+
+
+@pytest.mark.parametrize("relation", ["member", "admin"])
+def test_a_tuple_that_somebody_is_deleting_is_waited_for_by_flush(
+    relation: str, bare_races: Callable[[str], Races], bare_engine: Engine
+) -> None:
+    """The one that goes with the old role, and one that is there before the new role."""
+    with bare_engine.begin() as connection:
+        (scene,) = stage(connection)
+        if relation == "admin":
+            run(connection, scene, grant("eve", relation))
+
+    def delete(session: Session) -> None:
+        run(session.connection(), scene, f"{withdraw('eve')} AND relation = '{relation}'")
+
+    promote = heard(BY_NAME["change_role eve"].on(scene))
+    assert bare_races(READ_COMMITTED).against(delete, promote) == Ending(DONE, DONE, waited=True)
+    with bare_engine.connect() as connection:
+        assert breaches(connection, scene.org_ids) == []
 
 
 def act(name: str, scene: Scene, *, checked: bool = True) -> Act:

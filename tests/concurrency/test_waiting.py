@@ -30,6 +30,7 @@ from tests.support.races import (
     acts,
     heard,
 )
+from tests.support.raw import join, run
 from tests.support.scenes import Scene, write
 from tests.support.steps import BY_NAME, STEPS, Step
 
@@ -92,6 +93,15 @@ def test_an_organization_changes_when_those_who_are_joining_are_through(
     assert ending == Ending(DONE, DONE, waited=True)
 
 
+@each_way
+def test_an_organization_that_ends_waits_for_invitations_that_are_expiring(
+    way: str, races: Callable[[str], Races], scene: Scene
+) -> None:
+    """Who lets them expire does not lock their organization."""
+    both = acts(way, BY_NAME["expire_invitations"].on(scene), BY_NAME["revoke_org"].on(scene))
+    assert races(READ_COMMITTED).against(*both) == Ending(DONE, DONE, waited=True)
+
+
 @by_flush_too
 @pytest.mark.parametrize("level", [REPEATABLE_READ, SERIALIZABLE])
 def test_a_suspension_that_a_snapshot_does_not_show_makes_an_acceptance_fail(
@@ -118,6 +128,21 @@ def test_tuples_in_common_are_written_in_one_order(
     both = [BY_NAME[f"accept_invitation {which}by max"].on(scene) for which in ("", "to bolt ")]
     ended = races(READ_COMMITTED).pile_up(hold_the_middle_one, *acts(way, *both))
     assert ended == [DONE, DONE]
+
+
+def test_sets_of_members_are_written_in_one_order(
+    races: Callable[[str], Races], scene: Scene
+) -> None:
+    """Each would hold what the other waits for, if each took its caller's order."""
+    sets = BY_NAME["add_members max, liz, sam"], BY_NAME["add_members sam, liz, max or none"]
+    both = [each.on(scene) for each in sets]
+
+    def hold_the_middle_one(session: Session) -> None:
+        run(session.connection(), scene, join("liz"))
+
+    ended = races(READ_COMMITTED).pile_up(hold_the_middle_one, *both)
+    assert ended[0] == DONE
+    assert ended[1] in (DONE, "conflict.duplicate_membership")
 
 
 def test_memberships_of_two_organizations_are_locked_in_one_order(

@@ -124,9 +124,10 @@ OPERATIONS: Final = [
 
 every_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 
-# Of each shape one: an addition, a rotation, grants that are there, rows without number, a set.
+# One of each shape: an addition, a rotation, two of them, grants, all that there is, a set.
 _SHAPES = (
-    *("create_org()", "change_role(of an owner)", "revoke_org()", "add_members()"),
+    *("create_org()", "change_role(of an owner)", "transfer_ownership()"),
+    *("revoke_org()", "add_members()"),
     "accept_invitation(by a user who has some of its grants)",
 )
 representative = pytest.mark.parametrize(
