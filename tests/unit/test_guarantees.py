@@ -27,4 +27,4 @@ def test_what_the_page_links_to_exists(target: str) -> None:
 
 def test_the_page_names_tests_of_every_kind() -> None:
     folders = {path.split("/")[1] for path, _ in NAMED if path.startswith("tests/")}
-    assert folders >= {"concurrency", "integration", "model", "unit"}
+    assert folders >= {"concurrency", "integration", "unit"}
