@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
@@ -18,6 +18,8 @@ from ..values import Status
 from . import statement, tuples
 from .change import Change, Written
 
+T = TypeVar("T")
+
 _ATTEMPTS: Final = 3
 
 _mem = table_of(Membership)
@@ -27,16 +29,13 @@ def write(session: AnySession, change: Change) -> Written:
     """Write a change; where some of it is to be passed over, others must be locked out already."""
     if not change.passes_over:
         return _write(session, change, change.added)
-    added = _without_those_present(session, change)
-    try:
-        with savepoint(session, "join"):
-            return _write(session, change, added)
-    except DBAPIError as exc:
-        if constraint_name(exc) == MEM_UNIQUE_ACTIVE:
-            # Who is present cannot be seen, so the transaction's snapshot is older than the lock.
-            # The database says so where it is asked to pass over what collides.
-            statement.write(session, change)
-        raise
+
+    def join() -> Written:
+        return _write(session, change, _without_those_present(session, change))
+
+    return _beside_others(
+        session, "join", MEM_UNIQUE_ACTIVE, join, lambda: statement.write(session, change)
+    )
 
 
 def _write(session: AnySession, change: Change, added: Sequence[Base]) -> Written:
@@ -44,7 +43,8 @@ def _write(session: AnySession, change: Change, added: Sequence[Base]) -> Writte
 
     In the order of the one statement, or two who bring the same user in would wait for each other.
     """
-    entering = change.tuples_of([m for m in change.entering if m in added or m in change.changed])
+    here = {*added, *change.changed}
+    entering = change.tuples_of([m for m in change.entering if m in here])
     for gone in tuples.find(session, change.withdrawn, lock=True).values():
         session.delete(gone)
     session.add_all(added)
@@ -71,21 +71,39 @@ def _without_those_present(session: AnySession, change: Change) -> list[Any]:
 
 
 def _grant(session: AnySession, granted: Sequence[Tuple]) -> dict[TupleKey, Tuple]:
-    """Add the tuples that are not there, in a savepoint: somebody else may add the same."""
-    for attempts_left in reversed(range(_ATTEMPTS)):
+    """Add the tuples that are not there, and return all of them."""
+
+    def grant() -> dict[TupleKey, Tuple]:
         there = tuples.find(session, [tuple_.key for tuple_ in granted], lock=True)
-        new = [tuple_ for tuple_ in granted if tuple_.key not in there]
+        session.add_all(tuple_ for tuple_ in granted if tuple_.key not in there)
+        session.flush()
+        return {tuple_.key: there.get(tuple_.key, tuple_) for tuple_ in granted}
+
+    return _beside_others(
+        session, "grant", TUPLE_UNIQUE, grant, lambda: statement.pass_over(session, granted)
+    )
+
+
+def _beside_others(
+    session: AnySession,
+    name: str,
+    constraint: str,
+    add: Callable[[], T],
+    pass_over: Callable[[], object],
+) -> T:
+    """Add what others may add at the same time, in a savepoint, and look again if they have.
+
+    What collides and cannot be seen then tells that the transaction's snapshot is too old. The
+    database says so, too, where it is asked to pass over what collides.
+    """
+    for attempts_left in reversed(range(_ATTEMPTS)):
         try:
-            if new:
-                with savepoint(session, "grant"):
-                    session.add_all(new)
-            return {tuple_.key: there.get(tuple_.key, tuple_) for tuple_ in granted}
+            with savepoint(session, name):
+                return add()
         except DBAPIError as exc:
-            if constraint_name(exc) != TUPLE_UNIQUE:
+            if constraint_name(exc) != constraint:
                 raise
             if not attempts_left:
-                # What collides cannot be seen, so the transaction's snapshot is too old. The
-                # database says so where it is asked to pass over what collides.
-                statement.pass_over(session, new)
+                pass_over()
                 raise
     raise AssertionError("the last attempt returns or raises")
