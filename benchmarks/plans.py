@@ -91,8 +91,9 @@ def growth(
         reached = []
         for side in [each for each in sides if each != "peer"]:
             most, *_, least = tables[side]
-            times = results.ratios(operations, most, least)
-            memory = results.ratios(operations, most, least, "KiB")
+            flat = [each for each in operations if each not in SEARCHES]
+            times = results.ratios(flat, most, least)
+            memory = results.ratios(flat, most, least, "KiB")
             which = f"{side}, {most.name} / {least.name}"
             reached.append(average(f"{which}: time", 1.1, times))
             reached.append(worst(f"{which}: time, the largest", 1.5, times))
