@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, assert_type, cast
 
@@ -423,7 +424,7 @@ async def test_a_cancellation_at_any_statement_leaves_nothing(
 ) -> None:
     before, at = committed_rows(db), 1
     strike, ending = await interrupted(async_engine, start, at)
-    while strike.fell:
+    while strike.fell and not met_the_commit(ending):
         assert isinstance(ending, asyncio.CancelledError | TimeoutError)
         await assert_usable(async_engine)
         assert committed_rows(db) == before
@@ -431,8 +432,16 @@ async def test_a_cancellation_at_any_statement_leaves_nothing(
         strike, ending = await interrupted(async_engine, start, at)
 
     assert at > 1
-    assert not isinstance(ending, BaseException)
-    assert committed_rows(db) != before
+    if not met_the_commit(ending):  # of which nobody knows whether it came through
+        assert not isinstance(ending, BaseException)
+        assert committed_rows(db) != before
+
+
+def met_the_commit(ending: Any) -> bool:
+    """Tell whether an operation's time was up only when it was being committed."""
+    cause = getattr(ending, "__context__", None)
+    frames = traceback.extract_tb(cause.__traceback__) if cause else ()
+    return any(frame.name == "do_commit" for frame in frames)
 
 
 @pytest.mark.anyio
