@@ -46,8 +46,8 @@ def savepoint(session: AnySession, operation: str) -> Iterator[None]:
         InvalidRequestError: there is no transaction to take part in; SQLAlchemy's error.
     """
     session = itself(session)
-    if not event.contains(session, "after_soft_rollback", _tell_the_truth):
-        event.listen(session, "after_soft_rollback", _tell_the_truth)
+    if session.in_nested_transaction():  # to which the caller may roll back
+        _listen_once(session)
     connection = connection_of(session)
     if commits_by_itself(connection):
         raise InvalidRequestError(
@@ -83,6 +83,11 @@ def _hears_statements(connection: Connection) -> bool:
         or connection.dispatch.before_cursor_execute
         or connection.dialect.dispatch.do_execute
     )
+
+
+def _listen_once(session: Session) -> None:
+    if not event.contains(session, "after_soft_rollback", _tell_the_truth):
+        event.listen(session, "after_soft_rollback", _tell_the_truth)
 
 
 def _tell_the_truth(session: Session, rolled_back: SessionTransaction) -> None:

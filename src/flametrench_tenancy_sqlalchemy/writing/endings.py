@@ -17,13 +17,12 @@ from sqlalchemy.orm.attributes import instance_state
 from .._sql import among, deciding, table_of, word
 from ..ids import decode
 from ..models import Invitation, Membership, Organization, Tuple
-from ..transactions.sessions import AnySession, connection_of
+from ..transactions.sessions import AnySession, connection_of, is_sqlite
 from ..values import InvitationStatus, Status
 from .told import as_flushed
 
 BATCH: Final = 500
 """How many rows are loaded and flushed at a time."""
-_OPEN: Final = (Status.ACTIVE, Status.SUSPENDED, InvitationStatus.PENDING)
 
 
 def revoke(session: AnySession, org: Organization, *, at: datetime) -> None:
@@ -34,27 +33,19 @@ def revoke(session: AnySession, org: Organization, *, at: datetime) -> None:
         org: the organization, revoked already.
         at: the time of its end.
     """
-    uuid = decode(org.id, "org", "org_id")
-    connection_of(session).execute(_REVOCATION, {"there": org.id, "about": uuid, "at": at})
-    held = list(_held(session, {"org_id": org.id}, {"object_type": "org", "object_uuid": uuid}))
-    as_flushed(session, [org], [entity for entity in held if isinstance(entity, Tuple)])
-    for model in (Membership, Invitation):  # not all need have ended with the organization
-        _read_again(session, model, [entity for entity in held if isinstance(entity, model)])
+    given = {"there": org.id, "about": decode(org.id, "org", "org_id")}
+    connection_of(session).execute(_REVOCATION, given | {"at": at})
+    _tell(session, org)
 
 
 def revoke_by_flush(session: AnySession, org: Organization, *, at: datetime) -> None:
     """Do the same by way of the Session's flush."""
     session.flush()
-    uuid = decode(org.id, "org", "org_id")
-    given = {"there": org.id, "about": uuid}
+    given = {"there": org.id, "about": decode(org.id, "org", "org_id")}
     _each(session, Membership, _locked(_mem, _OPEN_MEMBERSHIPS), given, lambda m: m.end(at))
     _each(session, Tuple, _locked(_tup, _ABOUT_ORG), given, session.delete)
     _each(session, Invitation, _locked(_inv, _OPEN_INVITATIONS), given, lambda i: i.end(at))
-    held = list(_held(session, {"org_id": org.id}, {"object_type": "org", "object_uuid": uuid}))
-    as_flushed(session, (), [entity for entity in held if isinstance(entity, Tuple)])
-    still_open = [e for e in held if instance_state(e).dict.get("status") in _OPEN]
-    for model in (Membership, Invitation):  # others had ended them before
-        _read_again(session, model, [entity for entity in still_open if isinstance(entity, model)])
+    _tell(session, org)  # what others had ended before
 
 
 def expire(session: AnySession, *, at: datetime, limit: int | None) -> list[str]:
@@ -117,13 +108,23 @@ def _each(
         further = query.where(id_ > batch[-1].id)
 
 
+def _tell(session: AnySession, org: Organization) -> None:
+    """Tell the Session what has ended of what it holds; not all need have ended just now."""
+    uuid = decode(org.id, "org", "org_id")
+    held = list(_held(session, {"org_id": org.id}, {"object_type": "org", "object_uuid": uuid}))
+    as_flushed(session, [org], [entity for entity in held if isinstance(entity, Tuple)])
+    for model in (Membership, Invitation):
+        _read_again(session, model, [entity for entity in held if isinstance(entity, model)])
+
+
 def _read_again(session: AnySession, model: type[Any], entities: Sequence[Any]) -> None:
     """Tell the Session that rows have changed, and read them."""
     if entities:
         as_flushed(session, entities)
         table = table_of(model)
         ids = [entity.id for entity in entities]
-        session.scalars(deciding(select(table).where(among(table.c.id, ids)), model)).all()
+        same = among(table.c.id, ids, arrays=not is_sqlite(session))
+        session.scalars(deciding(select(table).where(same), model)).all()
 
 
 def _held(
