@@ -28,7 +28,8 @@ INSTALLED_OLD := $(VENV_OLD)/.installed
 # The whole suite runs on the default driver, library and server; on each of the others, these.
 ON_LIBRARIES := tests/unit tests/adopters/test_drivers.py tests/migration \
 	tests/integration/test_acceptance.py tests/integration/writing \
-	tests/integration/transactions
+	tests/integration/transactions/test_session_state.py \
+	tests/integration/transactions/test_sessions.py
 ON_SERVERS := tests/adopters/test_drivers.py tests/adopters/test_pgbouncer.py tests/migration \
 	tests/integration/test_acceptance.py tests/integration/test_schema_rules.py
 ON_DOCKER := tests/adopters/test_drivers.py tests/integration/test_acceptance.py
