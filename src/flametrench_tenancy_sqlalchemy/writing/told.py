@@ -1,9 +1,9 @@
 """What the Session is told of rows that went past its flush, so that it knows them as its own.
 
-Public API does this for entities that were changed, but not for new and deleted ones: tried with
-`make_transient_to_detached` and `add`, which took half a millisecond an operation and a listener
-of ours on every rollback. So these are the three methods by which a flush itself ends; the same in
-SQLAlchemy 2.0.38 to 2.1, on all of which the tests of rollbacks run.
+Public API does this for entities that were changed, but not for new and deleted ones; doing without
+more was tried, and took half a millisecond an operation and a listener of ours on every rollback.
+So these are the three methods by which a flush itself ends; the same in SQLAlchemy 2.0.38 and 2.1,
+on both of which the tests of rollbacks run.
 """
 
 from __future__ import annotations
