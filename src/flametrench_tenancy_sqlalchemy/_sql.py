@@ -76,6 +76,11 @@ def array_values(type_: TypeEngine[Any], values: Iterable[Any]) -> list[Any]:
     return list(values)
 
 
+def array_of(type_: TypeEngine[Any], values: Iterable[Any]) -> ColumnElement[Any]:
+    """Return the values of a column as an array, whose type drivers are not left to guess."""
+    return literal(array_values(type_, values), array_type(type_))
+
+
 def among(
     id_column: Column[Any], ids: Iterable[str], *, arrays: bool = True
 ) -> ColumnElement[bool]:
@@ -88,8 +93,7 @@ def among(
     """
     if not arrays:
         return id_column.in_(ids)
-    type_ = id_column.type
-    return id_column == any_(literal(array_values(type_, ids), array_type(type_)))
+    return id_column == any_(array_of(id_column.type, ids))
 
 
 def rows_of(arrays: Mapping[str, ColumnElement[Any]]) -> TableValuedAlias:

@@ -51,8 +51,8 @@ class Change:
         changed: entities of the Session that have been changed.
         grants: tuples of users besides, without repetition; one that exists is kept.
         created_by: the user behind the tuples.
-        passes_over: whether new memberships that collide with another one of the same user are
-            passed over, and their tuples with them.
+        passes_over: whether all that is added are memberships, of which those that collide with
+            another one of the same user are passed over, and their tuples with them.
     """
 
     at: datetime
@@ -61,10 +61,6 @@ class Change:
     grants: Collection[TupleKey] = ()
     created_by: str | None = None
     passes_over: bool = False
-
-    def may_collide(self, entity: Base) -> bool:
-        """Whether what is added may be passed over."""
-        return self.passes_over and isinstance(entity, Membership)
 
     @cached_property
     def withdrawn(self) -> list[TupleKey]:

@@ -43,9 +43,7 @@ def write(session: AnySession, change: Change) -> Written:
     deleted is written after all.
     """
     written = _send(session, [*_parts(change), *_grants(change.granted)])
-    added = [
-        entity for entity in change.added if not change.may_collide(entity) or entity.id in written
-    ]
+    added = [each for each in change.added if not change.passes_over or each.id in written]
     new = [tuple_ for tuple_ in change.granted if tuple_.id in written]
     gone = tuples.held(session, change.withdrawn)
     as_flushed(session, [*added, *change.changed, *new], deleted=gone)
@@ -123,16 +121,15 @@ def _added(change: Change) -> Iterator[tuple[Part, Values]]:
         ]
         used = [name for name in OWN_COLUMNS[model] if any(row[name] is not None for row in every)]
         rows = [{name: row[name] for name in used} for row in every]
-        kind = Kind.JOIN if change.passes_over and model is Membership else Kind.ADD
+        kind = Kind.JOIN if change.passes_over else Kind.ADD
         yield part_of(kind, table_of(model), rows)
 
 
 def _of_memberships(change: Change) -> Iterator[tuple[Part, Values]]:
     """Return the parts for the tuples that come and go with memberships."""
     if change.withdrawn:
-        names = ("subject_id", "relation", "object_id")
-        rows = [
-            dict(zip(names, (k.subject_uuid, k.relation, k.object_uuid), strict=True))
+        rows: list[Values] = [
+            {"subject_id": k.subject_uuid, "relation": k.relation, "object_id": k.object_uuid}
             for k in change.withdrawn
         ]
         yield part_of(Kind.WITHDRAW, table_of(Tuple), rows)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from sqlalchemy import ARRAY, and_, inspect, literal, select
+from sqlalchemy import and_, inspect, select
 
-from .._sql import deciding, rows_of, table_of
+from .._sql import array_of, deciding, rows_of, table_of
 from ..models import Tuple
 from ..models.tuple import TupleKey
 from ..transactions.sessions import AnySession, is_sqlite
@@ -40,7 +40,7 @@ def find(
         query = query.where(_tup.c.subject_id.in_({key.subject_uuid for key in keys}))
     else:
         columns = zip(KEY, zip(*keys, strict=True), strict=True)
-        given = rows_of({c.name: literal(list(values), ARRAY(c.type)) for c, values in columns})
+        given = rows_of({c.name: array_of(c.type, values) for c, values in columns})
         query = query.join(given, and_(*(c == given.c[c.name] for c in KEY)))
     if lock:
         query = query.order_by(*KEY).with_for_update(read=True, key_share=True, of=_tup)
