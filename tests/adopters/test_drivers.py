@@ -138,11 +138,11 @@ def test_lists_are_read_to_their_end(
     assert {tup.subject_id for tup in held} == set(found[1:])
 
 
-def test_a_thousand_grants_are_offered_and_materialized(
+def test_a_hundred_grants_are_offered_and_materialized(
     client: Client, acme: tuple[str, str]
 ) -> None:
     org_id, inviter = acme
-    grants = [PreTuple("editor", "proj", str(new_uuid())) for _ in range(MANY)]
+    grants = [PreTuple("editor", "proj", str(new_uuid())) for _ in range(100)]
     later = datetime.now(UTC) + timedelta(days=1)
 
     offer = client.run(
@@ -152,7 +152,7 @@ def test_a_thousand_grants_are_offered_and_materialized(
     )
     accepted = client.run(lambda tenancy: tenancy.accept_invitation(offer.id))
 
-    assert len(accepted.materialized_tuples) == MANY
+    assert len(accepted.materialized_tuples) == 100
     usr_id = accepted.membership.usr_id
     held = client.run(lambda tenancy: tenancy.list_tuples_for_subject("usr", usr_id))
     assert {(t.relation, str(t.object_id)) for t in held if t.object_type == "proj"} == {

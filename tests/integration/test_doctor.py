@@ -115,6 +115,8 @@ def test_what_is_merely_left_lying_about_is_a_warning(stage: Stage) -> None:
     assert finding.severity == Severity.WARNING
 
 
+OWN = "the inviting organization"
+UUID_OF_ALL = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 GRANT: dict[str, object] = {"relation": "editor", "object_type": "proj", "object_id": HEX}
 PRE_TUPLES: list[object] = [
     [],
@@ -123,6 +125,12 @@ PRE_TUPLES: list[object] = [
     [{"relation": "editor", "objectType": "org", "objectId": f"org_{HEX}"}],
     [{"relation": "auditor", "objectType": "org", "objectId": f"org_{HEX}"}],
     [GRANT | {"relation": "owner"}],
+    *([GRANT | {"object_id": id_}] for id_ in ("0" * 32, f"proj_{'f' * 32}", UUID_OF_ALL.upper())),
+    *([GRANT | {"object_type": type_}] for type_ in ("usr", "mem", "inv", "tup", "file")),
+    *(
+        [GRANT | {"relation": word, "object_type": "org", "object_id": OWN}]
+        for word in ("ed", "owner")
+    ),
     [{"relation": "owner", "object_type": None, "objectType": "org", "object_id": HEX}],
     *([GRANT | {"object_type": "project"}], [GRANT | {"relation": "can edit"}]),
     *([GRANT | {"relation": True}], [GRANT | {"note": "kept"}], [GRANT, "editor"]),
@@ -133,6 +141,10 @@ PRE_TUPLES: list[object] = [
 @pytest.mark.parametrize("pre_tuples", PRE_TUPLES, ids=json.dumps)
 def test_pre_tuples_are_judged_as_accepting_them_would(stage: Stage, pre_tuples: object) -> None:
     invitation = stage.session.get_one(Invitation, promise(stage, json.dumps(pre_tuples)))
+    sql(
+        stage,
+        f"UPDATE inv SET pre_tuples = replace(pre_tuples::text, '{OWN}', org_id::text)::jsonb",
+    )
     stage.session.refresh(invitation)
     try:
         _ = invitation.grants
