@@ -21,6 +21,8 @@ from .errors import (
 
 MEM_UNIQUE_ACTIVE: Final = "mem_unique_active"
 ORG_SLUG_UNIQUE: Final = "org_slug_unique"
+ORG_KEY: Final = "org_pkey"
+INV_KEY: Final = "inv_pkey"
 TUPLE_UNIQUE: Final = "tup_subject_type_subject_id_relation_object_type_object_id_key"
 
 _INTEGRITY_CLASS: Final = "23"
@@ -32,6 +34,8 @@ _DEADLOCK_DETECTED: Final = "40P01"
 _SQLITE_UNIQUE: Final = {
     "mem.usr_id, mem.org_id": MEM_UNIQUE_ACTIVE,
     "org.slug": ORG_SLUG_UNIQUE,
+    "org.id": ORG_KEY,
+    "inv.id": INV_KEY,
     "tup.subject_type, tup.subject_id, tup.relation, tup.object_type, tup.object_id": TUPLE_UNIQUE,
 }
 

@@ -48,7 +48,8 @@ class Reason(StrEnum):
 
     # What was given
     EXPIRATION_RANGE = "expiration_range"
-    """The expiration lies beyond the last day that UTC can express."""
+    """The expiration lies beyond the last day that UTC can express, or the policy's longest
+    lifetime of invitations."""
     IDENTIFIER_BINDING_REQUIRED = "identifier_binding_required"
     """An existing user accepts without an identifier that the caller vouches for."""
     IDENTIFIER_FORMAT = "identifier_format"
@@ -97,6 +98,8 @@ class Reason(StrEnum):
     """The membership that hands ownership on is suspended or revoked."""
     FROM_NOT_OWNER = "from_not_owner"
     """The membership that hands ownership on is no owner's."""
+    INVITER_NOT_ENTITLED = "inviter_not_entitled"
+    """The inviter is no longer an owner or admin who may give the role that they offered."""
     INVALID_TRANSITION = "invalid_transition"
     """The change does not lead on from the status that the entity has."""
     MEM_NOT_ACTIVE = "mem_not_active"
@@ -210,17 +213,69 @@ class DuplicateMembershipError(TenancyError):
     org_id = Detail[str]()
 
 
+class DuplicateInvitationError(TenancyError):
+    """Somebody with that identifier has a pending invitation already, and the policy allows one.
+
+    Attributes:
+        org_id: the organization.
+        inv_id: the invitation that is there.
+    """
+
+    code = "conflict.duplicate_invitation"
+    org_id = Detail[str]()
+    inv_id = Detail[str]()
+
+
+class DuplicateInvitationIdError(TenancyError):
+    """The id that the caller gave to a new invitation is taken: as a rule, by its own first try.
+
+    Attributes:
+        inv_id: the id.
+    """
+
+    code = "conflict.duplicate_invitation_id"
+    inv_id = Detail[str]()
+
+
+class DuplicateOrganizationError(TenancyError):
+    """The id that the caller gave to a new organization is taken: as a rule, by its own first try.
+
+    Attributes:
+        org_id: the id.
+    """
+
+    code = "conflict.duplicate_org"
+    org_id = Detail[str]()
+
+
+class SeatLimitError(TenancyError):
+    """Every seat that the policy allows the organization is taken.
+
+    Attributes:
+        org_id: the organization.
+        limit: how many seats it has.
+        taken: how many are taken.
+    """
+
+    code = "conflict.seat_limit"
+    org_id = Detail[str]()
+    limit = Detail[int]()
+    taken = Detail[int]()
+
+
 class SoleOwnerError(TenancyError):
-    """The operation would take the last active owner from the organization.
+    """The operation would take the last active owner from an organization.
 
     Attributes:
         mem_id: the owner's membership.
         org_id: the organization.
+        org_ids: where a user leaves everywhere, each organization whose last active owner they are.
     """
 
     code = "forbidden.sole_owner"
     mem_id = Detail[str]()
     org_id = Detail[str]()
+    org_ids = Detail[Sequence[str]]()
 
 
 class RoleHierarchyError(TenancyError):

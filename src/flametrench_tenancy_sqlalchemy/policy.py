@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, fields
-from typing import Final
+import unicodedata
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, fields, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, get_args
 
 from .errors import PreconditionError, Reason, shown
 
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from .changes import TenancyChange
+    from .models import Organization
+
 INDEXABLE: Final = 600
 """How many characters of four bytes an entry of a B-tree has room for, with some to spare."""
+
+PendingInvitations: TypeAlias = Literal["keep", "replace", "refuse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +60,102 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What an application decides; by itself the specification's letter.
+    """What an application decides; by itself, the specification's letter.
 
     Attributes:
         limits: how much is taken at once. Without limits, one request could fill the disk.
+        canonical_identifier: makes of an identifier the one form that is stored and compared, such
+            as `canonical_email`. Without it whoever was invited as ``Ann@example.com`` and signs in
+            as ``ann@example.com`` cannot accept.
+        invitation_lifetime: how far away the end of an invitation may be. Without it an invitation
+            may stand open for years, for whoever finds the link.
+        pending_invitations: what a new invitation does to those that are pending, and not overdue,
+            for the same identifier in the same organization: ``keep`` them, ``replace`` them, or
+            ``refuse`` to be another. Where they are kept, withdrawing one leaves the door open.
+        accept_ends_others: whether an acceptance ends the other pending invitations of that
+            identifier in the organization. Without it those can be accepted by somebody else who
+            holds the identifier later.
+        inviter_authority: whether an inviter needs to be an active owner or admin whose rank is
+            not below the role that they offer, when they invite and still when it is accepted.
+            Without it, an admin who was thrown out makes an owner by an old invitation.
+        departure_revokes_offers: whether members who leave, or are removed, suspended or demoted,
+            take along those of their pending invitations that they may no longer make. Without it
+            somebody may come back in through an invitation they wrote to themselves.
+        departure_withdraws_grants: whether members who leave or are removed lose what accepted
+            invitations of that organization granted them. Without it they keep access to its
+            objects.
+        seats: tells how many seats an organization has, if it has a limit: the Session and the
+            locked organization are its arguments. Members, active and suspended, and identifiers
+            with a pending invitation take one each. Without it nothing limits how many join.
+        on_change: called inside an operation's unit after its writes, with the Session and the
+            `TenancyChange`; what it raises undoes the operation. Without it mails and webhooks have
+            to be sent by every caller.
+
+    Raises:
+        ValueError: a field holds something that cannot be meant.
     """
 
     _: KW_ONLY
     limits: Limits = Limits()
+    canonical_identifier: Callable[[str], str] | None = None
+    invitation_lifetime: timedelta | None = None
+    pending_invitations: PendingInvitations = "keep"
+    accept_ends_others: bool = False
+    inviter_authority: bool = False
+    departure_revokes_offers: bool = False
+    departure_withdraws_grants: bool = False
+    seats: Callable[[Session, Organization], int | None] | None = None
+    on_change: Callable[[Session, TenancyChange], object] | None = None
+
+    def __post_init__(self) -> None:
+        if self.pending_invitations not in get_args(PendingInvitations):
+            raise ValueError(
+                f"policy: pending_invitations must be one of {get_args(PendingInvitations)}, "
+                f"not {shown(self.pending_invitations)}"
+            )
+        if self.invitation_lifetime is not None and self.invitation_lifetime <= timedelta(0):
+            raise ValueError("policy: invitation_lifetime must be positive")
+
+    @classmethod
+    def recommended(cls, **overrides: Any) -> Self:
+        """Return what most products want.
+
+        Args:
+            overrides: fields that are to be different.
+        """
+        return replace(
+            cls(
+                canonical_identifier=canonical_email,
+                invitation_lifetime=timedelta(days=30),
+                pending_invitations="replace",
+                accept_ends_others=True,
+                inviter_authority=True,
+                departure_revokes_offers=True,
+                departure_withdraws_grants=True,
+            ),
+            **overrides,
+        )
+
+    def canonical(self, identifier: str) -> str:
+        """Return the form of an identifier that is stored and compared."""
+        if self.canonical_identifier is None or not isinstance(identifier, str):
+            return identifier
+        return self.canonical_identifier(identifier)
+
+    @property
+    def looks_at_others(self) -> bool:
+        """Whether who comes in depends on who else is there, or has been offered a place."""
+        return self.seats is not None or self.pending_invitations != "keep"
+
+
+def canonical_email(identifier: str) -> str:
+    """Return an e-mail address in one form: Unicode NFC, trimmed and in lower case.
+
+    Args:
+        identifier: the address as somebody has typed it.
+    """
+    lowered = unicodedata.normalize("NFC", identifier.strip()).lower()
+    return unicodedata.normalize("NFC", lowered)
 
 
 def require_at_most(limit: int, number: int, unit: str, parameter: str, reason: Reason) -> None:

@@ -74,6 +74,11 @@ class Role(Term):
     VIEWER = "viewer"
     EDITOR = "editor"
 
+    @property
+    def rank(self) -> int:
+        """The role's rank among all: owner, admin, member, guest; viewer and editor below them."""
+        return _ADMIN_RANK.get(self, 0)
+
     def admin_rank(self) -> int | None:
         """The role's place in the hierarchy of removal, or ``None`` for object-scoped roles."""
         return _ADMIN_RANK.get(self)
@@ -140,6 +145,20 @@ class InvitationRequest:
     _: KW_ONLY
     expires_at: datetime
     pre_tuples: Collection[PreTuple | Mapping[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SeatCount:
+    """How many seats an organization has under the policy, and how many are taken.
+
+    Attributes:
+        limit: how many it has; ``None`` if the policy sets no limit.
+        taken: users with an active or suspended membership, and identifiers with a pending
+            invitation.
+    """
+
+    limit: int | None
+    taken: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from ..clock import utc_now
 from ..errors import (
+    ForbiddenError,
     IdentifierBindingRequiredError,
     IdentifierMismatchError,
     InvitationExpiredError,
@@ -141,6 +142,7 @@ class Invitation(Base):
         identifier: str,
         role: Role,
         *,
+        id_: str | None = None,
         invited_by: str,
         expires_at: datetime,
         pre_tuples: Collection[PreTuple | Mapping[str, str]],
@@ -155,12 +157,12 @@ class Invitation(Base):
                 ``pre_tuple_format`` or ``pre_tuple_org_role``.
         """
         return cls(
-            id=new_id("inv"),
+            id=id_ or new_id("inv"),
             org_id=org_id,
-            identifier=_require_identifier(identifier, policy),
+            identifier=_require_identifier(policy.canonical(identifier), policy),
             role=role,
             status=InvitationStatus.PENDING,
-            expires_at=_require_future(expires_at, at),
+            expires_at=_require_end(expires_at, policy, at),
             pre_tuples=well_formed_all(pre_tuples, org_id, policy),
             invited_by=invited_by,
             invited_user_id=None,
@@ -206,6 +208,51 @@ class Invitation(Base):
         """
         return list(dict.fromkeys(well_formed(grant, self.org_id) for grant in self.pre_tuples))
 
+    def may_be_offered_by(self, inviter: Membership | None) -> bool:
+        """Whether a membership, if there is one, lets its user offer the role."""
+        return inviter is not None and inviter.may_give(self.role)
+
+    def require_offered_by(self, inviter: Membership | None) -> None:
+        """Refuse an inviter who may not give the role that they offer.
+
+        Args:
+            inviter: their active membership in the organization, if there is one.
+
+        Raises:
+            ForbiddenError: they are no active owner or admin there, or rank below the role.
+        """
+        if not self.may_be_offered_by(inviter):
+            raise ForbiddenError(
+                f"user {self.invited_by} may not offer {self.role} in {self.org_id}",
+                usr_id=self.invited_by,
+                org_id=self.org_id,
+            )
+
+    def renew(self, expires_at: datetime, *, policy: Policy = LETTER, at: datetime) -> None:
+        """Let the invitation be answered until a later, or an earlier, moment.
+
+        Args:
+            expires_at: the last moment to accept, a timezone-aware datetime.
+            policy: what the application decides.
+            at: the time of the change.
+
+        Raises:
+            InvitationNotPendingError: it has been answered, withdrawn or expired.
+            PreconditionError: ``org_not_active``, ``naive_expiration``, ``past_expiration`` or
+                ``expiration_range``.
+        """
+        self._require_pending()
+        self.organization.require_active()
+        # By a clock that is ahead it may have been created later than now.
+        self.expires_at = _require_end(expires_at, policy, max(at, self.created_at))
+        self.read_at = at
+
+    def erase(self, at: datetime) -> None:
+        """Forget whom the invitation is for; one that is pending ends."""
+        if self.status is InvitationStatus.PENDING:
+            self.end(at)
+        self.identifier = f"erased:{self.id.removeprefix('inv_')}"
+
     def accept(
         self,
         user: User | None,
@@ -213,6 +260,8 @@ class Invitation(Base):
         as_usr_id: str | None,
         accepting_identifier: str | None,
         memberships: Collection[Membership],
+        inviter: Membership | None = None,
+        policy: Policy = LETTER,
         at: datetime,
     ) -> tuple[Membership, list[PreTuple]]:
         """Turn the invitation into its user's membership, and return what else is granted.
@@ -223,25 +272,37 @@ class Invitation(Base):
             as_usr_id: the existing user who the caller says is accepting.
             accepting_identifier: the identifier that authentication vouches for.
             memberships: the user's active and suspended memberships in the organization.
+            inviter: the inviter's active membership there, if there is one; asked for only where
+                the policy wants their authority to last.
+            policy: what the application decides.
             at: the time of the change.
 
         Raises:
             InvitationNotPendingError: it has been answered, withdrawn or expired.
             InvitationExpiredError: its time is over.
             IdentifierBindingRequiredError: an existing user without ``accepting_identifier``.
-            IdentifierMismatchError: the identifier is not, byte for byte, the invited one.
+            IdentifierMismatchError: the identifier is not the invited one.
             NotFoundError: there is no such user.
-            PreconditionError: ``org_not_active`` or ``mem_suspended``. ``pre_tuple_format`` or
-                ``pre_tuple_org_role``; a pre-tuple is one that none may carry.
+            PreconditionError: ``org_not_active`` or ``mem_suspended``. ``inviter_not_entitled``;
+                the policy wants the inviter's authority to last, and it has not.
+                ``pre_tuple_format`` or ``pre_tuple_org_role``; a pre-tuple is one that none may
+                carry.
             DuplicateMembershipError: the user is an active member already.
         """
         self._require_open(at)
         if as_usr_id is not None:
-            self._require_binding(accepting_identifier)
+            self._require_binding(accepting_identifier, policy)
         if user is None:
             raise not_found(User, as_usr_id, "as_usr_id")
         self.organization.require_active()
         self.require_newcomer(memberships)
+        if policy.inviter_authority and not self.may_be_offered_by(inviter):
+            raise PreconditionError(
+                f"inviter {self.invited_by} may no longer offer {self.role} in {self.org_id}",
+                Reason.INVITER_NOT_ENTITLED,
+                inv_id=self.id,
+                usr_id=self.invited_by,
+            )
         grants = self.grants  # another SDK may have written what ours refuses to offer
         self._close(InvitationStatus.ACCEPTED, by=user.id, at=at)
         self.invited_user_id = user.id
@@ -296,14 +357,18 @@ class Invitation(Base):
         require_administrator(admin, admin_usr_id, self.org_id)
         self._close(InvitationStatus.REVOKED, by=admin_usr_id, at=at)
 
-    def end(self, at: datetime) -> None:
-        """End with the organization, overdue or not; nobody in particular has withdrawn it.
+    def end(self, at: datetime, *, by: str | None = None) -> None:
+        """End with what it depends on, overdue or not: the organization, its inviter, another offer.
+
+        Args:
+            at: the time of the change.
+            by: the user whose doing it is, if it is anybody's in particular.
 
         Raises:
             InvitationNotPendingError: it has been answered, withdrawn or expired.
         """
         self._require_pending()
-        self._close(InvitationStatus.REVOKED, by=None, at=at)
+        self._close(InvitationStatus.REVOKED, by=by, at=at)
 
     def expire(self, at: datetime) -> None:
         """Note that nobody has answered in time.
@@ -342,10 +407,10 @@ class Invitation(Base):
                 expires_at=self.expires_at,
             )
 
-    def _require_binding(self, accepting_identifier: str | None) -> None:
+    def _require_binding(self, accepting_identifier: str | None, policy: Policy) -> None:
         if accepting_identifier is None:
             raise IdentifierBindingRequiredError
-        if accepting_identifier != self.identifier:
+        if policy.canonical(accepting_identifier) != policy.canonical(self.identifier):
             raise IdentifierMismatchError(accepting_identifier, self.identifier)
 
 
@@ -362,7 +427,7 @@ def _require_identifier(identifier: str, policy: Policy) -> str:
     return identifier
 
 
-def _require_future(expires_at: datetime, at: datetime) -> datetime:
+def _require_end(expires_at: datetime, policy: Policy, at: datetime) -> datetime:
     if not isinstance(expires_at, datetime) or expires_at.utcoffset() is None:
         raise PreconditionError(
             f"expires_at {shown(expires_at)} is not a timezone-aware datetime",
@@ -373,6 +438,12 @@ def _require_future(expires_at: datetime, at: datetime) -> datetime:
         raise PreconditionError(
             f"expires_at {expires_at.isoformat()} is not in the future",
             Reason.PAST_EXPIRATION,
+            parameter="expires_at",
+        )
+    if policy.invitation_lifetime is not None and expires_at - at > policy.invitation_lifetime:
+        raise PreconditionError(
+            f"expires_at {expires_at.isoformat()} is further away than {policy.invitation_lifetime}",
+            Reason.EXPIRATION_RANGE,
             parameter="expires_at",
         )
     try:

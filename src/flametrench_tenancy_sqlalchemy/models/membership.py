@@ -162,6 +162,10 @@ class Membership(Timestamps, Base):
         """Whether this membership may remove members and revoke invitations."""
         return self.status is Status.ACTIVE and self.role in (Role.OWNER, Role.ADMIN)
 
+    def may_give(self, role: Role) -> bool:
+        """Whether an administrator may give, or touch, a role: none may rank above their own."""
+        return self.is_administrator and role.rank <= self.role.rank
+
     def change_role(
         self, role: Role, *, other_owners: Collection[Membership], at: datetime
     ) -> Membership:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm.attributes import get_history
 
-from .._integrity import MEM_UNIQUE_ACTIVE, ORG_SLUG_UNIQUE
-from ..errors import TenancyError
+from .._integrity import INV_KEY, MEM_UNIQUE_ACTIVE, ORG_KEY, ORG_SLUG_UNIQUE
+from ..errors import DuplicateInvitationIdError, DuplicateOrganizationError, TenancyError
 from ..ids import new_id
-from ..models import Base, Membership, Organization, Tuple
+from ..models import Base, Invitation, Membership, Organization, Tuple
 from ..models.tuple import TupleKey
 from ..values import Status
 
@@ -50,6 +50,7 @@ class Change:
         added: new entities, each after those that it refers to.
         changed: entities of the Session that have been changed.
         grants: tuples of users besides, without repetition; one that exists is kept.
+        taken: keys of such tuples that are taken back.
         created_by: the user behind the tuples.
         passes_over: whether all that is added are memberships, of which those that collide with
             another one of the same user are passed over, and their tuples with them.
@@ -59,8 +60,14 @@ class Change:
     added: Sequence[Any] = ()
     changed: Sequence[Any] = ()
     grants: Collection[TupleKey] = ()
+    taken: Collection[TupleKey] = ()
     created_by: str | None = None
     passes_over: bool = False
+
+    @property
+    def gone(self) -> list[TupleKey]:
+        """The keys of all tuples that go."""
+        return [*self.withdrawn, *self.taken]
 
     @cached_property
     def withdrawn(self) -> list[TupleKey]:
@@ -96,6 +103,13 @@ class Change:
         for entity in [*self.changed, *self.added]:
             if isinstance(entity, Organization):
                 meant[ORG_SLUG_UNIQUE] = entity.slug_taken()
+                meant[ORG_KEY] = DuplicateOrganizationError(
+                    f"there is an organization {entity.id} already", org_id=entity.id
+                )
+            elif isinstance(entity, Invitation):
+                meant[INV_KEY] = DuplicateInvitationIdError(
+                    f"there is an invitation {entity.id} already", inv_id=entity.id
+                )
         return meant
 
     def _tuples(self, keys: Iterator[TupleKey] | list[TupleKey]) -> list[Tuple]:

@@ -45,7 +45,7 @@ def _write(session: AnySession, change: Change, added: Sequence[Base]) -> Writte
     """
     here = {*added, *change.changed}
     entering = change.tuples_of([m for m in change.entering if m in here])
-    for gone in tuples.find(session, change.withdrawn, lock=True).values():
+    for gone in tuples.find(session, change.gone, lock=True).values():
         session.delete(gone)
     session.add_all(added)
     session.flush()

@@ -156,9 +156,9 @@ def _statement(
     }
     match part.kind:
         case Kind.CHANGE:
-            (id_,) = arrays.values() or (given["id"],)
-            own = table.c.id == (any_(id_) if arrays else id_)
-            del given["id"]
+            own = table.c.id == given.pop("id")
+            if arrays.keys() == {"id"}:
+                own = table.c.id == any_(arrays["id"])
             return update(table).where(own, *conditions).values(given).returning(table.c.id)
         case Kind.WITHDRAW:
             its_key = (

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm.attributes import get_history
 
 from .._sql import table_of
 from ..models import Base, Invitation, Membership, Organization, Tuple
@@ -25,7 +26,10 @@ from .told import as_flushed
 _CHANGING: Final[dict[type[Base], tuple[str, ...]]] = {
     Organization: ("status", "name", "slug", "updated_at"),
     Membership: ("status", "removed_by", "updated_at"),
-    Invitation: ("status", "invited_user_id", "terminal_at", "terminal_by"),
+    Invitation: (
+        *("status", "identifier", "expires_at"),
+        *("invited_user_id", "terminal_at", "terminal_by"),
+    ),
 }
 _TUPLE: Final = {
     "id": "id",
@@ -45,7 +49,7 @@ def write(session: AnySession, change: Change) -> Written:
     written = _send(session, [*_parts(change), *_grants(change.granted)])
     added = [each for each in change.added if not change.passes_over or each.id in written]
     new = [tuple_ for tuple_ in change.granted if tuple_.id in written]
-    gone = tuples.held(session, change.withdrawn)
+    gone = tuples.held(session, change.gone)
     as_flushed(session, [*added, *change.changed, *new], deleted=gone)
     there = {tuple_.key: tuple_ for tuple_ in new}
     while missing := [tuple_ for tuple_ in change.granted if tuple_.key not in there]:
@@ -102,15 +106,17 @@ def _parts(change: Change) -> list[tuple[Part, Values]]:
 
 
 def _changed(change: Change) -> Iterator[tuple[Part, Values]]:
-    """Return a part for all rows that change alike."""
-    alike: dict[tuple[Any, ...], list[Values]] = {}
-    for entity in change.changed:
-        model = type(entity)
-        values = {name: getattr(entity, name) for name in _CHANGING[model]}
-        row = {"id": entity.id, **values}
-        alike.setdefault((model, *values.values()), []).append(row)
-    for (model, *_), rows in alike.items():
-        yield part_of(Kind.CHANGE, table_of(model), rows)
+    """Return a part for all rows that change in a table."""
+    for model, columns in _CHANGING.items():
+        entities = [entity for entity in change.changed if type(entity) is model]
+        if entities:
+            names = [
+                name
+                for name in columns
+                if any(get_history(entity, name).has_changes() for entity in entities)
+            ]
+            rows = [{name: getattr(entity, name) for name in ("id", *names)} for entity in entities]
+            yield part_of(Kind.CHANGE, table_of(model), rows)
 
 
 def _added(change: Change) -> Iterator[tuple[Part, Values]]:
@@ -131,6 +137,12 @@ def _of_memberships(change: Change) -> Iterator[tuple[Part, Values]]:
         rows: list[Values] = [
             {"subject_id": k.subject_uuid, "relation": k.relation, "object_id": k.object_uuid}
             for k in change.withdrawn
+        ]
+        yield part_of(Kind.WITHDRAW, table_of(Tuple), rows)
+    if change.taken:
+        rows = [
+            {column.name: getattr(key, name) for column, name in tuples.KEY.items()}
+            for key in change.taken
         ]
         yield part_of(Kind.WITHDRAW, table_of(Tuple), rows)
     if change.entering:
