@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from .errors import (
     AlreadyTerminalError,
     InvitationNotPendingError,
+    LockTimeoutError,
     PreconditionError,
     SoleOwnerError,
     TenancyError,
@@ -27,6 +28,7 @@ _INTEGRITY_CLASS: Final = "23"
 _PROGRAM_LIMIT_EXCEEDED: Final = "54000"
 _SERIALIZATION_FAILURE: Final = "40001"
 _DEADLOCK_DETECTED: Final = "40P01"
+_LOCK_NOT_AVAILABLE: Final = "55P03"
 
 # SQLite names the columns of a broken unique index, not the index.
 _SQLITE_UNIQUE: Final = {
@@ -97,6 +99,14 @@ def sqlstate(exc: DBAPIError) -> str | None:
             return code
     args = getattr(orig, "args", ())
     return args[0].get("C") if args and isinstance(args[0], dict) else None
+
+
+def lock_timeout(exc: DBAPIError) -> LockTimeoutError | None:
+    """Return the domain's error for a lock that was not to be had in time.
+
+    A statement that is cancelled is left as it is: by whom, and why, the database does not tell.
+    """
+    return LockTimeoutError() if sqlstate(exc) == _LOCK_NOT_AVAILABLE else None
 
 
 def is_transient(exc: BaseException) -> bool:

@@ -11,27 +11,33 @@ from threading import Barrier
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from flametrench_tenancy_sqlalchemy import (
     DuplicateMembershipError,
+    LockTimeoutError,
     NotFoundError,
     Organization,
     OrgSlugConflictError,
+    PoolTimeoutError,
     PreTuple,
     Role,
     SoleOwnerError,
     TenancyError,
     TenancyRepository,
+    TenancyStore,
+    User,
     new_id,
+    unit_of_work,
 )
 from flametrench_tenancy_sqlalchemy._integrity import is_transient, sqlstate
 from flametrench_tenancy_sqlalchemy.doctor import diagnose
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
 from flametrench_tenancy_sqlalchemy.testing.factories import make_member, make_org, make_user
-from tests.support.drivers import DRIVERS, Client, Driver
+from flametrench_tenancy_sqlalchemy.transactions.sessions import itself
+from tests.support.drivers import DRIVERS, Call, Client, Driver
 from tests.support.invariants import breaches
 from tests.support.operations import OPERATIONS, owner_of
 from tests.support.races import DEADLINE, DONE, SERIALIZATION_FAILURE, verdict
@@ -47,6 +53,7 @@ if TYPE_CHECKING:
 
 Outcome: TypeAlias = tuple[str, State]
 
+IMPATIENT = text("SET LOCAL lock_timeout = '20ms'")
 MANY = 1000
 RACES = 3
 
@@ -208,6 +215,68 @@ def test_what_the_database_refuses_is_the_domains_error(
         client.work(suspend_the_owners)
 
     assert committed_rows(clean_engine) == before
+
+
+def test_a_wait_that_is_too_long_is_the_domains_error(
+    client: Client, clean_engine: Engine, acme: tuple[str, str]
+) -> None:
+    def wait_for_locks(session: Session) -> None:
+        sessions = sessionmaker(session.get_bind())
+        event.listen(sessions, "after_begin", lambda *begun: begun[2].execute(IMPATIENT))
+        with sessions() as caller:
+            make_user(caller)
+            with pytest.raises(LockTimeoutError):
+                TenancyRepository(caller).suspend_org(acme[0])
+            make_user(caller)
+        with pytest.raises(LockTimeoutError):
+            TenancyStore(sessions).suspend_org(acme[0])
+        with pytest.raises(LockTimeoutError), unit_of_work(sessions) as tenancy:
+            suspend_the_owners(itself(tenancy.session))  # the schema looks at the commit
+
+    with Session(clean_engine) as other:
+        other.execute(select(Organization).with_for_update()).all()
+        client.work(wait_for_locks)
+
+
+def test_a_table_that_is_locked_fails_a_read_of_the_stores(
+    client: Client, clean_engine: Engine, acme: tuple[str, str]
+) -> None:
+    def read(session: Session) -> None:
+        sessions = sessionmaker(session.get_bind())
+        event.listen(sessions, "after_begin", lambda *begun: begun[2].execute(IMPATIENT))
+        with pytest.raises(LockTimeoutError):
+            TenancyStore(sessions).get_org(acme[0])
+
+    with Session(clean_engine) as other:
+        other.execute(text("LOCK org"))
+        client.work(read)
+
+
+def test_a_pool_that_is_exhausted_is_the_domains_error(
+    driver: Driver, clean_engine: Engine, acme: tuple[str, str]
+) -> None:
+    one = {"poolclass": None, "pool_size": 1, "max_overflow": 0, "pool_timeout": 0.01}
+    org_id, usr_id = acme
+
+    calls: list[Call] = [lambda t: t.get_org(org_id), lambda t: t.create_org(usr_id)]
+
+    def take_another(session: Session) -> None:
+        engine = session.get_bind().engine
+        sessions = sessionmaker(engine)
+        with engine.connect():
+            for call in calls:
+                with pytest.raises(PoolTimeoutError):
+                    call(TenancyStore(sessions))
+                with pytest.raises(PoolTimeoutError), unit_of_work(sessions) as tenancy:
+                    call(tenancy)
+            caller = sessions()
+            caller.add(User(id=usr_id))  # which is flushed first
+            with pytest.raises(PoolTimeoutError):
+                TenancyRepository(caller).suspend_org(org_id)
+        TenancyStore(sessions).suspend_org(org_id)
+        engine.dispose()
+
+    driver.client(clean_engine.url, **one).work(take_another)
 
 
 def at_once(calls: list[Callable[[], object]]) -> list[str]:
