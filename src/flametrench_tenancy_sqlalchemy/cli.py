@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 from . import migrations
 from .doctor import Finding, Progress, Repair, diagnose, repair
 from .doctor.report import as_json, as_table
+from .errors import TenancyError
 
 T = TypeVar("T")
 Result: TypeAlias = tuple[list[Finding], list[Repair]]
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run: Callable[[Namespace], int] = arguments.run
     try:
         return run(arguments)
-    except CommandError as exc:
+    except (CommandError, TenancyError) as exc:
         reason = str(exc)
     except DBAPIError as exc:
         reason = _first_line(exc.orig)

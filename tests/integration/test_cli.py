@@ -197,6 +197,17 @@ def test_a_database_that_cannot_be_examined_ends_with_two_and_one_line(
     assert "secret" not in err
 
 
+def test_a_repair_that_waits_too_long_ends_with_two_and_one_line(
+    clean_engine: Engine, break_it: Callable[[str], str], capsys: Capture
+) -> None:
+    break_it("membership_without_tuple")
+    impatient = clean_engine.url.update_query_dict({"options": "-clock_timeout=20ms"})
+    with clean_engine.begin() as other:
+        other.execute(text("SELECT FROM org FOR UPDATE"))
+        assert run("doctor", "--url", named(impatient), "--repair") == FAILED
+    assert re.fullmatch("flametrench-tenancy: .* lock_timeout .*\n", capsys.readouterr().err)
+
+
 @pytest.mark.parametrize(
     "arguments, status, told",
     [
