@@ -32,7 +32,7 @@ from flametrench_tenancy_sqlalchemy import (
     new_id,
     unit_of_work,
 )
-from flametrench_tenancy_sqlalchemy._integrity import is_transient, sqlstate
+from flametrench_tenancy_sqlalchemy._integrity import constraint_name, is_transient, sqlstate
 from flametrench_tenancy_sqlalchemy.doctor import diagnose
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
 from flametrench_tenancy_sqlalchemy.testing.factories import make_member, make_org, make_user
@@ -194,6 +194,61 @@ REFUSED: list[tuple[Callable[..., Any], type[TenancyError]]] = [
     (lambda t, org, usr: t.add_member(org, new_id("usr"), Role.ADMIN), NotFoundError),
     (lambda t, org, usr: t.add_member(new_id("org"), usr, Role.ADMIN), NotFoundError),
 ]
+
+
+USED = "mem_unique_active"
+TUPLE_KEY = "tup_subject_type_subject_id_relation_object_type_object_id_key"
+TUPLE_COLUMNS = "subject_type, subject_id, relation, object_type, object_id"
+TAKEN = 'duplicate key value violates unique constraint "{}"'
+UNKNOWN = 'insert or update on table "{}" violates foreign key constraint'
+NAMED: list[tuple[str | None, str, dict[str, str]]] = [
+    # An index that is being rebuilt, a shard, and both; of the longest name only the beginning.
+    *(
+        (USED, "23505", {"constraint": f"{USED}{suffix}"})
+        for suffix in ("", "_ccnew", "_ccold", "_ccnew1", "_ccold12", "_102023", "_ccnew_102023")
+    ),
+    (TUPLE_KEY, "23505", {"constraint": f"{TUPLE_KEY[:57]}_ccold"}),
+    (TUPLE_KEY, "23505", {"constraint": f"{TUPLE_KEY[:56]}_102023"}),
+    ("inv_pending_idx", "54000", {"constraint": "inv_pending_idx_ccnew"}),
+    ("mem_usr_id_fkey", "23503", {"constraint": "mem_usr_id_fkey_102023"}),
+    # In the message alone, whatever its language.
+    (USED, "23505", {"message": TAKEN.format(f"{USED}_102023")}),
+    (USED, "23505", {"message": f"doppelter Schlüsselwert verletzt Unique-Constraint »{USED}«"}),
+    # Not at all: the key tells, and the table, where it takes one.
+    (USED, "23505", {"detail": "Key (usr_id, org_id)=(1, 2) already exists."}),
+    ("org_slug_unique", "23505", {"detail": "Schlüssel »(slug)=(a)« existiert bereits."}),
+    (TUPLE_KEY, "23505", {"detail": f"Key ({TUPLE_COLUMNS})=(usr, 1, owner, org, 2) exists."}),
+    ("mem_usr_id_fkey", "23503", {"detail": "Key (usr_id)=(1) is not present in table."}),
+    *(
+        (f"{table}_invited_by_fkey", "23503", given | {"detail": "Key (invited_by)=(1) is not"})
+        for table in ("mem", "inv")
+        for given in ({"table": table}, {"message": UNKNOWN.format(f"{table}_102008")})
+    ),
+    # Nothing of ours, or nobody can tell.
+    (None, "23503", {"detail": "Key (invited_by)=(1) is not present in table."}),
+    (None, "23505", {"table": "project", "detail": "Key (slug)=(a) already exists."}),
+    (None, "23505", {"detail": "Key (usr_id)=(org_id)=(1, 2) already exists."}),
+    (None, "22000", {"message": TAKEN.format(USED)}),
+    ("project_slug_1", "23505", {"constraint": "project_slug_1"}),
+    ("mem_unique", "23505", {"constraint": "mem_unique"}),
+]
+
+
+def test_a_constraint_is_known_by_any_of_its_names_or_by_its_key(client: Client) -> None:
+    def provoke(session: Session) -> list[str | None]:
+        return [named_in_error(session, state, said) for _, state, said in NAMED]
+
+    assert client.work(provoke) == [name for name, _, _ in NAMED]
+
+
+def named_in_error(session: Session, state: str, said: dict[str, str]) -> str | None:
+    """Return the constraint that an error names, which has a state and says so much."""
+    using = "".join(f", {field} = '{value}'" for field, value in ({"message": "no"} | said).items())
+    with pytest.raises(DBAPIError) as caught, session.begin_nested():
+        session.connection().exec_driver_sql(
+            f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{state}'{using}; END $$"
+        )
+    return constraint_name(caught.value)
 
 
 def suspend_the_owners(session: Session) -> None:
