@@ -123,6 +123,8 @@ class Reason(StrEnum):
     """A membership would replace one of somebody else's, or one that is replaced already."""
 
     # Where an operation runs
+    HIDDEN_ROWS = "hidden_rows"
+    """A repair runs as a role that may not see all rows."""
     ISOLATION_LEVEL = "isolation_level"
     """A repair runs at another isolation level than READ COMMITTED."""
 

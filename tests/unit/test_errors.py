@@ -11,6 +11,7 @@ import flametrench_ids
 import pytest
 
 from flametrench_tenancy_sqlalchemy import errors
+from flametrench_tenancy_sqlalchemy.contrib._http import status_of
 from flametrench_tenancy_sqlalchemy.errors import (
     AlreadyTerminalError,
     DuplicateMembershipError,
@@ -102,6 +103,11 @@ def test_an_error_is_caught_by_what_it_is_a_kind_of() -> None:
     assert issubclass(IdentifierMismatchError, PreconditionError)
     assert issubclass(LockTimeoutError, UnavailableError)
     assert issubclass(PoolTimeoutError, UnavailableError)
+
+
+@pytest.mark.parametrize("error", [LockTimeoutError(), PoolTimeoutError()])
+def test_what_may_be_tried_again_later_is_no_fault_of_the_request(error: TenancyError) -> None:
+    assert status_of(error) == 503
 
 
 @pytest.mark.parametrize(
