@@ -15,11 +15,14 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateSchema
 
 from flametrench_tenancy_sqlalchemy.migrations import (
+    ADVISORY_LOCK_TIMEOUT,
     LOCK_TIMEOUT,
     VERSION_TABLE,
+    advisory_lock,
     database_url,
     render_item,
 )
+from flametrench_tenancy_sqlalchemy.migrations.advisory_lock import LOCK_KEY
 from flametrench_tenancy_sqlalchemy.models import Base
 
 config = context.config
@@ -27,8 +30,9 @@ arguments = context.get_x_argument(as_dictionary=True)
 schema: str | None = arguments.get("schema") or config.attributes.get("schema")
 lock_timeout = arguments.get("lock_timeout") or config.attributes.get("lock_timeout", LOCK_TIMEOUT)
 
-# Of two deployers the second waits for the first.
-lock_key = func.hashtextextended("flametrench_tenancy migrations", 0)
+advisory_lock_timeout = arguments.get("advisory_lock_timeout") or config.attributes.get(
+    "advisory_lock_timeout", ADVISORY_LOCK_TIMEOUT
+)
 
 
 def settings() -> dict[str, str]:
@@ -75,33 +79,15 @@ def local_settings(connection: Connection) -> Iterator[None]:
 
 
 @contextmanager
-def deployment_lock(connection: Connection) -> Iterator[None]:
-    """Hold the deployment lock, which outlives a transaction that a migration has to end."""
-    # Waiting in the lock's queue would hold a snapshot, and an index that is built concurrently
-    # waits for all of those.
-    while not connection.scalar(select(func.pg_try_advisory_lock(lock_key))):
-        connection.scalar(select(func.pg_sleep(0.1)))
-        connection.rollback()
-    connection.rollback()
-    try:
-        yield
-    finally:
-        connection.rollback()
-        if not connection.invalidated:
-            connection.scalar(select(func.pg_advisory_unlock(lock_key)))
-            connection.rollback()
-
-
-@contextmanager
 def transaction(connection: Connection) -> Iterator[None]:
     """Begin a transaction that Alembic may end; a savepoint in the caller's, if there is one."""
     if connection.in_transaction():
         with connection.begin_nested():
-            connection.execute(select(func.pg_advisory_xact_lock(lock_key)))
+            advisory_lock.take(connection, advisory_lock_timeout)
             configure(connection=connection)
             yield
     else:
-        with deployment_lock(connection):
+        with advisory_lock.held(connection, advisory_lock_timeout):
             configure(connection=connection)
             with context.begin_transaction():
                 yield
@@ -122,7 +108,7 @@ def run_offline() -> None:
     # Named parameters, because with others SQLAlchemy doubles every percent sign.
     configure(dialect_name="postgresql", dialect_opts={"paramstyle": "named"}, literal_binds=True)
     with context.begin_transaction():
-        context.execute(select(func.pg_advisory_xact_lock(lock_key)))
+        context.execute(select(func.pg_catalog.pg_advisory_xact_lock(LOCK_KEY)))
         if schema is not None:
             context.execute(CreateSchema(schema, if_not_exists=True))
         for name, value in settings().items():

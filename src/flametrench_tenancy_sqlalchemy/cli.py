@@ -71,6 +71,11 @@ def _parser() -> ArgumentParser:
         help="how long to wait for a table that others use (default: %(default)s)",
     )
     manner.add_argument(
+        "--advisory-lock-timeout",
+        default=migrations.ADVISORY_LOCK_TIMEOUT,
+        help="how long to wait for another deployer (default: %(default)s)",
+    )
+    manner.add_argument(
         "--search", action="store_true", help="with the branch flametrench_tenancy_search"
     )
 
@@ -183,7 +188,8 @@ def _sql(arguments: Namespace) -> int:
 
 
 def _manner(arguments: Namespace) -> dict[str, Any]:
-    return {name: getattr(arguments, name) for name in ("schema", "lock_timeout", "search")}
+    names = ("schema", "lock_timeout", "advisory_lock_timeout", "search")
+    return {name: getattr(arguments, name) for name in names}
 
 
 def _database(arguments: Namespace) -> URL:

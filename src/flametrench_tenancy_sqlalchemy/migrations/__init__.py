@@ -19,12 +19,15 @@ from alembic.util import CommandError
 from sqlalchemy import URL, Connection, make_url
 
 from .adoption import SchemaMismatchError
+from .advisory_lock import AdvisoryLockTimeoutError
 from .autogenerate import VERSION_TABLE, include_name, render_item
 
 __all__ = [
+    "ADVISORY_LOCK_TIMEOUT",
     "HEAD",
     "LOCK_TIMEOUT",
     "VERSION_TABLE",
+    "AdvisoryLockTimeoutError",
     "SchemaMismatchError",
     "alembic_config",
     "database_url",
@@ -42,6 +45,9 @@ HEAD: Final = "flametrench_tenancy@head"
 
 LOCK_TIMEOUT: Final = "5s"
 """How long a migration waits for a table that others use, unless told otherwise."""
+
+ADVISORY_LOCK_TIMEOUT: Final = "5min"
+"""How long a deployer waits for another one, unless told otherwise."""
 
 # Alembic's context is global to the process.
 _one_at_a_time: Final = threading.Lock()
@@ -70,6 +76,7 @@ def alembic_config(
     *,
     schema: str | None = None,
     lock_timeout: str = LOCK_TIMEOUT,
+    advisory_lock_timeout: str = ADVISORY_LOCK_TIMEOUT,
     search: bool = False,
 ) -> Config:
     """Return a configuration to use with Alembic's own commands.
@@ -78,6 +85,8 @@ def alembic_config(
         url: the database; ``DATABASE_URL`` from the environment if it is not given.
         schema: the schema to put the tables in, created where it does not exist.
         lock_timeout: how long to wait for a table that others use, as PostgreSQL writes it.
+        advisory_lock_timeout: how long to wait for another deployer, as an interval; ``0s`` is
+            not at all.
         search: whether the branch ``flametrench_tenancy_search`` is there, too: a second head.
     """
     config = Config()
@@ -90,6 +99,7 @@ def alembic_config(
         config.set_main_option("sqlalchemy.url", _escaped(rendered))
     config.attributes["schema"] = schema
     config.attributes["lock_timeout"] = lock_timeout
+    config.attributes["advisory_lock_timeout"] = advisory_lock_timeout
     return config
 
 
@@ -99,6 +109,7 @@ def upgrade(
     *,
     schema: str | None = None,
     lock_timeout: str = LOCK_TIMEOUT,
+    advisory_lock_timeout: str = ADVISORY_LOCK_TIMEOUT,
     search: bool = False,
 ) -> None:
     """Bring a database up to date; from async code, ``await connection.run_sync(upgrade)``.
@@ -109,16 +120,25 @@ def upgrade(
         revision: how far to go, in Alembic's notation.
         schema: the schema to put the tables in, created where it does not exist.
         lock_timeout: how long to wait for a table that others use, as PostgreSQL writes it.
+        advisory_lock_timeout: how long to wait for another deployer, as an interval; ``0s`` is
+            not at all.
         search: whether the branch ``flametrench_tenancy_search`` may be named (``heads`` means
             both); from then on it must be.
 
     Raises:
+        AdvisoryLockTimeoutError: another deployer is still migrating; the error says who.
         SchemaMismatchError: there are tables of these names that differ from ours; nothing is
             changed, and the error lists the differences.
         CommandError: no database is named, or there is no such revision; Alembic's error.
     """
     with _one_at_a_time:
-        config = _config_for(target, schema=schema, lock_timeout=lock_timeout, search=search)
+        config = _config_for(
+            target,
+            schema=schema,
+            lock_timeout=lock_timeout,
+            advisory_lock_timeout=advisory_lock_timeout,
+            search=search,
+        )
         command.upgrade(config, revision)
 
 
@@ -128,6 +148,7 @@ def downgrade(
     *,
     schema: str | None = None,
     lock_timeout: str = LOCK_TIMEOUT,
+    advisory_lock_timeout: str = ADVISORY_LOCK_TIMEOUT,
     search: bool = False,
 ) -> None:
     """Take migrations back; what they created is dropped, what they adopted stays.
@@ -137,13 +158,21 @@ def downgrade(
         revision: how far to go, such as ``flametrench_tenancy@base``.
         schema: the schema that the tables are in.
         lock_timeout: as for `upgrade`.
+        advisory_lock_timeout: as for `upgrade`.
         search: as for `upgrade`.
 
     Raises:
+        AdvisoryLockTimeoutError: as for `upgrade`.
         CommandError: no database is named, or there is no such revision; Alembic's error.
     """
     with _one_at_a_time:
-        config = _config_for(target, schema=schema, lock_timeout=lock_timeout, search=search)
+        config = _config_for(
+            target,
+            schema=schema,
+            lock_timeout=lock_timeout,
+            advisory_lock_timeout=advisory_lock_timeout,
+            search=search,
+        )
         command.downgrade(config, revision)
 
 
