@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging.config import fileConfig
 from typing import Any
 
 from alembic import context
-from sqlalchemy import Connection, create_engine, func, inspect, select
+from sqlalchemy import Connection, func, inspect, select
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateSchema
 
 from flametrench_tenancy_sqlalchemy.migrations import (
@@ -23,6 +21,7 @@ from flametrench_tenancy_sqlalchemy.migrations import (
     render_item,
 )
 from flametrench_tenancy_sqlalchemy.migrations.advisory_lock import LOCK_KEY
+from flametrench_tenancy_sqlalchemy.migrations.connecting import on_connection
 from flametrench_tenancy_sqlalchemy.models import Base
 
 config = context.config
@@ -123,21 +122,7 @@ def run_online() -> None:
         migrate(connection)
         return
     url = database_url(arguments.get("url") or config.get_main_option("sqlalchemy.url"))
-    # The second deployer must see what the first one committed while it waited for the lock.
-    options = {"poolclass": NullPool, "isolation_level": "READ COMMITTED"}
-    if url.get_dialect().is_async:
-        asyncio.run(run_async(url, options))
-        return
-    with create_engine(url, **options).connect() as own_connection:
-        migrate(own_connection)
-
-
-async def run_async(url: Any, options: dict[str, Any]) -> None:
-    """Run the migrations through a driver that is asynchronous only."""
-    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - needs an extra
-
-    async with create_async_engine(url, **options).connect() as own_connection:
-        await own_connection.run_sync(migrate)
+    on_connection(url, migrate)
 
 
 if config.config_file_name is not None:

@@ -132,6 +132,11 @@ def test_a_refusal_is_a_message_not_a_traceback(
     with pytest.raises(SystemExit):
         checkout("upgrade", "head")
     assert "set DATABASE_URL" in "".join(capsys.readouterr())
+    with pytest.raises(SystemExit):
+        checkout("-x", "url=postgresql+asyncpg://u:secret@127.0.0.1:1/x", "upgrade", "head")
+    said = "".join(capsys.readouterr())
+    assert "no connection by postgresql+asyncpg: " in said
+    assert "secret" not in said
 
 
 def test_a_busy_table_is_not_waited_for_longer_than_asked(checkout: Alembic, empty: Engine) -> None:

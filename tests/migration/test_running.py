@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from alembic import command
 from sqlalchemy import Connection, Engine, NullPool, create_engine, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from flametrench_tenancy_sqlalchemy.migrations import (
     HEAD,
@@ -67,6 +69,20 @@ def test_every_driver_migrates(empty: Engine, driver: str) -> None:
         create_reference(connection, newest=False)
     upgrade(url)
     assert tenancy_schema(empty) == built
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+def test_within_a_running_event_loop_as_well(empty: Engine, driver: str) -> None:
+    url = empty.url.set(drivername=f"postgresql+{driver}")
+
+    async def start() -> None:
+        upgrade(url, "ft0001")
+        engine = create_async_engine(url.set(drivername="postgresql+asyncpg"), poolclass=NullPool)
+        async with engine.connect() as connection:
+            await connection.run_sync(upgrade)
+
+    asyncio.run(start())
+    command.check(alembic_config(empty.url))
 
 
 # -- in a schema of their own

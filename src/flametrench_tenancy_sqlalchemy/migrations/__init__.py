@@ -17,6 +17,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, make_url
+from sqlalchemy.exc import ArgumentError
 
 from .adoption import SchemaMismatchError
 from .advisory_lock import AdvisoryLockTimeoutError
@@ -116,7 +117,7 @@ def upgrade(
 
     Args:
         target: the database, or a Connection to it. If that has a transaction open, the migrations
-            become part of it; else they are committed.
+            become part of it; else they are committed. Given a URL, it blocks an event loop.
         revision: how far to go, in Alembic's notation.
         schema: the schema to put the tables in, created where it does not exist.
         lock_timeout: how long to wait for a table that others use, as PostgreSQL writes it.
@@ -129,7 +130,7 @@ def upgrade(
         AdvisoryLockTimeoutError: another deployer is still migrating; the error says who.
         SchemaMismatchError: there are tables of these names that differ from ours; nothing is
             changed, and the error lists the differences.
-        CommandError: no database is named, or there is no such revision; Alembic's error.
+        CommandError: no database is named or reached, or there is no such revision; Alembic's own.
     """
     with _one_at_a_time:
         config = _config_for(
@@ -163,7 +164,7 @@ def downgrade(
 
     Raises:
         AdvisoryLockTimeoutError: as for `upgrade`.
-        CommandError: no database is named, or there is no such revision; Alembic's error.
+        CommandError: no database is named or reached, or there is no such revision; Alembic's own.
     """
     with _one_at_a_time:
         config = _config_for(
@@ -182,15 +183,21 @@ def database_url(given: str | URL | None) -> URL:
     A URL that names no driver gets psycopg, if that is installed, else SQLAlchemy's default.
 
     Raises:
-        CommandError: no database is named.
+        CommandError: no database is named, or it is none of PostgreSQL's.
     """
     url = given or os.environ.get("DATABASE_URL")
     if not url:
-        raise CommandError("no database: set DATABASE_URL, or say -x url=postgresql://…")
-    url = make_url(url)
+        raise CommandError("no database: set DATABASE_URL, or give its URL, postgresql://…")
+    try:
+        url = make_url(url)
+    except (ArgumentError, ValueError):
+        # What cannot be parsed may well contain a password.
+        raise CommandError("the database's URL cannot be understood") from None
     if url.drivername in {"postgres", "postgresql"}:
         driver = "postgresql+psycopg" if find_spec("psycopg") else "postgresql"
         url = url.set(drivername=driver)
+    if url.get_backend_name() != "postgresql":
+        raise CommandError(f"PostgreSQL is needed, not {url.get_backend_name()}")
     return url
 
 
