@@ -2,7 +2,7 @@
 
 On their own they keep their state in a version table of their own. In an Alembic environment of
 the application's, `version_location` is the second entry of ``version_locations``, and
-`include_name` and `render_item` are options for its autogenerate.
+`include_object`, `process_revision_directives` and `render_item` are options of its context.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import threading
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Final
 
 from alembic import command
@@ -21,7 +20,13 @@ from sqlalchemy.exc import ArgumentError
 
 from .adoption import SchemaMismatchError
 from .advisory_lock import AdvisoryLockTimeoutError
-from .autogenerate import VERSION_TABLE, include_name, render_item
+from .autogenerate import (
+    VERSION_TABLE,
+    include_object,
+    process_revision_directives,
+    render_item,
+)
+from .places import script_location, search_location, version_location
 
 __all__ = [
     "ADVISORY_LOCK_TIMEOUT",
@@ -33,7 +38,8 @@ __all__ = [
     "alembic_config",
     "database_url",
     "downgrade",
-    "include_name",
+    "include_object",
+    "process_revision_directives",
     "render_item",
     "script_location",
     "search_location",
@@ -52,24 +58,6 @@ ADVISORY_LOCK_TIMEOUT: Final = "5min"
 
 # Alembic's context is global to the process.
 _one_at_a_time: Final = threading.Lock()
-
-_PACKAGE: Final = Path(__file__).resolve().parents[1]
-
-
-def script_location() -> Path:
-    """Return the folder of ``env.py``: inside the installed package, or beside ``src/``."""
-    installed = _PACKAGE / "alembic"
-    return installed if installed.is_dir() else _PACKAGE.parents[1] / "alembic"
-
-
-def version_location() -> Path:
-    """Return the folder of the revision files, for another environment's ``version_locations``."""
-    return script_location() / "versions"
-
-
-def search_location() -> Path:
-    """Return the folder of the opt-in branch for `list_orgs`, another version location."""
-    return script_location() / "search"
 
 
 def alembic_config(
