@@ -22,6 +22,8 @@ from flametrench_tenancy_sqlalchemy.migrations import (
 )
 from flametrench_tenancy_sqlalchemy.migrations.advisory_lock import LOCK_KEY
 from flametrench_tenancy_sqlalchemy.migrations.connecting import on_connection
+from flametrench_tenancy_sqlalchemy.migrations.owners import require_own
+from flametrench_tenancy_sqlalchemy.migrations.search_path import target_schema
 from flametrench_tenancy_sqlalchemy.models import Base
 
 config = context.config
@@ -70,11 +72,11 @@ def local_settings(connection: Connection) -> Iterator[None]:
     """Change settings until the block's end, not just until the transaction's, which may go on."""
     before = {}
     for name, value in settings().items():
-        before[name] = connection.scalar(select(func.current_setting(name)))
-        connection.execute(select(func.set_config(name, value, True)))
+        before[name] = connection.scalar(select(func.pg_catalog.current_setting(name)))
+        connection.execute(select(func.pg_catalog.set_config(name, value, True)))
     yield
     for name, value in before.items():
-        connection.execute(select(func.set_config(name, value, True)))
+        connection.execute(select(func.pg_catalog.set_config(name, value, True)))
 
 
 @contextmanager
@@ -95,6 +97,8 @@ def transaction(connection: Connection) -> Iterator[None]:
 def migrate(connection: Connection) -> None:
     """Run the migrations, in the caller's transaction if there is one."""
     with transaction(connection):
+        # Before anything of theirs is so much as read, be it only the version.
+        require_own(connection, schema or target_schema(connection))
         # The lock has been taken before there is a lock timeout.
         if schema is not None and not inspect(connection).has_schema(schema):
             connection.execute(CreateSchema(schema))
@@ -111,7 +115,7 @@ def run_offline() -> None:
         if schema is not None:
             context.execute(CreateSchema(schema, if_not_exists=True))
         for name, value in settings().items():
-            context.execute(select(func.set_config(name, value, True)))
+            context.execute(select(func.pg_catalog.set_config(name, value, True)))
         context.run_migrations()
 
 

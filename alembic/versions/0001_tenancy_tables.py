@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from flametrench_tenancy_sqlalchemy.migrations import catalog
 from flametrench_tenancy_sqlalchemy.migrations.adoption import establish
 from flametrench_tenancy_sqlalchemy.migrations.catalog import Part
 from flametrench_tenancy_sqlalchemy.migrations.record import Record
@@ -213,15 +214,17 @@ OLDER = {
 
 def upgrade() -> None:
     with one_schema() as schema:
-        record = Record.load(TOUCH) or Record()
+        recorded = Record.load(TOUCH)
+        record = recorded or Record()
         for function in FUNCTIONS:
-            op.execute(function)
+            # Replacing one that somebody has created in this moment would leave it to them.
+            op.execute(function if recorded else function.replace(" OR REPLACE", "", 1))
         establish(tables(), TRIGGERS, schema=schema, older=OLDER, record=record)
         record.save(TOUCH)
 
 
 def downgrade() -> None:
     with one_schema():
-        Record.undo(TOUCH)
+        Record.undo(TOUCH, [*catalog.items(tables()), *TRIGGERS], OLDER)
         op.execute(f"DROP FUNCTION {TOUCH}")
         op.execute(f"DROP FUNCTION {STAMP}")

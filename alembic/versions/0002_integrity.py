@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from flametrench_tenancy_sqlalchemy.migrations.adoption import SchemaMismatchError
+from flametrench_tenancy_sqlalchemy.migrations.errors import SchemaMismatchError
 from flametrench_tenancy_sqlalchemy.migrations.search_path import one_schema
 
 revision = "ft0002"
@@ -29,11 +29,11 @@ ROLES = "('owner', 'admin', 'member', 'guest', 'viewer', 'editor')"
 CREATE_FUNCTION = """
 DO $do$
 BEGIN
-    EXECUTE replace(
+    EXECUTE pg_catalog.replace(
         $create$
             CREATE FUNCTION {name} RETURNS trigger LANGUAGE plpgsql AS $body${body}$body$
         $create$,
-        '@schema', quote_ident(current_schema())
+        '@schema', pg_catalog.quote_ident(pg_catalog.current_schema())
     );
 END
 $do$

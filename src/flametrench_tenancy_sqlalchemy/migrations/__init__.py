@@ -18,14 +18,13 @@ from alembic.util import CommandError
 from sqlalchemy import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError
 
-from .adoption import SchemaMismatchError
-from .advisory_lock import AdvisoryLockTimeoutError
 from .autogenerate import (
     VERSION_TABLE,
     include_object,
     process_revision_directives,
     render_item,
 )
+from .errors import AdvisoryLockTimeoutError, SchemaMismatchError
 from .places import script_location, search_location, version_location
 
 __all__ = [
@@ -116,8 +115,8 @@ def upgrade(
 
     Raises:
         AdvisoryLockTimeoutError: another deployer is still migrating; the error says who.
-        SchemaMismatchError: there are tables of these names that differ from ours; nothing is
-            changed, and the error lists the differences.
+        SchemaMismatchError: there are things of these names that differ from ours or belong to
+            somebody else; nothing is changed, and the error lists them.
         CommandError: no database is named or reached, or there is no such revision; Alembic's own.
     """
     with _one_at_a_time:

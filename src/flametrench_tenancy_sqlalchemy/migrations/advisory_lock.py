@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any, Final
 
-from alembic.util import CommandError
 from sqlalchemy import (
     BigInteger,
     Connection,
@@ -21,6 +20,8 @@ from sqlalchemy import (
     select,
     text,
 )
+
+from .errors import AdvisoryLockTimeoutError
 
 # Built-in functions are called by their schema: one of somebody else's would fit the types of
 # parameters better.
@@ -38,17 +39,6 @@ _HOLDERS: Final = text(
     AND (classid::pg_catalog.int8 << 32) | objid::pg_catalog.int8 = :key
     """
 )
-
-
-class AdvisoryLockTimeoutError(CommandError):
-    """Another deployer has been migrating for longer than this one was told to wait."""
-
-    def __init__(self, timeout: str, holders: Sequence[str]) -> None:
-        super().__init__(
-            f"another deployer holds the advisory lock of the migrations, and did so for {timeout}"
-            f": {'; '.join(holders) or 'it has just let go of it'}"
-        )
-        self.holders = tuple(holders)
 
 
 def take(connection: Connection, timeout: str) -> None:
