@@ -6,12 +6,16 @@ import json
 import secrets
 
 import pytest
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from flametrench_tenancy_sqlalchemy.migrations import (
     VERSION_TABLE,
     SchemaMismatchError,
+    alembic_config,
     downgrade,
     upgrade,
 )
@@ -35,7 +39,8 @@ PREPARED = {
         "function public.flametrench_tenancy_touch()",
     ),
     "the reference's function": (
-        "CREATE FUNCTION flametrench_touch_updated_at() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'",
+        "CREATE FUNCTION flametrench_touch_updated_at() RETURNS trigger "
+        "LANGUAGE plpgsql AS 'BEGIN END'",
         "function public.flametrench_touch_updated_at()",
     ),
     "a function that fits better than the built-in": (
@@ -97,6 +102,18 @@ def test_what_is_added_between_two_revisions_is_refused(blank: Connection, mallo
         upgrade(blank)
 
 
+def test_whatever_environment_runs_a_revision_it_looks_itself(
+    blank: Connection, mallory: str
+) -> None:
+    statements, name = PREPARED["a trigger's function"]
+    run_as(blank, mallory, statements)
+    revision = ScriptDirectory.from_config(alembic_config()).get_revision("ft0001")
+    context = Operations.context(MigrationContext.configure(blank))
+    with context, pytest.raises(SchemaMismatchError) as caught:
+        revision.module.upgrade()
+    assert caught.value.differences == (f"{name} belongs to {mallory}",)
+
+
 def test_a_member_of_the_owning_role_migrates_as_the_owner_does(blank: Connection) -> None:
     owner, deployer, previous = (new_role(blank) for _ in range(3))
     run_as(blank, previous, "CREATE FUNCTION shout() RETURNS text LANGUAGE sql AS 'SELECT 1::text'")
@@ -127,8 +144,8 @@ def test_no_word_of_the_record_is_executed(blank: Connection) -> None:
 
 
 def test_a_function_that_nobody_has_recorded_is_not_replaced(blank: Connection) -> None:
-    theirs = "CREATE FUNCTION flametrench_tenancy_touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'"
-    run(blank, theirs)
+    name = "flametrench_tenancy_touch()"
+    run(blank, f"CREATE FUNCTION {name} RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'")
     with pytest.raises(DBAPIError, match="already exists"):
         upgrade(blank)
     source = text("SELECT prosrc FROM pg_proc WHERE proname = 'flametrench_tenancy_touch'")
