@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from tests.support.guides import Reader
 
-ALONE, AT_FIRST, BESIDE, APART, OFFLINE = chapters("migrations.md")
+ALONE, AT_FIRST, BESIDE, APART, TRANSLATED, OFFLINE = chapters("migrations.md")
 
 FIRST_REVISION: Final = '''"""Projects."""
 
@@ -168,9 +169,7 @@ def test_they_move_in_from_a_version_table_of_their_own(running: Reader, engine_
 
 
 def test_they_run_in_a_schema_of_their_own(running: Reader, engine_: Engine) -> None:
-    in_schema, search_path, translated = APART
-
-    running.follow([in_schema, search_path])
+    running.follow(APART)
     running.run("alembic revision --autogenerate -m 'projects of organizations'")
     running.run("alembic upgrade head && alembic check")
     assert findings(engine_) == []
@@ -184,20 +183,26 @@ def test_they_run_in_a_schema_of_their_own(running: Reader, engine_: Engine) -> 
         make_org(session, slug="acme")
         found = "SELECT slug FROM tenancy.org"
         assert session.connection().exec_driver_sql(found).scalars().all() == ["acme"]
-    assert translated.language == "python"
 
 
-def test_a_schema_of_their_own_is_translated(reader: Reader, engine_: Engine) -> None:
-    in_schema, _, translated = APART
-    reader.follow([in_schema, translated])
+def test_a_schema_of_their_own_is_translated(project: Reader, engine_: Engine) -> None:
+    (project.folder / "migrations" / "versions" / "1f0c93_projects.py").unlink()
 
-    with reader.here["Session"](reader.here["engine"]) as session, session.begin():
-        session.add(reader.here["Project"](organization=make_org(session, slug="acme")))
+    project.follow(TRANSLATED)
 
+    assert tables(engine_) == {"project", "alembic_version"}
+    assert tables(engine_, "tenancy") == {*TABLES, VERSION_TABLE}
+    assert written(project) == [["create_table", "drop_table"]]
+    project.run("alembic revision --autogenerate -m nothing")
+    assert written(project) == [[], ["create_table", "drop_table"]]
+    models = next(block for block in TRANSLATED if block.title == "models.py")
+    project.follow([replace(models, title=None)])
+    here = project.here
+    with Session(here["engine"]) as session, session.begin():
+        session.add(here["Project"](organization=make_org(session, slug="acme")))
     with engine_.connect() as connection:
         joined = "SELECT slug FROM public.project JOIN tenancy.org ON org.id = org_id"
         assert connection.exec_driver_sql(joined).scalars().all() == ["acme"]
-    assert tables(engine_) == {"project"}
 
 
 def test_they_are_printed_for_somebody_else(reader: Reader, engine_: Engine) -> None:
