@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tests.support.guides import Reader
 
-ALONE, AT_FIRST, BESIDE, APART, TRANSLATED, OFFLINE = chapters("migrations.md")
+ALONE, AT_FIRST, BESIDE, FLASK, APART, TRANSLATED, OFFLINE = chapters("migrations.md")
 
 FIRST_REVISION: Final = '''"""Projects."""
 
@@ -155,6 +155,19 @@ def test_a_project_without_a_revision_begins_a_branch_of_its_own(
     assert tables(engine_) == {*TABLES, "project", "alembic_version"}
     [file] = (project.folder / "migrations" / "versions").glob("*.py")
     assert "('app',)" in file.read_text()
+
+
+def test_flask_migrate_does_it_too_and_refuses_a_revision_on_top_of_ours(
+    reader: Reader, engine_: Engine
+) -> None:
+    reader.follow(FLASK)
+
+    assert tables(engine_) == {*TABLES, "project", "alembic_version"}
+    assert written(reader) == [["create_table", "drop_table"]]
+    reader.run("flask db downgrade app@base && rm migrations/versions/*.py")
+    reader.run("flask db migrate -m again", must_succeed=False)
+    assert "begin a branch of your own" in reader.said
+    assert written(reader) == []
 
 
 def test_they_move_in_from_a_version_table_of_their_own(running: Reader, engine_: Engine) -> None:
