@@ -174,13 +174,14 @@ FUNCTIONS = (
     END
     $$
     """,
-    # The comparison by image works for every type that a column may have.
+    # The comparison by image works for every type that a column may have. It is named with its
+    # schema, because one of somebody else's for the table's own type would fit better.
     f"""
     CREATE OR REPLACE FUNCTION {TOUCH} RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         IF NEW.updated_at = '-infinity' THEN
             NEW.updated_at := OLD.updated_at;
-        ELSIF NEW.updated_at = OLD.updated_at AND NEW *<> OLD THEN
+        ELSIF NEW.updated_at = OLD.updated_at AND NEW OPERATOR(pg_catalog.*<>) OLD THEN
             NEW.updated_at := now();
         END IF;
         RETURN NEW;

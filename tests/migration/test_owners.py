@@ -20,7 +20,7 @@ from flametrench_tenancy_sqlalchemy.migrations import (
     upgrade,
 )
 
-from .reference import create_reference, run
+from .reference import create_reference, fill, run
 from .state import everything, tables_of
 
 # What somebody prepares, and what it is called.
@@ -100,6 +100,22 @@ def test_what_is_added_between_two_revisions_is_refused(blank: Connection, mallo
         SchemaMismatchError, match=rf"=\(public.org,public.org\) belongs to {mallory}"
     ):
         upgrade(blank)
+
+
+def test_no_operator_of_somebody_else_answers_for_what_a_trigger_asks(
+    blank: Connection, mallory: str
+) -> None:
+    upgrade(blank)
+    fill(blank)
+    for sign in ("=", "<>", "*=", "*<>"):
+        run_as(
+            blank,
+            mallory,
+            "CREATE OR REPLACE FUNCTION answer(org, org) RETURNS bool LANGUAGE plpgsql AS $$ "
+            "BEGIN RAISE 'answered for the server'; END $$; "
+            f"CREATE OPERATOR {sign} (FUNCTION = answer, LEFTARG = org, RIGHTARG = org)",
+        )
+    run(blank, "UPDATE org SET name = 'Acme'; UPDATE org SET status = 'revoked'")
 
 
 def test_whatever_environment_runs_a_revision_it_looks_itself(
