@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql
 
 from flametrench_tenancy_sqlalchemy.migrations.adoption import establish
 from flametrench_tenancy_sqlalchemy.migrations.catalog import Part
+from flametrench_tenancy_sqlalchemy.migrations.functions import SECURE_FUNCTIONS
 from flametrench_tenancy_sqlalchemy.migrations.record import Record
 from flametrench_tenancy_sqlalchemy.migrations.search_path import one_schema
 
@@ -217,6 +218,7 @@ def upgrade() -> None:
         for function in FUNCTIONS:
             op.execute(function)
         establish(tables(), TRIGGERS, schema=schema, older=OLDER, record=record)
+        op.execute(SECURE_FUNCTIONS)
         record.save(TOUCH)
 
 

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from flametrench_tenancy_sqlalchemy.migrations.adoption import SchemaMismatchError
+from flametrench_tenancy_sqlalchemy.migrations.functions import SECURE_FUNCTIONS
 from flametrench_tenancy_sqlalchemy.migrations.search_path import one_schema
 
 revision = "ft0002"
@@ -22,34 +23,17 @@ depends_on = None
 
 ROLES = "('owner', 'admin', 'member', 'guest', 'viewer', 'editor')"
 
-# Functions name tables, types and what else could be mistaken with their schemas, lest something
-# further up the caller's search path, or something temporary, pass for them. Giving each function a
-# search path of its own would be simpler, but setting it and setting it back is a third of a
-# trigger's time.
-CREATE_FUNCTION = """
-DO $do$
-BEGIN
-    EXECUTE replace(
-        $create$
-            CREATE FUNCTION {name} RETURNS trigger LANGUAGE plpgsql AS $body${body}$body$
-        $create$,
-        '@schema', quote_ident(current_schema())
-    );
-END
-$do$
-"""
-
 # A key between itself and itself, in the order of its index: no other index has that order,
 # whatever the statistics say or do not say yet. Of two equal chances the planner would look for one
 # tuple among all members of an organization, and remember that plan for a connection's life.
 MEMBERSHIP = """
-    FROM @schema.mem
+    FROM mem
     WHERE (usr_id, org_id) >= (usr, organization) AND (usr_id, org_id) <= (usr, organization)
     AND role = held AND status = 'active'
     ORDER BY usr_id, org_id LIMIT 1
 """
 TUPLE = """
-    FROM @schema.tup
+    FROM tup
     WHERE (subject_type, subject_id, relation, object_type, object_id)
         >= ('usr', usr, held, 'org', organization)
     AND (subject_type, subject_id, relation, object_type, object_id)
@@ -85,12 +69,12 @@ FUNCTIONS = {
     # changing nothing, and the revocation fails to serialize.
     "flametrench_tenancy_enter()": """
     DECLARE
-        org_status pg_catalog.text;
+        org_status text;
     BEGIN
         IF TG_ARGV[0] = 'succeed' THEN
-            SELECT status INTO org_status FROM @schema.org WHERE id = NEW.org_id FOR NO KEY UPDATE;
+            SELECT status INTO org_status FROM org WHERE id = NEW.org_id FOR NO KEY UPDATE;
         ELSE
-            SELECT status INTO org_status FROM @schema.org WHERE id = NEW.org_id FOR SHARE;
+            SELECT status INTO org_status FROM org WHERE id = NEW.org_id FOR SHARE;
         END IF;
         IF org_status = 'revoked' THEN
             RAISE EXCEPTION 'organization % is revoked', NEW.org_id USING
@@ -98,16 +82,16 @@ FUNCTIONS = {
                 TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA;
         END IF;
         IF TG_ARGV[0] = 'join'
-            AND pg_catalog.current_setting('transaction_isolation') = 'repeatable read'
+            AND current_setting('transaction_isolation') = 'repeatable read'
         THEN
             BEGIN
                 -- Two who hold the shared lock would wait for each other.
-                PERFORM FROM @schema.org WHERE id = NEW.org_id FOR NO KEY UPDATE NOWAIT;
+                PERFORM FROM org WHERE id = NEW.org_id FOR NO KEY UPDATE NOWAIT;
             EXCEPTION WHEN lock_not_available THEN
                 RAISE EXCEPTION 'could not serialize access: others enter organization %',
                     NEW.org_id USING ERRCODE = 'serialization_failure';
             END;
-            UPDATE @schema.org SET status = status WHERE id = NEW.org_id;
+            UPDATE org SET status = status WHERE id = NEW.org_id;
         END IF;
         RETURN NEW;
     END
@@ -115,7 +99,7 @@ FUNCTIONS = {
     "flametrench_tenancy_same_chain()": """
     BEGIN
         IF EXISTS (
-            SELECT FROM @schema.mem
+            SELECT FROM mem
             WHERE id = NEW.replaces AND (usr_id, org_id) <> (NEW.usr_id, NEW.org_id)
         ) THEN
             RAISE EXCEPTION 'mem % replaces a membership of another user or organization',
@@ -130,19 +114,19 @@ FUNCTIONS = {
     # lock would not).
     "flametrench_tenancy_keep_owner()": """
     DECLARE
-        organization pg_catalog.uuid;
-        org_status pg_catalog.text;
+        organization uuid;
+        org_status text;
     BEGIN
         organization := CASE TG_OP WHEN 'DELETE' THEN OLD.org_id ELSE NEW.org_id END;
         IF TG_ARGV[0] = 'owner left' THEN
-            SELECT status INTO org_status FROM @schema.org WHERE id = organization
+            SELECT status INTO org_status FROM org WHERE id = organization
             FOR NO KEY UPDATE;
         END IF;
-        IF pg_catalog.current_setting('transaction_isolation') = 'read committed' THEN
-            PERFORM FROM @schema.mem
+        IF current_setting('transaction_isolation') = 'read committed' THEN
+            PERFORM FROM mem
             WHERE org_id = organization AND role = 'owner' AND status = 'active' LIMIT 1;
         ELSE
-            PERFORM FROM @schema.mem
+            PERFORM FROM mem
             WHERE org_id = organization AND role = 'owner' AND status = 'active'
             ORDER BY id LIMIT 1 FOR SHARE;
         END IF;
@@ -150,7 +134,7 @@ FUNCTIONS = {
             RETURN NULL;
         END IF;
         IF org_status <> 'revoked'
-            OR EXISTS (SELECT FROM @schema.mem WHERE org_id = organization AND status = 'active')
+            OR EXISTS (SELECT FROM mem WHERE org_id = organization AND status = 'active')
         THEN
             RAISE EXCEPTION 'organization % would be left without an active owner', organization
                 USING ERRCODE = 'check_violation', CONSTRAINT = 'mem_keeps_owner',
@@ -161,9 +145,9 @@ FUNCTIONS = {
     """,
     "flametrench_tenancy_keep_duality()": f"""
     DECLARE
-        usr pg_catalog.uuid;
-        organization pg_catalog.uuid;
-        held pg_catalog.text;
+        usr uuid;
+        organization uuid;
+        held text;
     BEGIN
         CASE TG_ARGV[0]
             WHEN 'new mem' THEN
@@ -175,7 +159,7 @@ FUNCTIONS = {
             WHEN 'old tup' THEN
                 usr := OLD.subject_id; organization := OLD.object_id; held := OLD.relation;
         END CASE;
-        IF pg_catalog.current_setting('transaction_isolation') <> 'read committed' THEN
+        IF current_setting('transaction_isolation') <> 'read committed' THEN
             -- The snapshot may be old; what has changed since fails to serialize.
             PERFORM {MEMBERSHIP} FOR SHARE;
             PERFORM {TUPLE} FOR SHARE;
@@ -337,7 +321,8 @@ def upgrade() -> None:
         for statement in INDEXES.values():
             op.execute(statement)
         for name, body in FUNCTIONS.items():
-            op.execute(CREATE_FUNCTION.format(name=name, body=body))
+            op.execute(f"CREATE FUNCTION {name} RETURNS trigger LANGUAGE plpgsql AS $${body}$$")
+        op.execute(SECURE_FUNCTIONS)
         for form, name, table, event, when, call in TRIGGERS:
             op.execute(form.format(name=name, table=table, event=event, when=when, call=call))
 
