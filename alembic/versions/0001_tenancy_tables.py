@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from flametrench_tenancy_sqlalchemy.migrations import SECURE_FUNCTIONS
 from flametrench_tenancy_sqlalchemy.migrations.adoption import establish
 from flametrench_tenancy_sqlalchemy.migrations.catalog import Part
-from flametrench_tenancy_sqlalchemy.migrations.functions import SECURE_FUNCTIONS
 from flametrench_tenancy_sqlalchemy.migrations.record import Record
 from flametrench_tenancy_sqlalchemy.migrations.search_path import one_schema
 

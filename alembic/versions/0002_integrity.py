@@ -12,8 +12,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from flametrench_tenancy_sqlalchemy.migrations import SECURE_FUNCTIONS
 from flametrench_tenancy_sqlalchemy.migrations.adoption import SchemaMismatchError
-from flametrench_tenancy_sqlalchemy.migrations.functions import SECURE_FUNCTIONS
 from flametrench_tenancy_sqlalchemy.migrations.search_path import one_schema
 
 revision = "ft0002"

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, func, select, text
 from ..migrations import catalog
 from ..migrations.catalog import Definitions, Part
 from ..migrations.comparison import differences
+from ..migrations.functions import INSECURE_FUNCTIONS
 from ..models import Base
 from .findings import EXAMPLES, Finding, Severity
 
@@ -115,6 +116,7 @@ def examine_schema(connection: Connection) -> SchemaReport:
         names = [trigger.name for trigger in TRIGGERS]
         parameters = {"schema": schema, "tables": tables, "triggers": names}
         disabled = connection.scalars(_DISABLED, parameters).all()
+        insecure = connection.scalars(text(INSECURE_FUNCTIONS)).all()
         wanted = _wanted(connection)
     missing = {
         # A table that is not there has no parts to miss.
@@ -134,6 +136,12 @@ def examine_schema(connection: Connection) -> SchemaReport:
             for finding in _finding(check, message, [p for p in missing if p.kind == kind])
         ),
         *_finding("disabled_trigger", "triggers and foreign keys that are disabled", disabled),
+        *_finding(
+            "insecure_function",
+            "trigger functions that do not look as the tables' owner into this schema alone; "
+            "`flametrench-tenancy migrate upgrade` mends them",
+            insecure,
+        ),
         *_finding(
             "schema_difference",
             "parts of the schema that are not as expected",
@@ -161,8 +169,7 @@ def _schema_of(connection: Connection) -> str:
 def _alone_on_search_path(connection: Connection, schema: str) -> Iterator[None]:
     """Have the server tell names without their schema."""
     before = connection.scalar(select(func.current_setting("search_path")))
-    quoted = connection.dialect.identifier_preparer.quote(schema)
-    connection.execute(select(func.set_config("search_path", quoted, True)))
+    connection.execute(select(func.set_config("search_path", func.quote_ident(schema), True)))
     yield
     connection.execute(select(func.set_config("search_path", before, True)))
 

@@ -20,10 +20,12 @@ from sqlalchemy import URL, Connection, make_url
 
 from .adoption import SchemaMismatchError
 from .autogenerate import VERSION_TABLE, include_name, render_item
+from .functions import SECURE_FUNCTIONS
 
 __all__ = [
     "HEAD",
     "LOCK_TIMEOUT",
+    "SECURE_FUNCTIONS",
     "VERSION_TABLE",
     "SchemaMismatchError",
     "alembic_config",
@@ -167,6 +169,9 @@ def database_url(given: str | URL | None) -> URL:
 
 def _config_for(target: str | URL | Connection, **manner: Any) -> Config:
     if isinstance(target, Connection):
+        # Alembic does not translate where it looks for its version table.
+        translated = target.get_execution_options().get("schema_translate_map") or {}
+        manner["schema"] = manner["schema"] or translated.get(None)
         config = alembic_config(**manner)
         config.attributes["connection"] = target
         return config

@@ -23,8 +23,8 @@ def one_schema() -> Iterator[str | None]:
         op.execute("SELECT set_config('search_path', quote_ident(current_schema()), true)")
     else:
         schema = _target_schema(op.get_bind())
-        quoted = op.get_context().dialect.identifier_preparer.quote(schema)
-        op.get_bind().execute(select(func.set_config("search_path", quoted, True)))
+        only = func.set_config("search_path", func.quote_ident(schema), True)
+        op.get_bind().execute(select(only))
     yield schema
     op.execute("SELECT set_config('search_path', current_setting('tenancy.search_path'), true)")
 
