@@ -96,17 +96,40 @@ FUNCTIONS = {
         RETURN NEW;
     END
     """,
+    # Another client's clock may be behind the one that its predecessor's time is from.
+    "flametrench_tenancy_follow()": """
+    BEGIN
+        NEW.created_at := greatest(
+            NEW.created_at,
+            (SELECT created_at + interval '1 microsecond' FROM mem WHERE id = NEW.replaces)
+        );
+        NEW.updated_at := greatest(NEW.updated_at, NEW.created_at);
+        RETURN NEW;
+    END
+    """,
+    # Asked when the statement has ended: it may write the predecessor after the successor.
     "flametrench_tenancy_same_chain()": """
     BEGIN
         IF EXISTS (
             SELECT FROM mem
-            WHERE id = NEW.replaces AND (usr_id, org_id) <> (NEW.usr_id, NEW.org_id)
+            WHERE id = NEW.replaces AND (
+                (usr_id, org_id) <> (NEW.usr_id, NEW.org_id) OR created_at >= NEW.created_at
+            )
         ) THEN
-            RAISE EXCEPTION 'mem % replaces a membership of another user or organization',
-                NEW.id USING ERRCODE = 'check_violation', CONSTRAINT = TG_NAME,
+            RAISE EXCEPTION 'mem % replaces a membership that is not an earlier one of the same '
+                'user and organization', NEW.id USING
+                ERRCODE = 'check_violation', CONSTRAINT = TG_NAME,
                 TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA;
         END IF;
         RETURN NULL;
+    END
+    """,
+    "flametrench_tenancy_keep_rows()": """
+    BEGIN
+        RAISE EXCEPTION 'TRUNCATE of % would go around the rules', TG_TABLE_NAME USING
+            ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME,
+            TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA,
+            HINT = 'In a test, SET LOCAL tenancy.allow_truncate = on.';
     END
     """,
     # With the organization locked, a statement under READ COMMITTED sees every owner there is.
@@ -180,6 +203,7 @@ AT_COMMIT = (
     "CREATE CONSTRAINT TRIGGER {name} {event} ON {table} DEFERRABLE INITIALLY DEFERRED "
     "FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION {call}"
 )
+AS_A_WHOLE = NOW.replace("EACH ROW", "EACH STATEMENT")
 REFUSE = "flametrench_tenancy_refuse"
 ENTER = "flametrench_tenancy_enter"
 KEEP_OWNER = "flametrench_tenancy_keep_owner"
@@ -244,7 +268,12 @@ TRIGGERS = (
         "NEW.status = 'pending'",
         f"{ENTER}('join', 'inv_org_not_revoked')",
     ),
-    # Role history stays within one user and organization.
+    # Role history stays within one user and organization, and goes on in time.
+    (
+        *(NOW, "mem_follows_replaced", "mem", "BEFORE INSERT"),
+        "NEW.replaces IS NOT NULL",
+        "flametrench_tenancy_follow()",
+    ),
     (
         *(NOW, "mem_replaces_same_chain", "mem", "AFTER INSERT"),
         "NEW.replaces IS NOT NULL",
@@ -296,6 +325,16 @@ TRIGGERS = (
         *(AT_COMMIT, "tup_mem_duality_gone", "tup", "AFTER UPDATE OR DELETE"),
         holds_role("OLD"),
         f"{KEEP_DUALITY}('old tup')",
+    ),
+    # Nobody empties a table by mistake. Who truncates users or organizations truncates what refers
+    # to them as well.
+    *(
+        (
+            *(AS_A_WHOLE, f"{table}_keeps_rows", table, "BEFORE TRUNCATE"),
+            "current_setting('tenancy.allow_truncate', true) IS DISTINCT FROM 'on'",
+            "flametrench_tenancy_keep_rows()",
+        )
+        for table in ("mem", "inv", "tup")
     ),
 )
 

@@ -26,6 +26,7 @@ from flametrench_tenancy_sqlalchemy._integrity import broken_rule, constraint_na
 from flametrench_tenancy_sqlalchemy.doctor import Severity, diagnose
 from flametrench_tenancy_sqlalchemy.migrations import downgrade, upgrade
 from flametrench_tenancy_sqlalchemy.migrations.adoption import SchemaMismatchError
+from flametrench_tenancy_sqlalchemy.testing.databases import TABLES
 from flametrench_tenancy_sqlalchemy.testing.factories import make_org, make_user
 from flametrench_tenancy_sqlalchemy.testing.plugin import NewDatabase
 from tests.support.foreign_hands import (
@@ -166,6 +167,37 @@ def test_what_the_application_breaks_beside_our_operations_is_refused_in_our_wor
 
     with pytest.raises(SoleOwnerError):
         TenancyStore(sessions).add_member(scene["acme"], scene["max"], Role.MEMBER)
+    assert committed_rows(clean_engine) == before
+
+
+def test_a_successor_is_later_than_its_predecessor_though_the_clients_clock_is_behind(
+    scene: Scene, clean_engine: Engine
+) -> None:
+    behind = join("eve", "admin", replaces="eve@acme", at="now() - interval '1 day'")
+    with clean_engine.begin() as connection:
+        run(connection, scene, *EVE_LEAVES, behind, grant("eve", "admin"))
+        later = """
+            SELECT new.created_at - old.created_at = interval '1 microsecond'
+                AND new.updated_at = new.created_at
+            FROM mem AS new JOIN mem AS old ON old.id = new.replaces
+            """
+        assert connection.exec_driver_sql(later).scalars().all() == [True]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_no_table_is_emptied_by_mistake(table: str, scene: Scene, clean_engine: Engine) -> None:
+    before = committed_rows(clean_engine)
+    with clean_engine.connect() as connection:
+        with pytest.raises(DBAPIError, match=r"tenancy\.allow_truncate = on") as caught:
+            run(connection, scene, f"TRUNCATE {table} CASCADE")
+        assert str(constraint_name(caught.value)).endswith("_keeps_rows")
+        connection.rollback()
+        run(connection, scene, "SET LOCAL tenancy.allow_truncate = on", f"TRUNCATE {table} CASCADE")
+        assert connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar() == 0
+        connection.rollback()
+        # What the setting is after a transaction that had it is not what it is without one.
+        with pytest.raises(DBAPIError):
+            run(connection, scene, f"TRUNCATE {table} CASCADE")
     assert committed_rows(clean_engine) == before
 
 

@@ -352,7 +352,8 @@ _of_schema(
 )
 _of_schema(
     *("disabled_trigger", "of foreign keys", "constraint tup_created_by_fkey of tup"),
-    *("trigger tup_mem_duality of tup", "trigger tup_mem_duality_gone of tup"),
+    *("trigger tup_keeps_rows of tup", "trigger tup_mem_duality of tup"),
+    "trigger tup_mem_duality_gone of tup",
     by="ALTER TABLE tup DISABLE TRIGGER ALL",
 )
 for _course, _change in {

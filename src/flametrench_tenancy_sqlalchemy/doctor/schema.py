@@ -21,11 +21,13 @@ _TRIGGER_NAMES: Final = {
     "usr": ("usr_stamp", "usr_touch"),
     "org": ("org_revoked_is_final", "org_stamp", "org_touch"),
     "mem": (
+        "mem_follows_replaced",
         "mem_identity_is_final",
         "mem_keeps_owner",
         "mem_keeps_owner_deleted",
         "mem_keeps_owner_joined",
         "mem_keeps_owner_returned",
+        "mem_keeps_rows",
         "mem_org_not_revoked",
         "mem_org_not_revoked_again",
         "mem_org_not_revoked_successor",
@@ -37,8 +39,8 @@ _TRIGGER_NAMES: Final = {
         "mem_tup_duality_changed",
         "mem_tup_duality_deleted",
     ),
-    "inv": ("inv_org_not_revoked", "inv_terminal_is_final"),
-    "tup": ("tup_mem_duality", "tup_mem_duality_gone"),
+    "inv": ("inv_keeps_rows", "inv_org_not_revoked", "inv_terminal_is_final"),
+    "tup": ("tup_keeps_rows", "tup_mem_duality", "tup_mem_duality_gone"),
 }
 TRIGGERS: Final = frozenset(
     Part("trigger", table, name) for table, names in _TRIGGER_NAMES.items() for name in names
