@@ -20,6 +20,7 @@ from .errors import (
 from .ids import WireId, new_id
 from .memory import InMemoryTenancyStore
 from .models import Base, Invitation, Membership, Organization, Tuple, User
+from .policy import Limits, Policy
 from .repository import TenancyRepository
 from .results import AcceptInvitationResult, CreateOrgResult, TransferOwnershipResult
 from .store import TenancyStore, unit_of_work
@@ -51,12 +52,14 @@ __all__ = [
     "InvitationNotPendingError",
     "InvitationRequest",
     "InvitationStatus",
+    "Limits",
     "Membership",
     "NotFoundError",
     "OrgSlugConflictError",
     "Organization",
     "Outcome",
     "Page",
+    "Policy",
     "PreTuple",
     "PreconditionError",
     "Reason",

@@ -10,6 +10,7 @@ import functools
 from asyncio import CancelledError
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import stamina
@@ -19,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from ._integrity import is_transient
 from .clock import Clock, utc_now
+from .policy import LETTER, Policy
 from .repository import TenancyRepository
 from .repository.operation import Unit, only_reads
 from .store import ATTEMPTS, WAITS, may_try_again
@@ -138,11 +140,14 @@ class AsyncTenancyRepository(_Operations):
     Args:
         session: the caller's ``AsyncSession``, or an ``async_scoped_session``.
         clock: returns the current time as a timezone-aware datetime.
+        policy: what the application decides; the specification's letter, if nothing is said.
     """
 
-    def __init__(self, session: AnyAsyncSession, *, clock: Clock = utc_now) -> None:
+    def __init__(
+        self, session: AnyAsyncSession, *, clock: Clock = utc_now, policy: Policy = LETTER
+    ) -> None:
         self.session = session
-        self._clock = clock
+        self._repository = partial(TenancyRepository, clock=clock, policy=policy, unit=_savepoint)
 
     async def _run(
         self,
@@ -152,8 +157,7 @@ class AsyncTenancyRepository(_Operations):
         **kwargs: P.kwargs,
     ) -> R:
         def run(session: Session) -> R:
-            tenancy = TenancyRepository(session, clock=self._clock, unit=_savepoint)
-            return operation(tenancy, *args, **kwargs)
+            return operation(self._repository(session), *args, **kwargs)
 
         session = self.session
         if isinstance(session, async_scoped_session):
@@ -163,13 +167,14 @@ class AsyncTenancyRepository(_Operations):
 
 @asynccontextmanager
 async def unit_of_work(
-    session_factory: AsyncSessionFactory, *, clock: Clock = utc_now
+    session_factory: AsyncSessionFactory, *, clock: Clock = utc_now, policy: Policy = LETTER
 ) -> AsyncIterator[AsyncTenancyRepository]:
     """Run several operations in one transaction, committed at the end of the block.
 
     Args:
         session_factory: returns a new ``AsyncSession``; an ``async_sessionmaker`` does.
         clock: returns the current time as a timezone-aware datetime.
+        policy: what the application decides; the specification's letter, if nothing is said.
 
     Yields:
         A repository; its ``session`` takes the caller's own rows into the same transaction.
@@ -182,7 +187,7 @@ async def unit_of_work(
     async with session_factory() as session:
         with rules_in_our_words():
             async with session.begin():
-                yield AsyncTenancyRepository(session, clock=clock)
+                yield AsyncTenancyRepository(session, clock=clock, policy=policy)
 
 
 class AsyncTenancyStore(_Operations):
@@ -195,6 +200,7 @@ class AsyncTenancyStore(_Operations):
         session_factory: returns a new ``AsyncSession`` for each call; an ``async_sessionmaker``
             does.
         clock: returns the current time as a timezone-aware datetime.
+        policy: what the application decides; the specification's letter, if nothing is said.
         attempts: how often an operation is tried at the most.
         reads: returns a new ``AsyncSession`` for each operation that only reads, say on a replica
             or an engine in AUTOCOMMIT; the same factory, if no other is given.
@@ -208,6 +214,7 @@ class AsyncTenancyStore(_Operations):
         session_factory: AsyncSessionFactory,
         *,
         clock: Clock = utc_now,
+        policy: Policy = LETTER,
         attempts: int = ATTEMPTS,
         reads: AsyncSessionFactory | None = None,
     ) -> None:
@@ -215,7 +222,7 @@ class AsyncTenancyStore(_Operations):
         require_factory(reads, "reads", async_scoped_session)
         self._session_factory = session_factory
         self._reads = reads or session_factory
-        self._clock = clock
+        self._repository = partial(TenancyRepository, clock=clock, policy=policy, unit=_own)
         self._attempts = attempts
 
     async def _run(
@@ -246,8 +253,7 @@ class AsyncTenancyStore(_Operations):
     ) -> R:
         def run(session: Session) -> R:
             with committed(session):
-                tenancy = TenancyRepository(session, clock=self._clock, unit=_own)
-                return operation(tenancy, *args, **kwargs)
+                return operation(self._repository(session), *args, **kwargs)
 
         factory = self._reads if only_reads(operation) else self._session_factory
         async with factory() as session:

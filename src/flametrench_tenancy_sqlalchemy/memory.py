@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from .clock import Clock, utc_now
 from .models import Base, User
+from .policy import LETTER, Policy
 from .store import TenancyStore
 from .transactions.sessions import AnySession
 from .values import Status
@@ -28,12 +29,13 @@ class InMemoryTenancyStore(TenancyStore):
 
     Args:
         clock: returns the current time as a timezone-aware datetime.
+        policy: what the application decides; the specification's letter, if nothing is said.
     """
 
-    def __init__(self, *, clock: Clock = utc_now) -> None:
+    def __init__(self, *, clock: Clock = utc_now, policy: Policy = LETTER) -> None:
         turn = threading.Lock()
         sessions = sessionmaker(_memory_engine(), class_=_TakingTurns, info={"turn": turn})
-        super().__init__(sessions, clock=clock)
+        super().__init__(sessions, clock=clock, policy=policy)
         self._repository = partial(self._repository, admits=_register)
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from ._integrity import is_transient
 from .clock import Clock, utc_now
+from .policy import LETTER, Policy
 from .repository import TenancyRepository
 from .repository.operation import only_reads
 from .transactions.own import committed, own, require_factory, rules_in_our_words
@@ -40,13 +41,14 @@ WAITS: Final[Waits] = {"timeout": None, "wait_initial": 0.01, "wait_max": 1, "wa
 
 @contextmanager
 def unit_of_work(
-    session_factory: SessionFactory, *, clock: Clock = utc_now
+    session_factory: SessionFactory, *, clock: Clock = utc_now, policy: Policy = LETTER
 ) -> Iterator[TenancyRepository]:
     """Run several operations in one transaction, committed at the end of the block.
 
     Args:
         session_factory: returns a new Session; a ``sessionmaker`` does.
         clock: returns the current time as a timezone-aware datetime.
+        policy: what the application decides; the specification's letter, if nothing is said.
 
     Yields:
         A repository; its ``session`` takes the caller's own rows into the same transaction.
@@ -57,7 +59,7 @@ def unit_of_work(
     """
     require_factory(session_factory, "session_factory")
     with session_factory() as session, rules_in_our_words(), session.begin():
-        yield TenancyRepository(session, clock=clock)
+        yield TenancyRepository(session, clock=clock, policy=policy)
 
 
 def may_try_again(exc: DBAPIError, attempts: int) -> bool:
@@ -86,6 +88,7 @@ class TenancyStore:
     Args:
         session_factory: returns a new Session for each call; a ``sessionmaker`` does.
         clock: returns the current time as a timezone-aware datetime.
+        policy: what the application decides; the specification's letter, if nothing is said.
         attempts: how often an operation is tried at the most.
         reads: returns a new Session for each operation that only reads, say on a replica, or on
             an engine in AUTOCOMMIT, where a read is one wait for the server; the same factory, if
@@ -100,6 +103,7 @@ class TenancyStore:
         session_factory: SessionFactory,
         *,
         clock: Clock = utc_now,
+        policy: Policy = LETTER,
         attempts: int = ATTEMPTS,
         reads: SessionFactory | None = None,
     ) -> None:
@@ -108,7 +112,7 @@ class TenancyStore:
         self._session_factory = session_factory
         self._reads = reads or session_factory
         self._attempts = attempts
-        self._repository = partial(TenancyRepository, clock=clock, unit=own)
+        self._repository = partial(TenancyRepository, clock=clock, policy=policy, unit=own)
 
     create_org = _standalone(TenancyRepository.create_org)
     get_org = _standalone(TenancyRepository.get_org)

@@ -14,7 +14,15 @@ ROOT = Path(package.__file__).parent
 
 # Rooms in one string may import each other.
 ORDER = [
-    *("errors", "values clock", "ids", "models", "results _integrity users _sql", "transactions"),
+    *(
+        "errors",
+        "values clock",
+        "ids",
+        "policy",
+        "models",
+        "results _integrity users _sql",
+        "transactions",
+    ),
     *("writing", "repository", "store", "aio memory migrations", "doctor contrib", "cli"),
     "testing",
 ]

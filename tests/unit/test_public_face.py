@@ -39,6 +39,9 @@ PUBLIC = {
     "CreateOrgResult",
     "TransferOwnershipResult",
     "AcceptInvitationResult",
+    # what an application decides
+    "Policy",
+    "Limits",
     # the errors
     "TenancyError",
     "NotFoundError",

@@ -28,6 +28,7 @@ class TenancyRepository(
     Args:
         session: the caller's Session, or a ``scoped_session``.
         clock: returns the current time as a timezone-aware datetime.
+        policy: what the application decides; the specification's letter, if nothing is said.
     """
 
 

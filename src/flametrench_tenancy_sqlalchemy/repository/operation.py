@@ -18,6 +18,7 @@ from ..errors import PreconditionError, TenancyError
 from ..ids import require
 from ..models import Base, Invitation, Membership, Organization, User
 from ..models.base import not_found
+from ..policy import LETTER, Policy
 from ..transactions.savepoint import savepoint
 from ..transactions.sessions import AnySession, connection_of, where_writes_go
 from ..writing import Change, Guard, Written, write
@@ -84,6 +85,7 @@ class Repository:
     Args:
         session: the caller's Session, or a ``scoped_session``.
         clock: returns the current time as a timezone-aware datetime.
+        policy: what the application decides; the specification's letter, if nothing is said.
         unit: what an operation is to its transaction: a savepoint, if nothing else is said.
         admits: makes users known who are about to be referred to; others keep them, if nothing
             is said, and foreign keys answer whether they exist.
@@ -94,11 +96,13 @@ class Repository:
         session: AnySession,
         *,
         clock: Clock = utc_now,
+        policy: Policy = LETTER,
         unit: Unit = savepoint,
         admits: Admission | None = None,
     ) -> None:
         self.session = session
         self._clock = clock
+        self._policy = policy
         self._unit = unit
         self._admits = admits
 
