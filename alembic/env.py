@@ -8,13 +8,13 @@ from logging.config import fileConfig
 from typing import Any
 
 from alembic import context
-from sqlalchemy import Connection, func, inspect, select
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import ColumnElement, Connection, func, inspect, select, text
 from sqlalchemy.schema import CreateSchema
 
 from flametrench_tenancy_sqlalchemy.migrations import (
     ADVISORY_LOCK_TIMEOUT,
     LOCK_TIMEOUT,
+    SECURE_FUNCTIONS,
     VERSION_TABLE,
     advisory_lock,
     database_url,
@@ -36,12 +36,12 @@ advisory_lock_timeout = arguments.get("advisory_lock_timeout") or config.attribu
 )
 
 
-def settings() -> dict[str, str]:
+def settings() -> dict[str, str | ColumnElement[str]]:
     """Return what holds for the migration's transaction only."""
-    chosen = {"lock_timeout": lock_timeout}
+    chosen: dict[str, str | ColumnElement[str]] = {"lock_timeout": lock_timeout}
     if schema is not None:
         # No other schema: nothing of the same name elsewhere can be mistaken for ours.
-        chosen["search_path"] = postgresql.dialect().identifier_preparer.quote(schema)
+        chosen["search_path"] = func.pg_catalog.quote_ident(schema)
     return chosen
 
 
@@ -104,6 +104,8 @@ def migrate(connection: Connection) -> None:
             connection.execute(CreateSchema(schema))
         with local_settings(connection):
             context.run_migrations()
+            # Where there was nothing to migrate, the schema may have a new name.
+            connection.execute(text(SECURE_FUNCTIONS))
 
 
 def run_offline() -> None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from flametrench_tenancy_sqlalchemy.migrations import catalog
+from flametrench_tenancy_sqlalchemy.migrations import SECURE_FUNCTIONS, catalog
 from flametrench_tenancy_sqlalchemy.migrations.adoption import establish
 from flametrench_tenancy_sqlalchemy.migrations.catalog import Part
 from flametrench_tenancy_sqlalchemy.migrations.record import Record
@@ -221,6 +221,7 @@ def upgrade() -> None:
             # Replacing one that somebody has created in this moment would leave it to them.
             op.execute(function if recorded else function.replace(" OR REPLACE", "", 1))
         establish(tables(), TRIGGERS, schema=schema, older=OLDER, record=record)
+        op.execute(SECURE_FUNCTIONS)
         record.save(TOUCH)
 
 

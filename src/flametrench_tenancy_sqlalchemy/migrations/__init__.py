@@ -25,12 +25,14 @@ from .autogenerate import (
     render_item,
 )
 from .errors import AdvisoryLockTimeoutError, SchemaMismatchError
+from .functions import SECURE_FUNCTIONS
 from .places import script_location, search_location, version_location
 
 __all__ = [
     "ADVISORY_LOCK_TIMEOUT",
     "HEAD",
     "LOCK_TIMEOUT",
+    "SECURE_FUNCTIONS",
     "VERSION_TABLE",
     "AdvisoryLockTimeoutError",
     "SchemaMismatchError",
@@ -190,6 +192,9 @@ def database_url(given: str | URL | None) -> URL:
 
 def _config_for(target: str | URL | Connection, **manner: Any) -> Config:
     if isinstance(target, Connection):
+        # Alembic does not translate where it looks for its version table.
+        translated = target.get_execution_options().get("schema_translate_map") or {}
+        manner["schema"] = manner["schema"] or translated.get(None)
         config = alembic_config(**manner)
         config.attributes["connection"] = target
         return config

@@ -29,8 +29,8 @@ def one_schema() -> Iterator[str | None]:
     else:
         schema = target_schema(op.get_bind())
         require_own(op.get_bind(), schema)
-        quoted = op.get_context().dialect.identifier_preparer.quote(schema)
-        op.get_bind().execute(select(func.pg_catalog.set_config("search_path", quoted, True)))
+        only = func.pg_catalog.quote_ident(schema)
+        op.get_bind().execute(select(func.pg_catalog.set_config("search_path", only, True)))
     yield schema
     _set_path("search_path", "pg_catalog.current_setting('tenancy.search_path')")
 
