@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, func, select, text
 from ..migrations import catalog
 from ..migrations.catalog import Definitions, Part
 from ..migrations.comparison import differences
+from ..migrations.functions import INSECURE_FUNCTIONS
 from ..models import Base
 from .findings import EXAMPLES, Finding, Severity
 
@@ -20,11 +21,13 @@ _TRIGGER_NAMES: Final = {
     "usr": ("usr_stamp", "usr_touch"),
     "org": ("org_revoked_is_final", "org_stamp", "org_touch"),
     "mem": (
+        "mem_follows_replaced",
         "mem_identity_is_final",
         "mem_keeps_owner",
         "mem_keeps_owner_deleted",
         "mem_keeps_owner_joined",
         "mem_keeps_owner_returned",
+        "mem_keeps_rows",
         "mem_org_not_revoked",
         "mem_org_not_revoked_again",
         "mem_org_not_revoked_successor",
@@ -36,8 +39,8 @@ _TRIGGER_NAMES: Final = {
         "mem_tup_duality_changed",
         "mem_tup_duality_deleted",
     ),
-    "inv": ("inv_org_not_revoked", "inv_terminal_is_final"),
-    "tup": ("tup_mem_duality", "tup_mem_duality_gone"),
+    "inv": ("inv_keeps_rows", "inv_org_not_revoked", "inv_terminal_is_final"),
+    "tup": ("tup_keeps_rows", "tup_mem_duality", "tup_mem_duality_gone"),
 }
 TRIGGERS: Final = frozenset(
     Part("trigger", table, name) for table, names in _TRIGGER_NAMES.items() for name in names
@@ -166,6 +169,7 @@ def examine_schema(connection: Connection) -> SchemaReport:
         parameters = {"schema": schema, "tables": tables, "triggers": names}
         disabled = connection.scalars(_DISABLED, parameters).all()
         silenced = connection.scalars(_SILENCED).all()
+        insecure = connection.scalars(text(INSECURE_FUNCTIONS)).all()
         wanted = _wanted(connection)
     missing = {
         # A table that is not there has no parts to miss.
@@ -194,6 +198,12 @@ def examine_schema(connection: Connection) -> SchemaReport:
             "replication_role",
             "whose sessions ignore triggers and foreign keys (session_replication_role)",
             silenced,
+        ),
+        *_finding(
+            "insecure_function",
+            "trigger functions that do not look as the tables' owner into this schema alone; "
+            "`flametrench-tenancy migrate upgrade` mends them",
+            insecure,
         ),
         *_finding(
             "schema_difference",
@@ -229,8 +239,7 @@ def _schema_of(connection: Connection) -> str:
 def _alone_on_search_path(connection: Connection, schema: str) -> Iterator[None]:
     """Have the server tell names without their schema."""
     before = connection.scalar(select(func.current_setting("search_path")))
-    quoted = connection.dialect.identifier_preparer.quote(schema)
-    connection.execute(select(func.set_config("search_path", quoted, True)))
+    connection.execute(select(func.set_config("search_path", func.quote_ident(schema), True)))
     yield
     connection.execute(select(func.set_config("search_path", before, True)))
 

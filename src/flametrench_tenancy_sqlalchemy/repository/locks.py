@@ -25,7 +25,7 @@ from .locking_reads import is_active, is_owner, side_by_side, to_change
 Entity = TypeVar("Entity", bound=Base)
 Owners: TypeAlias = dict[str, dict[str, Membership]]
 
-_org, _mem, _usr = map(table_of, (Organization, Membership, User))
+_org, _mem = map(table_of, (Organization, Membership))
 
 # One row, or two.
 
@@ -125,17 +125,6 @@ def invitation_and_administrator(
 
 
 # Many rows.
-
-
-def users(session: AnySession, usr_ids: Iterable[str]) -> set[str]:
-    """Return which of these users exist; they cannot vanish before the transaction ends."""
-    query = (
-        select(_usr.c.id)
-        .where(_among(session, _usr.c.id, usr_ids))
-        .order_by(_usr.c.id)
-        .with_for_update(read=True, key_share=True)
-    )
-    return set(connection_of(session).execute(query).scalars())
 
 
 def many_memberships(session: AnySession, mem_ids: Collection[str]) -> dict[str, Membership]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from functools import partial
@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionInTimeError
 
 from .. import _integrity
-from .._sql import deciding, table_of
+from .._sql import among, deciding, table_of
 from ..clock import Clock, time_of, utc_now
 from ..errors import PoolTimeoutError, PreconditionError, TenancyError
 from ..ids import require
@@ -21,7 +21,7 @@ from ..models import Base, Invitation, Membership, Organization, User
 from ..models.base import not_found
 from ..policy import LETTER, Policy
 from ..transactions.savepoint import savepoint
-from ..transactions.sessions import AnySession, connection_of, where_writes_go
+from ..transactions.sessions import AnySession, connection_of, is_sqlite, where_writes_go
 from ..writing import Change, Guard, Written, write
 from . import locks
 
@@ -32,6 +32,9 @@ Unit: TypeAlias = Callable[[AnySession, str], AbstractContextManager[None]]
 
 Admission: TypeAlias = Callable[[AnySession, Collection[str], datetime], object]
 """Makes users known."""
+
+Reference: TypeAlias = tuple[str, str | None]
+"""A parameter, and the user whom it refers to."""
 
 
 @contextmanager
@@ -59,10 +62,12 @@ class Operation:
 
     Attributes:
         at: its time.
+        relies_on: the users whom it has found to exist, and who may yet vanish.
     """
 
     def __init__(self, session: AnySession, at: datetime) -> None:
         self.at = at
+        self.relies_on: Sequence[Reference] = ()
         self._session = session
         self._conflicts: Mapping[str, TenancyError] = {}
 
@@ -162,7 +167,7 @@ class Repository:
                 raise
             if into is not None:
                 self._require_active(into)
-            self._require_users(users, exc)
+            self._require_users([*users.items(), *operation.relies_on], exc)
             error = operation.refusal(exc)
             if error is None:
                 raise
@@ -179,20 +184,28 @@ class Repository:
             raise not_found(Organization, org_id, "org_id")
         org.require_active()
 
-    def _require_users(self, users: Mapping[str, str | None], cause: DBAPIError) -> None:
+    def _require_users(self, users: Sequence[Reference], cause: DBAPIError) -> None:
         """Name the first argument whose user does not exist, after a refusal that may hide it."""
-        given = {usr_id for usr_id in users.values() if usr_id is not None}
+        given = [(parameter, usr_id) for parameter, usr_id in users if usr_id is not None]
         if not given or self._admits is not None:  # whom the refusal has made unknown again
             return
-        query = select(_usr.c.id).where(_usr.c.id.in_(given))
-        known = set(connection_of(self.session).execute(query).scalars())
-        for parameter, usr_id in users.items():
-            if usr_id is not None and usr_id not in known:
+        known = existing_users(self.session, given)
+        for parameter, usr_id in given:
+            if usr_id not in known:
                 raise not_found(User, usr_id, parameter) from cause
         column = _USER_COLUMNS.get(_integrity.constraint_name(cause) or "")
         if column is not None:  # they have come since the database looked for them
-            parameter = column if column in users else next(iter(users))
-            raise not_found(User, str(users[parameter]), parameter) from cause
+            parameter, usr_id = next((each for each in given if each[0] == column), given[0])
+            raise not_found(User, usr_id, parameter) from cause
+
+
+def existing_users(session: AnySession, users: Iterable[Reference]) -> set[str]:
+    """Return which of these users exist."""
+    given = {usr_id for _, usr_id in users if usr_id is not None}
+    if not given:
+        return set()
+    query = select(_usr.c.id).where(among(_usr.c.id, given, arrays=not is_sqlite(session)))
+    return set(connection_of(session).execute(query).scalars())
 
 
 def parsed_users(**users: Any) -> dict[str, str | None]:
