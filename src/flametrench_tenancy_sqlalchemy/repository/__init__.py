@@ -5,6 +5,7 @@ The repository holds no rule: it locks, loads, asks the model and writes.
 
 from .departures import DepartureOperations
 from .invitations import InvitationOperations
+from .invitees import InviteeOperations
 from .memberships import MembershipOperations
 from .organizations import OrganizationOperations
 from .sets import SetOperations
@@ -16,6 +17,7 @@ class TenancyRepository(
     MembershipOperations,
     DepartureOperations,
     InvitationOperations,
+    InviteeOperations,
     SetOperations,
     TupleOperations,
 ):
