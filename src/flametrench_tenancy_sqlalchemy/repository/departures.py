@@ -187,10 +187,12 @@ class DepartureOperations(Repository):
         """Lock a user's tuples, but for those of organizations that they have joined meanwhile."""
         found = locks.tuples_of(self.session, usr_id)
         left = {(usr_id, org.id) for org in orgs}
-        about = {(usr_id, tuple_.object_id) for tuple_ in found if tuple_.object_type == "org"}
-        joined = queries.belonging(self.session, about - left)
-        kept = promised(self.session, [usr_id], found, besides=left)
-        return [t for t in found if t.key not in kept and (usr_id, t.object_id) not in joined]
+        elsewhere = [t for t in found if (usr_id, t.object_id) not in left]
+        about = {(usr_id, t.object_id) for t in elsewhere if t.object_type == "org"}
+        joined = queries.belonging(self.session, about)
+        kept = promised(self.session, [usr_id], elsewhere, besides=left)
+        kept |= {t.key for t in elsewhere if (usr_id, t.object_id) in joined}
+        return [t for t in found if t.key not in kept]
 
 
 def _parsed_heirs(heirs: object) -> dict[str, str]:
