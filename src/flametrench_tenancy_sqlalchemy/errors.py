@@ -126,6 +126,8 @@ class Reason(StrEnum):
     """A membership would replace one of somebody else's, or one that is replaced already."""
 
     # Where an operation runs
+    HIDDEN_ROWS = "hidden_rows"
+    """A repair runs as a role that may not see all rows."""
     ISOLATION_LEVEL = "isolation_level"
     """A repair runs at another isolation level than READ COMMITTED."""
 
@@ -357,6 +359,38 @@ class OrgSlugConflictError(TenancyError):
     def __init__(self, slug: str) -> None:
         super().__init__(f"slug {slug!r} is already in use by another organization", slug=slug)
         self.slug = slug
+
+
+class UnavailableError(TenancyError):
+    """What the operation needs is in use; nothing was written, and it may be tried again later."""
+
+    code = "unavailable"
+
+
+class LockTimeoutError(UnavailableError):
+    """Another transaction holds what the operation has to lock, for longer than it may wait."""
+
+    code = "unavailable.lock_timeout"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another transaction holds what this operation has to lock, for longer than "
+            "lock_timeout allows; try again later, and if that happens often, look for "
+            "transactions that are left open"
+        )
+
+
+class PoolTimeoutError(UnavailableError):
+    """All connections of the application's pool are in use, for longer than it may wait for one."""
+
+    code = "unavailable.pool_timeout"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "all connections of the pool are in use, for longer than pool_timeout allows; try "
+            "again later, and if that happens often, look for Sessions that are left open, or let "
+            "pool_size and max_overflow allow as many as work at the same time"
+        )
 
 
 class PreconditionError(TenancyError):

@@ -8,6 +8,7 @@ Specification: docs/ids.md.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import threading
@@ -30,6 +31,13 @@ else:
 _HEX_PATTERN: Final = re.compile(r"[0-9a-f]{32}")
 UUID_PATTERN: Final = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _generation = threading.Lock()
+if sys.platform != "win32":
+    # A child has the forking thread only: what another one held would be locked there for good.
+    os.register_at_fork(
+        before=_generation.acquire,
+        after_in_parent=_generation.release,
+        after_in_child=_generation.release,
+    )
 # The ids of an operation come and go many times while it runs.
 REMEMBERED: Final = 16_384
 

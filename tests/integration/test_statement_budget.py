@@ -114,7 +114,8 @@ class Budget:
 BUDGETS = [
     # The foreign key answers whether the creator exists.
     Budget("create_org", 1),
-    Budget("update_org", 2),
+    # Locked; the slug's holder looked for, without a lock; written.
+    Budget("update_org", 3),
     Budget("suspend_org", 2),
     Budget("reinstate_org", 2),
     # Organization locked; revoked with its memberships, tuples and invitations at one blow.

@@ -108,11 +108,11 @@ class OrganizationOperations(Repository):
         """
         require(org_id, "org", "org_id")
         with self._operation("update_org") as operation:
-            if is_slug(slug):
-                org = locks.organization_and_holder(self.session, org_id, str(slug))
-            else:
-                org = locks.organization(self.session, org_id)
+            org = locks.organization(self.session, org_id)
+            before = org.slug
             org.update(name=name, slug=slug, policy=self._policy, at=operation.at)
+            if org.slug != before and locks.is_held(self.session, org.slug):
+                raise org.slug_taken()
             operation.write(changed=[org])
         return org
 

@@ -7,7 +7,6 @@ number of statements that does not depend on how many rows there are.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
 from typing import TypeVar
 
 from ..errors import PreconditionError, Reason, shown
@@ -18,7 +17,7 @@ from ..policy import require_at_most
 from ..values import InvitationRequest, Outcome, Role
 from ..writing import goes_by_flush
 from . import locks
-from .operation import Repository, parsed_users
+from .operation import Operation, Reference, Repository, existing_users, parsed_users
 from .outcomes import attempt, done, settle, then
 
 T = TypeVar("T")
@@ -70,7 +69,8 @@ class SetOperations(Repository):
 
             joining = then(pairs, join)
             usr_ids = [membership.usr_id for membership in done(joining)]
-            known = self._known([invited_by, *usr_ids] if usr_ids else [], operation.at)
+            asked = [("invited_by", invited_by), *(("usr_id", usr_id) for usr_id in usr_ids)]
+            known = self._known(operation, asked if usr_ids else [])
 
             def admit(membership: Membership) -> Membership:
                 _require_known(known, usr_id=membership.usr_id, invited_by=invited_by)
@@ -139,7 +139,7 @@ class SetOperations(Repository):
                 )
 
             offers = then(pairs, offer)
-            known = self._known([invited_by] if done(offers) else [], operation.at)
+            known = self._known(operation, [("invited_by", invited_by)] if done(offers) else [])
 
             def vouch(invitation: Invitation) -> Invitation:
                 _require_known(known, invited_by=invited_by)
@@ -254,11 +254,14 @@ class SetOperations(Repository):
         require_at_most(self._policy.limits.rows, len(rows), "rows", parameter, Reason.SET_SIZE)
         return rows
 
-    def _known(self, usr_ids: Collection[str | None], at: datetime) -> set[str]:
+    def _known(self, operation: Operation, users: Sequence[Reference]) -> set[str]:
         """Return which of these users exist, if there are any."""
-        self._admit(usr_ids, at)
-        given = {usr_id for usr_id in usr_ids if usr_id is not None}
-        return locks.users(self.session, given) if given else set()
+        self._admit([usr_id for _, usr_id in users], operation.at)
+        known = existing_users(self.session, users)
+        # Not locked, which would take a privilege to update them. Should one vanish before the
+        # foreign key has locked them, the set as a whole says so.
+        operation.relies_on = [user for user in users if user[1] in known]
+        return known
 
     def _open_org(self, org_id: str, rows: Sequence[Outcome[T]]) -> Outcome[Organization]:
         """Lock an organization that may be joined, if anybody wants to; rows meet its error."""

@@ -1,0 +1,161 @@
+"""Who may come in as the policy wants it: seats, one live invitation, the inviter's authority.
+
+Asked behind the organizations' locks, for all who come in at once, by a number of statements that
+does not depend on how many they are.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeAlias
+
+from ..errors import DuplicateInvitationError, SeatLimitError
+from ..models import Invitation, Membership, Organization
+from ..policy import Policy
+from ..transactions.sessions import AnySession, itself
+from ..values import InvitationStatus, SeatCount
+from . import locks, queries
+
+Newcomer: TypeAlias = Membership | Invitation
+
+
+@dataclass
+class Seats:
+    """The seats of an organization: who has one, and who may take another.
+
+    Attributes:
+        org_id: the organization.
+        limit: how many there are; ``None`` if the policy sets this organization no limit.
+        users: how many users are active or suspended members.
+        seated: those of them who are asked about.
+        identifiers: those with a pending invitation.
+    """
+
+    org_id: str
+    limit: int | None
+    users: int = 0
+    seated: set[str] = field(default_factory=set)
+    identifiers: set[str] = field(default_factory=set)
+
+    @property
+    def count(self) -> SeatCount:
+        """How many seats there are, and how many are taken."""
+        return SeatCount(self.limit, self.users + len(self.identifiers))
+
+    def take(self, newcomer: Newcomer, policy: Policy) -> None:
+        """Take a seat for a member, or for whom an invitation is for, unless they have one.
+
+        Raises:
+            SeatLimitError: none is free.
+        """
+        if isinstance(newcomer, Membership):
+            if newcomer.usr_id not in self.seated:
+                self._require_free()
+                self.seated.add(newcomer.usr_id)
+                self.users += 1
+        elif (identifier := policy.canonical(newcomer.identifier)) not in self.identifiers:
+            self._require_free()
+            self.identifiers.add(identifier)
+
+    def _require_free(self) -> None:
+        taken = self.count.taken
+        if self.limit is not None and taken >= self.limit:
+            raise SeatLimitError(
+                f"all {self.limit} seats of {self.org_id} are taken",
+                org_id=self.org_id,
+                limit=self.limit,
+                taken=taken,
+            )
+
+
+class Entries:
+    """Judges newcomers to locked organizations, one after the other.
+
+    Args:
+        session: the Session.
+        policy: what the application decides.
+        orgs: the organizations, locked.
+        newcomers: all who are going to be judged.
+        at: the time by which invitations are overdue.
+    """
+
+    def __init__(
+        self,
+        session: AnySession,
+        policy: Policy,
+        orgs: Collection[Organization],
+        newcomers: Collection[Newcomer],
+        *,
+        at: datetime,
+    ) -> None:
+        offers = [each for each in newcomers if isinstance(each, Invitation)]
+        self._policy = policy
+        self._seats: dict[str, Seats] = {}
+        if policy.seats is not None:
+            users = {each.usr_id for each in newcomers if isinstance(each, Membership)}
+            self._seats = seats_of(session, policy, orgs, users, at=at)
+        self._live: dict[tuple[str, str], list[Invitation]] = defaultdict(list)
+        if policy.pending_invitations != "keep" and offers:
+            org_ids = {each.org_id for each in offers}
+            identifiers = {each.identifier for each in offers}
+            for each in locks.live_invitations(session, org_ids, identifiers, at=at):
+                self._live[each.org_id, each.identifier].append(each)
+        self._inviters: dict[tuple[str, str], Membership] = {}
+        if policy.inviter_authority and offers:
+            self._inviters = locks.acting(session, {(o.invited_by, o.org_id) for o in offers})
+
+    def admit(self, newcomer: Newcomer) -> list[Invitation]:
+        """Let somebody in, or offer them a place, and return the offers that this ends.
+
+        Raises:
+            ForbiddenError: the inviter may not offer the role.
+            DuplicateInvitationError: another offer stands, and the policy allows one.
+            SeatLimitError: no seat is free.
+        """
+        ended: list[Invitation] = []
+        if isinstance(newcomer, Invitation):
+            if self._policy.inviter_authority:
+                inviter = self._inviters.get((newcomer.invited_by, newcomer.org_id))
+                newcomer.require_offered_by(inviter)
+            ended = self._others(newcomer)
+        if seats := self._seats.get(newcomer.org_id):
+            seats.take(newcomer, self._policy)
+        for other in ended:
+            other.end(newcomer.created_at, by=newcomer.invited_by)
+        if isinstance(newcomer, Invitation) and self._policy.pending_invitations != "keep":
+            self._live[newcomer.org_id, newcomer.identifier] = [newcomer]
+        return ended
+
+    def _others(self, offer: Invitation) -> list[Invitation]:
+        others = [o for o in self._live[offer.org_id, offer.identifier] if o is not offer]
+        if others and self._policy.pending_invitations == "refuse":
+            raise DuplicateInvitationError(
+                f"invitation {others[0].id} to {offer.org_id} is open for the same identifier",
+                org_id=offer.org_id,
+                inv_id=others[0].id,
+            )
+        return others
+
+
+def seats_of(
+    session: AnySession,
+    policy: Policy,
+    orgs: Collection[Organization],
+    usr_ids: Collection[str] = (),
+    *,
+    at: datetime,
+) -> dict[str, Seats]:
+    """Return the seats of organizations, and which of some users have one."""
+    limit = policy.seats or (lambda session, org: None)
+    seats = {org.id: Seats(org.id, limit(itself(session), org)) for org in orgs}
+    for org_id, users in queries.seats_of_members(session, seats):
+        seats[org_id].users = users
+    for org_id, identifier in queries.identifiers_invited(session, seats, at=at):
+        seats[org_id].identifiers.add(policy.canonical(identifier))
+    if usr_ids:
+        for org_id, usr_id in queries.seated(session, seats, usr_ids):
+            seats[org_id].seated.add(usr_id)
+    return seats
