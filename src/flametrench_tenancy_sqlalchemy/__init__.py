@@ -24,9 +24,9 @@ from .ids import WireId, new_id
 from .memory import InMemoryTenancyStore
 from .models import Base, Invitation, Membership, Organization, Tuple, User
 from .policy import Limits, Policy
-from .repository import TenancyRepository
+from .repository import ActingTenancy, TenancyRepository
 from .results import AcceptInvitationResult, CreateOrgResult, TransferOwnershipResult
-from .store import TenancyStore, unit_of_work
+from .store import ActingTenancyStore, TenancyStore, unit_of_work
 from .values import (
     UNSET,
     InvitationRequest,
@@ -41,6 +41,8 @@ from .values import (
 __all__ = [
     "UNSET",
     "AcceptInvitationResult",
+    "ActingTenancy",
+    "ActingTenancyStore",
     "AlreadyTerminalError",
     "Base",
     "CreateOrgResult",

@@ -13,7 +13,7 @@ from .errors import ForbiddenError, NotFoundError
 from .ids import require
 from .models import Invitation, Membership, Organization
 from .policy import Policy
-from .values import Role
+from .values import Role, Status
 
 NOBODY: Final[frozenset[Role]] = frozenset()
 OWNERS: Final = frozenset({Role.OWNER})
@@ -87,7 +87,7 @@ class Rule:
         """Refuse what a user may not do in an organization.
 
         Args:
-            membership: their active membership there, with its organization, if they have one.
+            membership: their membership there, with its organization at hand, if they have one.
             own: whether it is about themselves.
             reach: the roles that they would give or touch; none may rank above their own.
             missing: what they are told who must not learn that it is there.
@@ -99,7 +99,9 @@ class Rule:
         """
         if self.own and own:
             return
-        if membership is None or (self.hidden and not own and membership.role not in self.roles):
+        if membership is None or membership.status is not Status.ACTIVE:
+            raise missing
+        if self.hidden and not own and membership.role not in self.roles:
             raise missing
         if not self.while_suspended:
             membership.organization.require_active()

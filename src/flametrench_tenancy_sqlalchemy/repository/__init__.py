@@ -3,6 +3,8 @@
 The repository holds no rule: it locks, loads, asks the model and writes.
 """
 
+from ..authority import Actor
+from .acting import ActingTenancy, ActsForUsers
 from .departures import DepartureOperations
 from .invitations import InvitationOperations
 from .memberships import MembershipOperations
@@ -18,6 +20,7 @@ class TenancyRepository(
     InvitationOperations,
     SetOperations,
     TupleOperations,
+    ActsForUsers[ActingTenancy],
 ):
     """Organizations, memberships and invitations, inside the caller's transaction.
 
@@ -31,5 +34,8 @@ class TenancyRepository(
         policy: what the application decides; the specification's letter, if nothing is said.
     """
 
+    def _for(self, actor: Actor) -> ActingTenancy:
+        return ActingTenancy(self, actor)
 
-__all__ = ["TenancyRepository"]
+
+__all__ = ["ActingTenancy", "TenancyRepository"]

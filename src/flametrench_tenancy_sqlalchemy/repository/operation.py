@@ -24,6 +24,7 @@ from ..transactions.savepoint import savepoint
 from ..transactions.sessions import AnySession, connection_of, is_sqlite, where_writes_go
 from ..writing import Change, Guard, Written, write
 from . import locks
+from .permission import ForSomebody
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -94,7 +95,7 @@ class Operation:
         return change
 
 
-class Repository:
+class Repository(ForSomebody):
     """The common ground of the operations, bound to the caller's Session.
 
     Args:

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import contains_eager
 
-from .._sql import word
+from .._sql import deciding, table_of, word
 from ..errors import PreconditionError, shown
 from ..ids import decode, require
 from ..models import Base, Invitation, Membership, Organization, Tuple, User
@@ -92,6 +92,14 @@ def require_known(
         raise not_found(entity, id_, parameter)
 
 
+def standing(session: AnySession, usr_id: str, org_id: str) -> Membership | None:
+    """Return the active membership by which a user asks, with its organization, if they have it."""
+    found: Membership | None = session.scalars(
+        _STANDING, {"whose": usr_id, "there": org_id}
+    ).one_or_none()
+    return found
+
+
 def whole_number(limit: object) -> int:
     """Return a limit if it is a whole number.
 
@@ -132,6 +140,15 @@ ADMITTED: Final = ACTIVE_MEMBERSHIP.join(Membership.organization).where(
     Organization.status == Status.ACTIVE
 )
 """The same where the organization is active, too."""
+
+_mem, _org = map(table_of, (Membership, Organization))
+_STANDING: Final = deciding(
+    select(_mem, _org)
+    .join(_org, _org.c.id == _mem.c.org_id)
+    .where(_mem.c.usr_id == _WHOSE, _mem.c.org_id == _THERE, _mem.c.status == word(Status.ACTIVE)),
+    Membership,
+    options=[contains_eager(Membership.organization)],
+)
 
 COUNT_ALL: Final = select(func.count()).where(Membership.org_id == _THERE)
 """The number of memberships in the organization ``:there``."""
