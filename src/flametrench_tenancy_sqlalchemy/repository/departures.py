@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..ids import require
 from ..models import Membership, Organization
+from ..models.base import not_found
 from ..results import TransferOwnershipResult
 from . import locks, queries
 from .operation import Repository, parsed_users
@@ -37,6 +38,7 @@ class DepartureOperations(Repository):
         parsed_users(transfer_to=transfer_to)
         with self._operation("self_leave") as operation:
             membership = locks.membership(self.session, mem_id)
+            self._permit("self_leave", membership)
             others = locks.other_owners(self.session, membership, or_user=transfer_to)
             heir = next((m for m in others if m.usr_id == transfer_to), None)
             promoted = membership.leave(
@@ -77,6 +79,7 @@ class DepartureOperations(Repository):
             membership, admin = locks.membership_and_administrator(
                 self.session, mem_id, admin_usr_id
             )
+            self._permit("admin_remove", membership)
             membership.remove(admin, admin_usr_id=admin_usr_id, at=operation.at)
             operation.write(changed=[membership])
         return membership
@@ -109,6 +112,9 @@ class DepartureOperations(Repository):
             donor, target = locks.memberships(
                 self.session, from_mem_id=from_mem_id, to_mem_id=to_mem_id
             )
+            self._permit("transfer_ownership", donor)
+            missing = not_found(Membership, to_mem_id, "to_mem_id")
+            self._permit("transfer_ownership", target, missing=missing)
             if org_id not in (donor.org_id, target.org_id):
                 queries.require_known(self.session, Organization, "org_id", org_id)
             demoted, owner = donor.transfer_ownership(target, org_id=org_id, at=operation.at)

@@ -60,6 +60,7 @@ class InvitationOperations(Repository):
         users = {"invited_by": require(invited_by, "usr", "invited_by")}
         role = Role.parse(role, "role")
         with self._operation("create_invitation", into=org_id, users=users) as operation:
+            self._permit_joining("create_invitation", org_id, role, offers=True)
             invitation = Invitation.draft(
                 org_id,
                 identifier,
@@ -87,6 +88,7 @@ class InvitationOperations(Repository):
         Specification: docs/tenancy.md#invitations.
         """
         invitation = queries.get(self.session, Invitation, "inv_id", inv_id)
+        self._permit_reading("get_invitation", invitation)
         invitation.read_at = time_of(self._clock)
         return invitation
 
@@ -116,6 +118,7 @@ class InvitationOperations(Repository):
         Specification: docs/tenancy.md#invitations.
         """
         require(org_id, "org", "org_id")
+        self._permit_reading_in("list_invitations", org_id)
         wanted, now = InvitationStatus.parse_if_given(status, "status"), time_of(self._clock)
         page = queries.page(
             self.session,
@@ -179,6 +182,7 @@ class InvitationOperations(Repository):
                 present = []
             else:
                 invitation, user = locks.invitation_and_user(self.session, inv_id, as_usr_id)
+                self._permit("accept_invitation", invitation)
                 present = locks.present(self.session, invitation.org_id, as_usr_id)
             membership, grants = invitation.accept(
                 user,
@@ -219,6 +223,7 @@ class InvitationOperations(Repository):
         users = parsed_users(as_usr_id=as_usr_id)
         with self._operation("decline_invitation", users=users) as operation:
             invitation = locks.invitation(self.session, inv_id)
+            self._permit("decline_invitation", invitation)
             invitation.decline(by=as_usr_id, at=operation.at)
             operation.write(changed=[invitation])
         return invitation
@@ -248,6 +253,7 @@ class InvitationOperations(Repository):
             invitation, admin = locks.invitation_and_administrator(
                 self.session, inv_id, admin_usr_id
             )
+            self._permit("revoke_invitation", invitation, invitation.role)
             invitation.revoke(admin, admin_usr_id=admin_usr_id, at=operation.at)
             operation.write(changed=[invitation])
         return invitation
@@ -268,6 +274,7 @@ class InvitationOperations(Repository):
 
         Specification: ADR 0003.
         """
+        self._permit_alone("expire_invitations")
         limit = max(1, min(queries.whole_number(limit), _BIGINT))
         with self._operation("expire_invitations") as operation:
             return len(write_expiry(self.session, at=operation.at, limit=limit))

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from copy import copy
 from typing import Self, TypeAlias
 
@@ -68,6 +68,22 @@ class ForSomebody:
         membership = look(self.session, self._actor.usr_id, org_id)
         rule.judge(membership, own=own, reach=reach, missing=missing)
 
+    def _permit_joining(
+        self, operation: str, org_id: str, *reach: Role, offers: bool = False
+    ) -> None:
+        """Do the same for what joins an organization, which is locked by this as joining needs."""
+        if self._actor is not None:
+            policy = self._policy
+            alone = policy.seats is not None or (offers and policy.pending_invitations != "keep")
+            org = locks.organization(self.session, org_id, joining=not alone)
+            self._permit(operation, org, *reach)
+
+    def _actors(self, org_ids: Collection[str]) -> dict[str, Membership]:
+        """Lock the memberships by which the acting user acts, by organization."""
+        if self._actor is None:
+            return {}
+        return locks.administrators(self.session, self._actor.usr_id, org_ids)
+
     def _permit_reading(
         self,
         operation: str,
@@ -77,12 +93,14 @@ class ForSomebody:
         """Do the same for what only reads, without a lock."""
         self._permit(operation, target, missing=missing, look=queries.standing)
 
-    def _permit_reading_in(self, operation: str, org_id: str) -> None:
-        """Do the same for what an organization has, whether there is such a one or not."""
-        if self._actor is not None:
+    def _permit_reading_in(self, operation: str, org_id: str, *, about: str | None = None) -> None:
+        """Do the same for what an organization has, perhaps about one user."""
+        if self._actor is None:
+            return
+        rule = RULES[operation]
+        if not (rule.own and about == self._actor.usr_id):
             membership = queries.standing(self.session, self._actor.usr_id, org_id)
-            missing = not_found(Organization, org_id, "org_id")
-            RULES[operation].judge(membership, missing=missing)
+            rule.judge(membership, missing=not_found(Organization, org_id, "org_id"))
 
     def _permit_alone(self, operation: str, usr_id: str | None = None) -> None:
         """Refuse what the acting user may not do for others, or at all."""
