@@ -1,8 +1,12 @@
 """Organizations, memberships and invitations on PostgreSQL, through your own SQLAlchemy Session."""
 
+from .changes import Changed, TenancyChange
 from .errors import (
     AlreadyTerminalError,
+    DuplicateInvitationError,
+    DuplicateInvitationIdError,
     DuplicateMembershipError,
+    DuplicateOrganizationError,
     ForbiddenError,
     IdentifierBindingRequiredError,
     IdentifierMismatchError,
@@ -16,6 +20,7 @@ from .errors import (
     PreconditionError,
     Reason,
     RoleHierarchyError,
+    SeatLimitError,
     SoleOwnerError,
     TenancyError,
     UnavailableError,
@@ -23,9 +28,14 @@ from .errors import (
 from .ids import WireId, new_id
 from .memory import InMemoryTenancyStore
 from .models import Base, Invitation, Membership, Organization, Tuple, User
-from .policy import Limits, Policy
+from .policy import Limits, Policy, canonical_email
 from .repository import ActingTenancy, TenancyRepository
-from .results import AcceptInvitationResult, CreateOrgResult, TransferOwnershipResult
+from .results import (
+    AcceptInvitationResult,
+    CreateOrgResult,
+    InvitationPreview,
+    TransferOwnershipResult,
+)
 from .store import ActingTenancyStore, TenancyStore, unit_of_work
 from .values import (
     UNSET,
@@ -35,6 +45,7 @@ from .values import (
     Page,
     PreTuple,
     Role,
+    SeatCount,
     Status,
 )
 
@@ -45,8 +56,12 @@ __all__ = [
     "ActingTenancyStore",
     "AlreadyTerminalError",
     "Base",
+    "Changed",
     "CreateOrgResult",
+    "DuplicateInvitationError",
+    "DuplicateInvitationIdError",
     "DuplicateMembershipError",
+    "DuplicateOrganizationError",
     "ForbiddenError",
     "IdentifierBindingRequiredError",
     "IdentifierMismatchError",
@@ -55,6 +70,7 @@ __all__ = [
     "Invitation",
     "InvitationExpiredError",
     "InvitationNotPendingError",
+    "InvitationPreview",
     "InvitationRequest",
     "InvitationStatus",
     "Limits",
@@ -72,8 +88,11 @@ __all__ = [
     "Reason",
     "Role",
     "RoleHierarchyError",
+    "SeatCount",
+    "SeatLimitError",
     "SoleOwnerError",
     "Status",
+    "TenancyChange",
     "TenancyError",
     "TenancyRepository",
     "TenancyStore",
@@ -82,6 +101,7 @@ __all__ = [
     "UnavailableError",
     "User",
     "WireId",
+    "canonical_email",
     "new_id",
     "unit_of_work",
 ]

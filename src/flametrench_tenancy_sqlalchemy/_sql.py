@@ -9,13 +9,11 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
-    Column,
     ColumnElement,
     Select,
     Table,
     TableValuedAlias,
     Uuid,
-    any_,
     column,
     func,
     literal,
@@ -67,10 +65,7 @@ def array_type(type_: TypeEngine[Any]) -> ARRAY[Any]:
 
 
 def array_values(type_: TypeEngine[Any], values: Iterable[Any]) -> list[Any]:
-    """Return the values of a column as they travel in an array.
-
-    A list would be more parameters than a statement may have.
-    """
+    """Return the values of a column as they travel in an array."""
     if isinstance(type_, WireId | ObjectId):  # checked when they came in, and not again
         return [v if v is None or isinstance(v, UUID) else UUID(v[-32:]) for v in values]
     return list(values)
@@ -79,21 +74,6 @@ def array_values(type_: TypeEngine[Any], values: Iterable[Any]) -> list[Any]:
 def array_of(type_: TypeEngine[Any], values: Iterable[Any]) -> ColumnElement[Any]:
     """Return the values of a column as an array, whose type drivers are not left to guess."""
     return literal(array_values(type_, values), array_type(type_))
-
-
-def among(
-    id_column: Column[Any], ids: Iterable[str], *, arrays: bool = True
-) -> ColumnElement[bool]:
-    """Return the condition that a column is one of many ids.
-
-    Args:
-        id_column: the column.
-        ids: the ids.
-        arrays: whether the database has arrays.
-    """
-    if not arrays:
-        return id_column.in_(ids)
-    return id_column == any_(array_of(id_column.type, ids))
 
 
 def rows_of(arrays: Mapping[str, ColumnElement[Any]]) -> TableValuedAlias:

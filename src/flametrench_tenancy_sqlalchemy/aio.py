@@ -82,8 +82,10 @@ class AsyncActingTenancy:
 
     list_memberships = _awaited(ActingTenancy.list_memberships)
     require_role = _awaited(ActingTenancy.require_role)
+    role_of = _awaited(ActingTenancy.role_of)
     list_members = _awaited(ActingTenancy.list_members)
     count_members = _awaited(ActingTenancy.count_members)
+    count_seats = _awaited(ActingTenancy.count_seats)
     get_membership = _awaited(ActingTenancy.get_membership)
     find_membership = _awaited(ActingTenancy.find_membership)
     add_member = _awaited(ActingTenancy.add_member)
@@ -96,6 +98,7 @@ class AsyncActingTenancy:
     admin_remove = _awaited(ActingTenancy.admin_remove)
     remove_members = _awaited(ActingTenancy.remove_members)
     transfer_ownership = _awaited(ActingTenancy.transfer_ownership)
+    offboard_user = _awaited(ActingTenancy.offboard_user)
 
     create_invitation = _awaited(ActingTenancy.create_invitation)
     create_invitations = _awaited(ActingTenancy.create_invitations)
@@ -104,6 +107,10 @@ class AsyncActingTenancy:
     accept_invitation = _awaited(ActingTenancy.accept_invitation)
     decline_invitation = _awaited(ActingTenancy.decline_invitation)
     revoke_invitation = _awaited(ActingTenancy.revoke_invitation)
+    renew_invitation = _awaited(ActingTenancy.renew_invitation)
+    preview_invitation = _awaited(ActingTenancy.preview_invitation)
+    inbox = _awaited(ActingTenancy.inbox)
+    erase_identifier = _awaited(ActingTenancy.erase_identifier)
     expire_invitations = _awaited(ActingTenancy.expire_invitations)
 
     async def _run(
@@ -134,12 +141,15 @@ class _Operations(ActsForUsers[AsyncActingTenancy]):
     require_role = _awaited(TenancyRepository.require_role)
     list_members = _awaited(TenancyRepository.list_members)
     count_members = _awaited(TenancyRepository.count_members)
+    count_seats = _awaited(TenancyRepository.count_seats)
+    role_of = _awaited(TenancyRepository.role_of)
     list_memberships = _awaited(TenancyRepository.list_memberships)
     change_role = _awaited(TenancyRepository.change_role)
     suspend_membership = _awaited(TenancyRepository.suspend_membership)
     reinstate_membership = _awaited(TenancyRepository.reinstate_membership)
     self_leave = _awaited(TenancyRepository.self_leave)
     admin_remove = _awaited(TenancyRepository.admin_remove)
+    offboard_user = _awaited(TenancyRepository.offboard_user)
     transfer_ownership = _awaited(TenancyRepository.transfer_ownership)
 
     create_invitation = _awaited(TenancyRepository.create_invitation)
@@ -148,7 +158,11 @@ class _Operations(ActsForUsers[AsyncActingTenancy]):
     accept_invitation = _awaited(TenancyRepository.accept_invitation)
     decline_invitation = _awaited(TenancyRepository.decline_invitation)
     revoke_invitation = _awaited(TenancyRepository.revoke_invitation)
+    renew_invitation = _awaited(TenancyRepository.renew_invitation)
     expire_invitations = _awaited(TenancyRepository.expire_invitations)
+    preview_invitation = _awaited(TenancyRepository.preview_invitation)
+    list_invitations_for = _awaited(TenancyRepository.list_invitations_for)
+    erase_identifier = _awaited(TenancyRepository.erase_identifier)
 
     add_members = _awaited(TenancyRepository.add_members)
     create_invitations = _awaited(TenancyRepository.create_invitations)

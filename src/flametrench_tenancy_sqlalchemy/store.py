@@ -114,8 +114,10 @@ class ActingTenancyStore:
 
     list_memberships = _standalone(ActingTenancy.list_memberships)
     require_role = _standalone(ActingTenancy.require_role)
+    role_of = _standalone(ActingTenancy.role_of)
     list_members = _standalone(ActingTenancy.list_members)
     count_members = _standalone(ActingTenancy.count_members)
+    count_seats = _standalone(ActingTenancy.count_seats)
     get_membership = _standalone(ActingTenancy.get_membership)
     find_membership = _standalone(ActingTenancy.find_membership)
     add_member = _standalone(ActingTenancy.add_member)
@@ -128,6 +130,7 @@ class ActingTenancyStore:
     admin_remove = _standalone(ActingTenancy.admin_remove)
     remove_members = _standalone(ActingTenancy.remove_members)
     transfer_ownership = _standalone(ActingTenancy.transfer_ownership)
+    offboard_user = _standalone(ActingTenancy.offboard_user)
 
     create_invitation = _standalone(ActingTenancy.create_invitation)
     create_invitations = _standalone(ActingTenancy.create_invitations)
@@ -136,6 +139,10 @@ class ActingTenancyStore:
     accept_invitation = _standalone(ActingTenancy.accept_invitation)
     decline_invitation = _standalone(ActingTenancy.decline_invitation)
     revoke_invitation = _standalone(ActingTenancy.revoke_invitation)
+    renew_invitation = _standalone(ActingTenancy.renew_invitation)
+    preview_invitation = _standalone(ActingTenancy.preview_invitation)
+    inbox = _standalone(ActingTenancy.inbox)
+    erase_identifier = _standalone(ActingTenancy.erase_identifier)
     expire_invitations = _standalone(ActingTenancy.expire_invitations)
 
     def _run(
@@ -199,12 +206,15 @@ class TenancyStore(ActsForUsers[ActingTenancyStore]):
     require_role = _standalone(TenancyRepository.require_role)
     list_members = _standalone(TenancyRepository.list_members)
     count_members = _standalone(TenancyRepository.count_members)
+    count_seats = _standalone(TenancyRepository.count_seats)
+    role_of = _standalone(TenancyRepository.role_of)
     list_memberships = _standalone(TenancyRepository.list_memberships)
     change_role = _standalone(TenancyRepository.change_role)
     suspend_membership = _standalone(TenancyRepository.suspend_membership)
     reinstate_membership = _standalone(TenancyRepository.reinstate_membership)
     self_leave = _standalone(TenancyRepository.self_leave)
     admin_remove = _standalone(TenancyRepository.admin_remove)
+    offboard_user = _standalone(TenancyRepository.offboard_user)
     transfer_ownership = _standalone(TenancyRepository.transfer_ownership)
 
     create_invitation = _standalone(TenancyRepository.create_invitation)
@@ -213,7 +223,11 @@ class TenancyStore(ActsForUsers[ActingTenancyStore]):
     accept_invitation = _standalone(TenancyRepository.accept_invitation)
     decline_invitation = _standalone(TenancyRepository.decline_invitation)
     revoke_invitation = _standalone(TenancyRepository.revoke_invitation)
+    renew_invitation = _standalone(TenancyRepository.renew_invitation)
     expire_invitations = _standalone(TenancyRepository.expire_invitations)
+    preview_invitation = _standalone(TenancyRepository.preview_invitation)
+    list_invitations_for = _standalone(TenancyRepository.list_invitations_for)
+    erase_identifier = _standalone(TenancyRepository.erase_identifier)
 
     add_members = _standalone(TenancyRepository.add_members)
     create_invitations = _standalone(TenancyRepository.create_invitations)

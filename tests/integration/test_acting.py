@@ -82,6 +82,7 @@ CASES: Final = [
     # Its members
     Case("list_members", MEMBERS, lambda a, ids: a.list_members(ids["org"])),
     Case("count_members", MEMBERS, lambda a, ids: a.count_members(ids["org"])),
+    Case("count_seats", MEMBERS, lambda a, ids: a.count_seats(ids["org"])),
     Case("get_membership", MEMBERS, lambda a, ids: a.get_membership(ids["worker"])),
     Case(
         "find_membership",
@@ -153,6 +154,10 @@ CASES: Final = [
         for may, offer in ((MANAGERS, "offer"), (OWNERS, "top offer"))
         for name, call in (
             ("revoke_invitation", lambda a, ids, o=offer: a.revoke_invitation(ids[o])),
+            (
+                "renew_invitation",
+                lambda a, ids, o=offer: a.renew_invitation(ids[o], NOW + 2 * DAY),
+            ),
         )
     ),
     *(
@@ -167,7 +172,7 @@ CASES: Final = [
 
 def build(stage: Stage) -> Ids:
     """Return the ids of an organization, and of everybody in it and around it."""
-    tenancy, org = stage.tenancy, stage.org(slug="acme")
+    org = stage.org(slug="acme")
     ids = {"org": org.id, "usr of owner": stage.owner(org).usr_id}
 
     def join(name: str, role: Role, status: Status = Status.ACTIVE) -> None:

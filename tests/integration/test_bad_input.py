@@ -40,7 +40,10 @@ CURSORS = {
     "list_members": "mem",
     "list_memberships": "mem",
     "list_invitations": "inv",
+    "list_invitations_for": "inv",
 }
+# Ids that the caller may choose for what is new.
+CHOSEN = {("create_org", "org_id"), ("create_invitation", "inv_id")}
 IDS = [
     (operation, name) for operation in CALLS for name in parameters(operation) if name in ID_TYPES
 ]
@@ -117,8 +120,11 @@ def test_a_malformed_id_never_reaches_the_database(
     arguments = CALLS[operation](stage)
     if parameter == "cursor":
         arguments["cursor"] = new_id(CURSORS[operation])
+    elif (operation, parameter) in CHOSEN:
+        arguments[parameter] = new_id(ID_TYPES[parameter])
     bad = malformed(arguments[parameter])
-    if parameter not in OPTIONAL or operation.startswith("create_invitation"):
+    required = parameter not in OPTIONAL or operation.startswith("create_invitation")
+    if required and (operation, parameter) not in CHOSEN:
         bad["None"] = None
     for kind, value in bad.items():
         with subtests.test(kind), refused(stage, InvalidIdError, parameter=parameter):
@@ -136,7 +142,8 @@ FORBIDDEN = {
 
 
 @pytest.mark.parametrize(
-    "operation, parameter", [pair for pair in IDS if pair[0] != "find_membership"]
+    "operation, parameter",
+    [pair for pair in IDS if pair not in CHOSEN and pair[0] not in ("find_membership", "role_of")],
 )
 def test_an_id_of_nothing_is_a_typed_error(
     operation: str, parameter: str, stage: Stage, tenancy: TenancyRepository
@@ -185,6 +192,7 @@ KEPT: list[Any] = [
     [GRANT, PreTuple("billing", type_, ID)] for type_ in ("org", "usr", "mem", "inv", "tup")
 ]
 LISTS = list(CURSORS)
+IN_STATUS = [name for name in LISTS if "status" in parameters(name)]
 SETS = [name for name in CALLS if "all_or_nothing" in parameters(name)]
 NO_COLLECTIONS: list[Any] = [None, 7, "mem_" + UUID(ID).hex, b"bytes", iter(())]
 
@@ -205,11 +213,16 @@ TABLE: list[tuple[str, str, list[Any], str]] = [
     ("create_invitation", "expires_at", BEYOND, "expiration_range"),
     ("create_invitation", "pre_tuples", NO_PRE_TUPLES, "pre_tuple_format"),
     ("create_invitation", "pre_tuples", [*ORG_ROLES, *KEPT], "pre_tuple_org_role"),
+    ("renew_invitation", "expires_at", NAIVE, "naive_expiration"),
+    ("renew_invitation", "expires_at", PAST, "past_expiration"),
+    ("list_invitations_for", "identifier", TEXTS, "identifier_format"),
+    ("erase_identifier", "identifier", TEXTS, "identifier_format"),
+    ("offboard_user", "heirs", [7, [], "org_"], "row_format"),
     ("add_members", "members", [*NO_COLLECTIONS, [7], ["ab"], [()], [("usr_",)]], "row_format"),
     ("create_invitations", "requests", [*NO_COLLECTIONS, [7], [None], ["ab"]], "row_format"),
     ("change_roles", "roles", [*NO_COLLECTIONS, [("mem_", "owner")]], "row_format"),
     ("remove_members", "mem_ids", NO_COLLECTIONS, "row_format"),
-    *((name, "status", STATUSES, "status_format") for name in [*LISTS, "count_members"]),
+    *((name, "status", STATUSES, "status_format") for name in [*IN_STATUS, "count_members"]),
     *((name, "limit", NOT_NUMBERS, "limit_format") for name in [*LISTS, "expire_invitations"]),
     # What is over a limit.
     ("create_org", "name", ["x" * 256], "name_length"),
@@ -232,6 +245,7 @@ AFTER_THE_ORGANIZATION = {
     ("create_invitation", "identifier"),
     ("create_invitation", "expires_at"),
     ("create_invitation", "pre_tuples"),
+    ("renew_invitation", "expires_at"),
 }
 
 

@@ -152,7 +152,14 @@ BUDGETS = [
     # Invitation locked behind its organization, and written; the administrator is locked between.
     Budget("decline_invitation", 2),
     Budget("revoke_invitation", 2),
+    Budget("renew_invitation", 2),
     Budget("expire_invitations", 1),
+    # Organizations, invitations locked; written.
+    Budget("erase_identifier", 3),
+    # Organizations, memberships, other owners, heirs, offers and tuples locked; written.
+    Budget("offboard_user", 7),
+    # The organization; members and identifiers counted.
+    Budget("count_seats", 3),
     # Organization locked, users locked; written.
     Budget("add_members", 3),
     # Organization locked, inviter locked; invitations.
@@ -164,6 +171,7 @@ BUDGETS = [
     *(Budget(name, 1) for name in ("get_org", "get_org_by_slug", "get_membership")),
     *(Budget(name, 1) for name in ("find_membership", "require_role", "get_invitation")),
     *(Budget(name, 1) for name in ("list_tuples_for_subject", "list_tuples_for_object")),
+    *(Budget(name, 1) for name in ("role_of", "preview_invitation", "list_invitations_for")),
     Budget("list_orgs", 1),
     Budget("list_members", 1),
     Budget("count_members", 1),

@@ -24,6 +24,19 @@ def _named(**others: object) -> Arguments:
     return {"name": "Acme", "slug": f"acme-{secrets.token_hex(4)}", **others}
 
 
+def _leaver(stage: Stage) -> Arguments:
+    org, other = stage.org(), stage.org()
+    usr_id, heir = stage.owner(org).usr_id, stage.member(org).usr_id
+    stage.member(other, usr_id=usr_id)
+    return {"usr_id": usr_id, "heirs": {org.id: heir}}
+
+
+def _identifier(stage: Stage) -> Arguments:
+    for _ in range(2):
+        stage.invitation(stage.org())
+    return {"identifier": IDENTIFIER}
+
+
 def _organization(stage: Stage) -> Arguments:
     return {"org_id": stage.org().id}
 
@@ -128,6 +141,8 @@ CALLS: Final[dict[str, Callable[[Stage], Arguments]]] = {
     "require_role": _role_on_organization,
     "list_members": _organization,
     "count_members": _organization,
+    "count_seats": _organization,
+    "role_of": lambda stage: {"org_id": stage.org().id, "usr_id": stage.user()},
     "list_memberships": lambda stage: {"usr_id": stage.user()},
     "change_role": lambda stage: _member(stage) | {"new_role": Role.ADMIN},
     "suspend_membership": _member,
@@ -137,6 +152,7 @@ CALLS: Final[dict[str, Callable[[Stage], Arguments]]] = {
     "self_leave": _last_owner_and_heir,
     "admin_remove": _member_and_admin,
     "transfer_ownership": _owner_and_member,
+    "offboard_user": _leaver,
     "create_invitation": _offer,
     "get_invitation": _invitation,
     "list_invitations": _organization,
@@ -145,7 +161,13 @@ CALLS: Final[dict[str, Callable[[Stage], Arguments]]] = {
     ),
     "decline_invitation": _invitation_and_user,
     "revoke_invitation": _invitation_and_admin,
+    "renew_invitation": lambda stage: (
+        _invitation(stage) | {"expires_at": stage.clock.now + 2 * DAY}
+    ),
     "expire_invitations": lambda stage: {},
+    "preview_invitation": _invitation,
+    "list_invitations_for": _identifier,
+    "erase_identifier": _identifier,
     "add_members": _all_or_nothing(_new_members),
     "create_invitations": _all_or_nothing(_offers),
     "change_roles": _all_or_nothing(_other_roles),

@@ -117,7 +117,8 @@ OPERATIONS: Final = [
         *("accept_invitation", "by a user who has some of its grants"),
         _invitation_of_what_the_user_has,
     ),
-    *map(Operation, ("decline_invitation", "revoke_invitation")),
+    *map(Operation, ("decline_invitation", "revoke_invitation", "renew_invitation")),
+    *map(Operation, ("erase_identifier", "offboard_user")),
     Operation("expire_invitations", arrangement=_overdue),
     *map(Operation, ("add_members", "create_invitations", "change_roles", "remove_members")),
 ]

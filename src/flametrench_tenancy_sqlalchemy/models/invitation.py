@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from ..clock import utc_now
 from ..errors import (
+    DuplicateInvitationIdError,
     ForbiddenError,
     IdentifierBindingRequiredError,
     IdentifierMismatchError,
@@ -228,6 +229,12 @@ class Invitation(Base):
                 org_id=self.org_id,
             )
 
+    def already_there(self) -> DuplicateInvitationIdError:
+        """Return the refusal that a second invitation of its id gets."""
+        return DuplicateInvitationIdError(
+            f"there is an invitation {self.id} already", inv_id=self.id
+        )
+
     def renew(self, expires_at: datetime, *, policy: Policy = LETTER, at: datetime) -> None:
         """Let the invitation be answered until a later, or an earlier, moment.
 
@@ -358,7 +365,7 @@ class Invitation(Base):
         self._close(InvitationStatus.REVOKED, by=admin_usr_id, at=at)
 
     def end(self, at: datetime, *, by: str | None = None) -> None:
-        """End with what it depends on, overdue or not: the organization, its inviter, another offer.
+        """End with what it depends on, overdue or not: its organization, inviter, or another.
 
         Args:
             at: the time of the change.
@@ -442,7 +449,7 @@ def _require_end(expires_at: datetime, policy: Policy, at: datetime) -> datetime
         )
     if policy.invitation_lifetime is not None and expires_at - at > policy.invitation_lifetime:
         raise PreconditionError(
-            f"expires_at {expires_at.isoformat()} is further away than {policy.invitation_lifetime}",
+            f"expires_at {expires_at.isoformat()} is over the limit, {policy.invitation_lifetime}",
             Reason.EXPIRATION_RANGE,
             parameter="expires_at",
         )

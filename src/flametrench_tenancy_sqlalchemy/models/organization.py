@@ -9,7 +9,14 @@ from typing import Final, Self
 from sqlalchemy import CheckConstraint, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ..errors import AlreadyTerminalError, OrgSlugConflictError, PreconditionError, Reason, shown
+from ..errors import (
+    AlreadyTerminalError,
+    DuplicateOrganizationError,
+    OrgSlugConflictError,
+    PreconditionError,
+    Reason,
+    shown,
+)
 from ..ids import new_id
 from ..policy import LETTER, Policy, require_at_most
 from ..values import UNSET, Status, Unset
@@ -56,7 +63,13 @@ class Organization(Timestamps, Base):
 
     @classmethod
     def create(
-        cls, *, name: str | None, slug: str | None, policy: Policy = LETTER, at: datetime
+        cls,
+        *,
+        id_: str | None = None,
+        name: str | None,
+        slug: str | None,
+        policy: Policy = LETTER,
+        at: datetime,
     ) -> Self:
         """Return a new active organization with a well-formed name and slug.
 
@@ -66,7 +79,7 @@ class Organization(Timestamps, Base):
         _require_slug(slug)
         _require_name(name, policy)
         return cls(
-            id=new_id("org"),
+            id=id_ or new_id("org"),
             status=Status.ACTIVE,
             name=name,
             slug=slug,
@@ -153,6 +166,12 @@ class Organization(Timestamps, Base):
                 org_id=self.id,
                 status=self.status,
             )
+
+    def already_there(self) -> DuplicateOrganizationError:
+        """Return the refusal that a second organization of its id gets."""
+        return DuplicateOrganizationError(
+            f"there is an organization {self.id} already", org_id=self.id
+        )
 
     def slug_taken(self) -> OrgSlugConflictError:
         """Return the refusal that a second holder of its slug gets."""

@@ -7,6 +7,7 @@ from ..authority import Actor
 from .acting import ActingTenancy, ActsForUsers
 from .departures import DepartureOperations
 from .invitations import InvitationOperations
+from .invitees import InviteeOperations
 from .memberships import MembershipOperations
 from .organizations import OrganizationOperations
 from .sets import SetOperations
@@ -18,6 +19,7 @@ class TenancyRepository(
     MembershipOperations,
     DepartureOperations,
     InvitationOperations,
+    InviteeOperations,
     SetOperations,
     TupleOperations,
     ActsForUsers[ActingTenancy],

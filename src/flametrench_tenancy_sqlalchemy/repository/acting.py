@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 from ..authority import Actor
 from ..models import Invitation, Membership, Organization
 from ..models.base import not_found
-from ..results import AcceptInvitationResult, CreateOrgResult, TransferOwnershipResult
+from ..results import (
+    AcceptInvitationResult,
+    CreateOrgResult,
+    InvitationPreview,
+    TransferOwnershipResult,
+)
 from ..transactions.sessions import where_writes_go
 from ..values import (
     UNSET,
@@ -21,6 +26,7 @@ from ..values import (
     Page,
     PreTuple,
     Role,
+    SeatCount,
     Status,
     Unset,
 )
@@ -97,9 +103,11 @@ class ActingTenancy:
 
     # Organizations
 
-    def create_org(self, *, name: str | None = None, slug: str | None = None) -> CreateOrgResult:
+    def create_org(
+        self, *, name: str | None = None, slug: str | None = None, org_id: str | None = None
+    ) -> CreateOrgResult:
         """Create an organization that the user owns."""
-        return self._tenancy.create_org(self.usr_id, name=name, slug=slug)
+        return self._tenancy.create_org(self.usr_id, name=name, slug=slug, org_id=org_id)
 
     @reads
     def get_org(self, org_id: str) -> Organization:
@@ -166,6 +174,11 @@ class ActingTenancy:
         return self._tenancy.require_role(org_id, self.usr_id, *roles)
 
     @reads
+    def role_of(self, org_id: str) -> Role | None:
+        """Return the role that they have in an active organization, if they have one."""
+        return self._tenancy.role_of(org_id, self.usr_id)
+
+    @reads
     def list_members(
         self,
         org_id: str,
@@ -181,6 +194,11 @@ class ActingTenancy:
     def count_members(self, org_id: str, *, status: Status | str | None = None) -> int:
         """Return how many memberships an organization has, as a member."""
         return self._tenancy.count_members(org_id, status=status)
+
+    @reads
+    def count_seats(self, org_id: str) -> SeatCount:
+        """Return how many seats an organization has and how many are taken, as a member."""
+        return self._tenancy.count_seats(org_id)
 
     @reads
     def get_membership(self, mem_id: str) -> Membership:
@@ -248,6 +266,12 @@ class ActingTenancy:
             raise not_found(Organization, org_id, "org_id")
         return self._tenancy.transfer_ownership(org_id, own.id, to_mem_id)
 
+    def offboard_user(
+        self, usr_id: str, *, heirs: Mapping[str, str] | None = None
+    ) -> list[Membership]:
+        """Leave everywhere; the user can only be themselves."""
+        return self._tenancy.offboard_user(usr_id, heirs=heirs)
+
     # Invitations
 
     def create_invitation(
@@ -258,10 +282,13 @@ class ActingTenancy:
         expires_at: datetime,
         *,
         pre_tuples: Collection[PreTuple | Mapping[str, str]] | None = None,
+        inv_id: str | None = None,
     ) -> Invitation:
         """Offer somebody a place in an organization, as an owner or admin."""
         return self._tenancy.create_invitation(
-            org_id, identifier, role, self.usr_id, expires_at, pre_tuples=pre_tuples
+            *(org_id, identifier, role, self.usr_id, expires_at),
+            pre_tuples=pre_tuples,
+            inv_id=inv_id,
         )
 
     def create_invitations(
@@ -306,6 +333,26 @@ class ActingTenancy:
     def revoke_invitation(self, inv_id: str) -> Invitation:
         """Withdraw an invitation, as an owner or admin."""
         return self._tenancy.revoke_invitation(inv_id, self.usr_id)
+
+    def renew_invitation(self, inv_id: str, expires_at: datetime) -> Invitation:
+        """Let a pending invitation be answered until another moment, as an owner or admin."""
+        return self._tenancy.renew_invitation(inv_id, expires_at)
+
+    @reads
+    def preview_invitation(self, inv_id: str) -> InvitationPreview:
+        """Return what an invitation to them, or to their organization, shows."""
+        return self._tenancy.preview_invitation(inv_id)
+
+    @reads
+    def inbox(self, *, cursor: str | None = None, limit: int = 50) -> Page[Invitation]:
+        """Return a page of the invitations that they may accept now, with their organizations."""
+        if self.identifier is None:
+            return Page([], None)
+        return self._tenancy.list_invitations_for(self.identifier, cursor=cursor, limit=limit)
+
+    def erase_identifier(self, identifier: str) -> int:
+        """Refuse to forget an identifier, which is for the operator to do."""
+        return self._tenancy.erase_identifier(identifier)
 
     def expire_invitations(self, *, limit: int = 1000) -> int:
         """Refuse to do a periodic job, which is no user's."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from ..errors import PreconditionError, Reason, SoleOwnerError, shown
 from ..ids import require
-from ..models import Membership, Organization
+from ..models import Membership, Organization, User
 from ..models.base import not_found
 from ..results import TransferOwnershipResult
 from . import locks, queries
@@ -45,6 +48,7 @@ class DepartureOperations(Repository):
                 other_owners=[m for m in others if m.is_active_owner],
                 transfer_to=transfer_to,
                 heir=heir,
+                even_suspended=self._actor is not None,
                 at=operation.at,
             )
             if promoted is None:
@@ -75,7 +79,7 @@ class DepartureOperations(Repository):
         """
         require(mem_id, "mem", "mem_id")
         require(admin_usr_id, "usr", "admin_usr_id")
-        with self._operation("admin_remove") as operation:
+        with self._operation("admin_remove", by=admin_usr_id) as operation:
             membership, admin = locks.membership_and_administrator(
                 self.session, mem_id, admin_usr_id
             )
@@ -123,3 +127,89 @@ class DepartureOperations(Repository):
             else:
                 operation.write(changed=[donor, target], added=[demoted, owner])
         return TransferOwnershipResult(demoted, owner)
+
+    def offboard_user(
+        self, usr_id: str, *, heirs: Mapping[str, str] | None = None
+    ) -> list[Membership]:
+        """Have a user leave everywhere: memberships, the offers they made, and all their tuples.
+
+        An organization in which they are alone has no heir: revoke it first. What they join while
+        this waits for others counts as joined later.
+
+        Args:
+            usr_id: the user's wire id (``usr_…``).
+            heirs: an organization's wire id (``org_…``) -> that of the member (``usr_…``) who
+                becomes owner there first; ignored where another owner remains.
+
+        Returns:
+            Their revoked memberships; ``removed_by`` is ``None``.
+
+        Raises:
+            InvalidIdError: an id is malformed or of another type.
+            NotFoundError: there is no such user; or an heir has no active membership.
+            PreconditionError: ``row_format``; ``heirs`` is no mapping. ``self_transfer``; an heir
+                is the user themselves.
+            SoleOwnerError: they are the last active owner of organizations without an heir, all of
+                which its ``org_ids`` name.
+
+        Specification: docs/tenancy.md#self-leave.
+        """
+        require(usr_id, "usr", "usr_id")
+        self._permit_alone("offboard_user", usr_id)
+        named = _parsed_heirs(heirs)
+        with self._operation("offboard_user") as operation:
+            session, at = self.session, operation.at
+            orgs = locks.concerned_by(session, usr_id)
+            held = locks.memberships_of(session, usr_id, orgs)
+            owners = locks.owners_among(session, held)
+            needy = {m.org_id: m for m in held if m.is_active_owner and len(owners[m.org_id]) == 1}
+            _require_heirs(needy, named)
+            places = {(named[org_id], org_id) for org_id in needy}
+            candidates = locks.acting(session, places, to_change=True)
+            heirs_found = {org_id: candidates.get((named[org_id], org_id)) for org_id in needy}
+            offers = locks.offers_made(session, {(org.id, usr_id) for org in orgs})
+            tuples = locks.tuples_of(session, usr_id)
+            promoted = []
+            for membership in held:
+                if membership.org_id in needy:
+                    promoted.append(
+                        membership.leave(
+                            other_owners=(),
+                            transfer_to=named[membership.org_id],
+                            heir=heirs_found[membership.org_id],
+                            at=at,
+                        )
+                    )
+                else:
+                    membership.end(at)
+            for offer in offers:
+                offer.end(at)
+            if not held:
+                queries.require_known(session, User, "usr_id", usr_id)
+            replaced = [heir for heir in heirs_found.values() if heir is not None]
+            operation.write_all(changed=[*held, *replaced, *offers], added=promoted, taken=tuples)
+        return held
+
+
+def _parsed_heirs(heirs: object) -> dict[str, str]:
+    if heirs is None:
+        return {}
+    if not isinstance(heirs, Mapping):
+        raise PreconditionError(
+            f"heirs: {shown(heirs)} is not a mapping of organizations to users",
+            Reason.ROW_FORMAT,
+            parameter="heirs",
+        )
+    return {
+        require(org_id, "org", "heirs"): require(heir, "usr", "heirs")
+        for org_id, heir in heirs.items()
+    }
+
+
+def _require_heirs(needy: Mapping[str, Membership], named: Mapping[str, str]) -> None:
+    orphaned = sorted(needy.keys() - named.keys())
+    if orphaned:
+        raise SoleOwnerError(
+            f"{len(orphaned)} organizations would be left without an owner, such as {orphaned[0]}",
+            org_ids=orphaned,
+        )

@@ -7,16 +7,18 @@ does not depend on how many they are.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
+from sqlalchemy.orm.attributes import flag_modified
+
 from ..errors import DuplicateInvitationError, SeatLimitError
-from ..models import Invitation, Membership, Organization
+from ..models import Base, Invitation, Membership, Organization
 from ..policy import Policy
 from ..transactions.sessions import AnySession, itself
-from ..values import InvitationStatus, SeatCount
+from ..values import SeatCount
 from . import locks, queries
 
 Newcomer: TypeAlias = Membership | Invitation
@@ -107,20 +109,24 @@ class Entries:
         if policy.inviter_authority and offers:
             self._inviters = locks.acting(session, {(o.invited_by, o.org_id) for o in offers})
 
+    def require_entitled(self, newcomer: Newcomer) -> None:
+        """Refuse an offer of somebody's who may not make it.
+
+        Raises:
+            ForbiddenError: the inviter may not offer the role.
+        """
+        if self._policy.inviter_authority and isinstance(newcomer, Invitation):
+            inviter = self._inviters.get((newcomer.invited_by, newcomer.org_id))
+            newcomer.require_offered_by(inviter)
+
     def admit(self, newcomer: Newcomer) -> list[Invitation]:
         """Let somebody in, or offer them a place, and return the offers that this ends.
 
         Raises:
-            ForbiddenError: the inviter may not offer the role.
             DuplicateInvitationError: another offer stands, and the policy allows one.
             SeatLimitError: no seat is free.
         """
-        ended: list[Invitation] = []
-        if isinstance(newcomer, Invitation):
-            if self._policy.inviter_authority:
-                inviter = self._inviters.get((newcomer.invited_by, newcomer.org_id))
-                newcomer.require_offered_by(inviter)
-            ended = self._others(newcomer)
+        ended = self._others(newcomer) if isinstance(newcomer, Invitation) else []
         if seats := self._seats.get(newcomer.org_id):
             seats.take(newcomer, self._policy)
         for other in ended:
@@ -138,6 +144,35 @@ class Entries:
                 inv_id=others[0].id,
             )
         return others
+
+
+def end_rivals(session: AnySession, policy: Policy, accepted: Invitation) -> list[Base]:
+    """End the other pending invitations of an accepted one's identifier, and return what changes.
+
+    Where there are seats they would hold one for somebody who has come.
+    """
+    org, at = accepted.organization, accepted.terminal_at
+    limited = policy.seats is not None and policy.seats(itself(session), org) is not None
+    changed: list[Base] = [as_it_is(org)]
+    if at is not None and (policy.accept_ends_others or limited):
+        identifiers = {accepted.identifier, policy.canonical(accepted.identifier)}
+        with session.no_autoflush:
+            rivals = locks.live_invitations(
+                session, [org.id], identifiers, at=at, besides=accepted.id
+            )
+        for rival in rivals:
+            rival.end(at, by=accepted.terminal_by)
+        changed += rivals
+    return changed
+
+
+def as_it_is(org: Organization) -> Organization:
+    """Have an organization's row written as it is.
+
+    Whoever judges newcomers by an older snapshot then fails to serialize.
+    """
+    flag_modified(org, "status")
+    return org
 
 
 def seats_of(

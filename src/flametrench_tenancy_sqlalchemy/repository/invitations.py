@@ -12,8 +12,8 @@ from ..models import Invitation, Organization, User
 from ..models.tuple import TupleKey
 from ..results import AcceptInvitationResult
 from ..values import InvitationStatus, Page, PreTuple, Role
-from ..writing import write_expiry
 from . import locks, queries
+from .entries import Entries, as_it_is, end_rivals
 from .operation import Repository, parsed_users, reads
 
 
@@ -29,6 +29,7 @@ class InvitationOperations(Repository):
         expires_at: datetime,
         *,
         pre_tuples: Collection[PreTuple | Mapping[str, str]] | None = None,
+        inv_id: str | None = None,
     ) -> Invitation:
         """Offer somebody a place in an active organization.
 
@@ -42,6 +43,8 @@ class InvitationOperations(Repository):
             pre_tuples: what else they will be granted, each a `PreTuple` or a mapping with its
                 three keys; no membership role on an organization, and nothing on another
                 organization, a user, a membership, an invitation or a tuple.
+            inv_id: a fresh wire id (``inv_…``) of the caller's, by which trying again after an
+                unknown outcome is recognized; a new one, if none is given.
 
         Returns:
             The pending invitation.
@@ -53,25 +56,35 @@ class InvitationOperations(Repository):
                 ``expiration_range``, ``pre_tuple_count``, ``pre_tuple_format`` or
                 ``pre_tuple_org_role``.
             NotFoundError: there is no such organization or inviter.
+            DuplicateInvitationIdError: ``inv_id`` is taken.
+            ForbiddenError: the policy asks for the inviter's authority, and they may not give the
+                role.
+            DuplicateInvitationError: the policy allows one pending invitation for an identifier.
+            SeatLimitError: the policy allows the organization no more seats.
 
         Specification: docs/tenancy.md#invitations, ADR 0003.
         """
         require(org_id, "org", "org_id")
+        if inv_id is not None:
+            require(inv_id, "inv", "inv_id")
         users = {"invited_by": require(invited_by, "usr", "invited_by")}
         role = Role.parse(role, "role")
-        with self._operation("create_invitation", into=org_id, users=users) as operation:
+        with self._operation(
+            "create_invitation", into=org_id, users=users, by=invited_by
+        ) as operation:
             self._permit_joining("create_invitation", org_id, role, offers=True)
             invitation = Invitation.draft(
                 org_id,
                 identifier,
                 role,
+                id_=inv_id,
                 invited_by=invited_by,
                 expires_at=expires_at,
                 pre_tuples=pre_tuples or (),
                 policy=self._policy,
                 at=operation.at,
             )
-            operation.join(org_id, invitation)
+            operation.join(org_id, invitation, named=inv_id is not None)
         return invitation
 
     @reads
@@ -162,8 +175,10 @@ class InvitationOperations(Repository):
             InvitationNotPendingError: it has been answered, withdrawn or expired.
             InvitationExpiredError: its time is over.
             IdentifierBindingRequiredError: ``as_usr_id`` without ``accepting_identifier``.
-            IdentifierMismatchError: the identifier is not, byte for byte, the invited one.
+            IdentifierMismatchError: the identifier is not the invited one, byte for byte or as the
+                policy makes both canonical.
             PreconditionError: ``org_not_active``. ``mem_suspended``; the user is suspended there.
+                ``inviter_not_entitled``; the policy wants the inviter's authority to last.
                 ``pre_tuple_format`` or ``pre_tuple_org_role``; another client wrote a pre-tuple
                 that none may carry.
             DuplicateMembershipError: the user is an active member already.
@@ -172,28 +187,42 @@ class InvitationOperations(Repository):
         """
         require(inv_id, "inv", "inv_id")
         users = parsed_users(as_usr_id=as_usr_id)
-        with self._operation("accept_invitation", users=users) as operation:
+        policy = self._policy
+        alone = policy.seats is not None or policy.accept_ends_others
+        with self._operation("accept_invitation", users=users, by=as_usr_id) as operation:
             user: User | None
             if as_usr_id is None:
                 invitation, user = (
-                    locks.invitation(self.session, inv_id),
+                    locks.invitation(self.session, inv_id, alone=alone),
                     User.register(at=operation.at),
                 )
                 present = []
             else:
-                invitation, user = locks.invitation_and_user(self.session, inv_id, as_usr_id)
+                invitation, user = locks.invitation_and_user(
+                    self.session, inv_id, as_usr_id, alone=alone
+                )
                 self._permit("accept_invitation", invitation)
                 present = locks.present(self.session, invitation.org_id, as_usr_id)
+            inviter = None
+            if policy.inviter_authority:
+                inviter = locks.administrator(
+                    self.session, invitation.invited_by, invitation.org_id
+                )
             membership, grants = invitation.accept(
                 user,
                 as_usr_id=as_usr_id,
                 accepting_identifier=accepting_identifier,
                 memberships=present,
+                inviter=inviter,
+                policy=policy,
                 at=operation.at,
             )
             keys = [TupleKey.of(membership.usr_id, grant) for grant in grants]
             written = operation.write(
-                changed=[invitation],
+                changed=[
+                    invitation,
+                    *(end_rivals(self.session, policy, invitation) if alone else ()),
+                ],
                 added=[membership] if as_usr_id else [user, membership],
                 grants=keys,
                 created_by=invitation.invited_by,
@@ -221,7 +250,7 @@ class InvitationOperations(Repository):
         """
         require(inv_id, "inv", "inv_id")
         users = parsed_users(as_usr_id=as_usr_id)
-        with self._operation("decline_invitation", users=users) as operation:
+        with self._operation("decline_invitation", users=users, by=as_usr_id) as operation:
             invitation = locks.invitation(self.session, inv_id)
             self._permit("decline_invitation", invitation)
             invitation.decline(by=as_usr_id, at=operation.at)
@@ -249,13 +278,47 @@ class InvitationOperations(Repository):
         """
         require(inv_id, "inv", "inv_id")
         require(admin_usr_id, "usr", "admin_usr_id")
-        with self._operation("revoke_invitation") as operation:
+        with self._operation("revoke_invitation", by=admin_usr_id) as operation:
             invitation, admin = locks.invitation_and_administrator(
                 self.session, inv_id, admin_usr_id
             )
             self._permit("revoke_invitation", invitation, invitation.role)
             invitation.revoke(admin, admin_usr_id=admin_usr_id, at=operation.at)
             operation.write(changed=[invitation])
+        return invitation
+
+    def renew_invitation(self, inv_id: str, expires_at: datetime) -> Invitation:
+        """Let a pending invitation, overdue or not, be answered until another moment.
+
+        Args:
+            inv_id: the invitation's wire id (``inv_…``).
+            expires_at: the last moment to accept, a timezone-aware datetime in the future.
+
+        Returns:
+            The same invitation, with the new end.
+
+        Raises:
+            InvalidIdError: ``inv_id`` is no ``inv_`` wire id.
+            NotFoundError: there is no such invitation.
+            InvitationNotPendingError: it has been answered, withdrawn or expired.
+            PreconditionError: ``org_not_active``, ``naive_expiration``, ``past_expiration`` or
+                ``expiration_range``.
+            DuplicateInvitationError: it was overdue, and the policy allows one pending invitation
+                for an identifier.
+            SeatLimitError: it was overdue, and the policy allows the organization no more seats.
+        """
+        require(inv_id, "inv", "inv_id")
+        session, policy = self.session, self._policy
+        with self._operation("renew_invitation") as operation:
+            invitation = locks.invitation(session, inv_id, alone=policy.looks_at_others)
+            self._permit("renew_invitation", invitation, invitation.role)
+            org = invitation.organization
+            entries = Entries(session, policy, [org], [invitation], at=operation.at)
+            invitation.renew(expires_at, policy=policy, at=operation.at)
+            ended = entries.admit(invitation)
+            if policy.looks_at_others:
+                as_it_is(org)
+            operation.write(changed=[invitation, *ended, org])
         return invitation
 
     def expire_invitations(self, *, limit: int = 1000) -> int:
@@ -277,7 +340,7 @@ class InvitationOperations(Repository):
         self._permit_alone("expire_invitations")
         limit = max(1, min(queries.whole_number(limit), _BIGINT))
         with self._operation("expire_invitations") as operation:
-            return len(write_expiry(self.session, at=operation.at, limit=limit))
+            return operation.expire(limit=limit)
 
 
 # As far as the server counts.

@@ -105,13 +105,15 @@ PRESENT: Final = deciding(_THERE.where(_USERS, _mem.c.status != word(Status.REVO
 # first needed: by then the application has added to the models what it wants to.
 
 
-def _locked_org(name: str) -> Subquery:
+def _locked_org(name: str, *, alone: bool = False) -> Subquery:
     query = select(_org).join(_inv, _inv.c.org_id == _org.c.id).where(_inv.c.id == _SOUGHT_INV)
-    return side_by_side(query, _org).subquery(name)
+    return (to_change if alone else side_by_side)(query, _org).subquery(name)
 
 
-def _behind_its_org(*beside: Any, outerjoin: Any = None, on: Any = None) -> Any:
-    its_org = _locked_org("locked_org")
+def _behind_its_org(
+    *beside: Any, alone: bool = False, outerjoin: Any = None, on: Any = None
+) -> Any:
+    its_org = _locked_org("locked_org", alone=alone)
     query = select(_inv, its_org).join(its_org, its_org.c.id == _inv.c.org_id)
     if outerjoin is not None:
         query = query.add_columns(outerjoin).outerjoin(outerjoin, on)
@@ -121,15 +123,15 @@ def _behind_its_org(*beside: Any, outerjoin: Any = None, on: Any = None) -> Any:
 
 
 @cache
-def invitation() -> Any:
-    """Return the read of an invitation."""
-    return _behind_its_org()
+def invitation(alone: bool) -> Any:
+    """Return the read of an invitation; others are locked out of its organization, or not."""
+    return _behind_its_org(alone=alone)
 
 
 @cache
-def invitation_and_user() -> Any:
+def invitation_and_user(alone: bool) -> Any:
     """Return the same with a user beside it, who is not locked."""
-    return _behind_its_org(User, outerjoin=_usr, on=_usr.c.id == _WHOSE)
+    return _behind_its_org(User, alone=alone, outerjoin=_usr, on=_usr.c.id == _WHOSE)
 
 
 @cache

@@ -9,23 +9,28 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from typing import Any, TypeAlias, TypeVar, cast
+from datetime import datetime
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
-from sqlalchemy import ColumnElement, select, true
+from sqlalchemy import Select, or_, select, true
 from sqlalchemy.orm.attributes import set_committed_value
 
-from .._sql import among, deciding, table_of
-from ..models import Base, Invitation, Membership, Organization, User
+from .._sql import deciding, table_of, word
+from ..ids import decode
+from ..models import Base, Invitation, Membership, Organization, Tuple, User
 from ..models.base import not_found
-from ..transactions.sessions import AnySession, connection_of, is_sqlite
-from ..values import Status
+from ..transactions.sessions import AnySession, among, connection_of
+from ..values import InvitationStatus, Status
 from . import locking_reads as reads
 from .locking_reads import is_active, is_owner, side_by_side, to_change
 
 Entity = TypeVar("Entity", bound=Base)
 Owners: TypeAlias = dict[str, dict[str, Membership]]
 
-_org, _mem = map(table_of, (Organization, Membership))
+_org, _mem, _inv, _tup = map(table_of, (Organization, Membership, Invitation, Tuple))
+# A word of the statement: an index of pending invitations is used for no parameter.
+_is_pending: Final = _inv.c.status == word(InvitationStatus.PENDING)
+_is_revoked: Final = _mem.c.status == word(Status.REVOKED)
 
 # One row, or two.
 
@@ -103,16 +108,22 @@ def present(session: AnySession, org_id: str, usr_id: str) -> list[Membership]:
     return list(session.scalars(reads.PRESENT, {"there": org_id, "whose": usr_id}))
 
 
-def invitation(session: AnySession, inv_id: str) -> Invitation:
-    """Lock an invitation behind a shared lock on its organization, which comes with it."""
-    return _one(session, Invitation, reads.invitation(), "inv_id", inv_id)
+def invitation(session: AnySession, inv_id: str, *, alone: bool = False) -> Invitation:
+    """Lock an invitation behind a lock on its organization, which comes with it.
+
+    Args:
+        session: the Session.
+        inv_id: the invitation.
+        alone: whether others in the organization matter, so that its lock may not be shared.
+    """
+    return _one(session, Invitation, reads.invitation(alone), "inv_id", inv_id)
 
 
 def invitation_and_user(
-    session: AnySession, inv_id: str, usr_id: str
+    session: AnySession, inv_id: str, usr_id: str, *, alone: bool = False
 ) -> tuple[Invitation, User | None]:
     """Do the same, and read the user beside it, if there is one."""
-    return _pair(session, reads.invitation_and_user(), inv_id, usr_id)
+    return _pair(session, reads.invitation_and_user(alone), inv_id, usr_id)
 
 
 def invitation_and_administrator(
@@ -131,7 +142,7 @@ def many_memberships(session: AnySession, mem_ids: Collection[str]) -> dict[str,
     """Lock memberships behind their organizations, which come loaded with them."""
     if not mem_ids:
         return {}
-    chosen = _among(session, _mem.c.id, mem_ids)
+    chosen = among(session, _mem.c.id, mem_ids)
     concerned = _org.c.id.in_(select(_mem.c.org_id).where(chosen).distinct())
     orgs_query = select(_org).where(concerned).order_by(_org.c.id)
     orgs = {
@@ -166,7 +177,7 @@ def owners_among(session: AnySession, memberships: Collection[Membership]) -> Ow
             other.c.org_id == _org.c.id,
             is_owner(other),
             is_active(other),
-            ~_among(session, other.c.id, known),
+            ~among(session, other.c.id, known),
         )
         .order_by(other.c.id)
         .limit(1)
@@ -176,7 +187,7 @@ def owners_among(session: AnySession, memberships: Collection[Membership]) -> Ow
     query = (
         select(_mem)
         .join(_org, true())
-        .where(_among(session, _org.c.id, owners), _mem.c.id == spare)
+        .where(among(session, _org.c.id, owners), _mem.c.id == spare)
         .order_by(_mem.c.org_id)
     )
     for each in session.scalars(deciding(to_change(query, _mem), Membership)):
@@ -190,10 +201,113 @@ def administrators(
     """Lock the active memberships by which a user acts on others, by organization."""
     if not org_ids:
         return {}
-    theirs = (_mem.c.usr_id == usr_id, _among(session, _mem.c.org_id, org_ids))
+    theirs = (_mem.c.usr_id == usr_id, among(session, _mem.c.org_id, org_ids))
     query = select(_mem).where(*theirs, is_active(_mem)).order_by(_mem.c.org_id)
     found = session.scalars(deciding(side_by_side(query, _mem), Membership))
     return {each.org_id: each for each in found}
+
+
+def acting(
+    session: AnySession, places: Collection[tuple[str, str]], *, to_change: bool = False
+) -> dict[tuple[str, str], Membership]:
+    """Lock the active memberships by which users act, at places: a user in an organization each."""
+    if not places:
+        return {}
+    users, orgs = zip(*places, strict=True)
+    there = (among(session, _mem.c.usr_id, set(users)), among(session, _mem.c.org_id, set(orgs)))
+    query = select(_mem).where(*there, is_active(_mem)).order_by(_mem.c.id)
+    query = (reads.to_change if to_change else side_by_side)(query, _mem)
+    found = session.scalars(deciding(query, Membership))
+    return {(each.usr_id, each.org_id): each for each in found}
+
+
+def live_invitations(
+    session: AnySession,
+    org_ids: Iterable[str],
+    identifiers: Collection[str],
+    *,
+    at: datetime,
+    besides: str | None = None,
+) -> list[Invitation]:
+    """Lock the pending invitations, not overdue, of some identifiers to organizations.
+
+    Besides, perhaps, one that is locked and has been changed already.
+    """
+    query = select(_inv).where(
+        _is_pending,
+        _inv.c.id.is_distinct_from(besides),
+        among(session, _inv.c.identifier, identifiers),
+        among(session, _inv.c.org_id, org_ids),
+        _inv.c.expires_at >= at,
+    )
+    return _invitations(session, query)
+
+
+def offers_made(session: AnySession, places: Collection[tuple[str, str]]) -> list[Invitation]:
+    """Lock the pending invitations, overdue or not, at places: an organization and an inviter."""
+    if not places:
+        return []
+    orgs, users = zip(*places, strict=True)
+    query = select(_inv).where(
+        _is_pending,
+        among(session, _inv.c.invited_by, set(users)),
+        among(session, _inv.c.org_id, set(orgs)),
+    )
+    return [o for o in _invitations(session, query) if (o.org_id, o.invited_by) in places]
+
+
+def invitations_of(session: AnySession, identifiers: Collection[str]) -> list[Invitation]:
+    """Lock all invitations of some identifiers, behind shared locks on their organizations."""
+    theirs = among(session, _inv.c.identifier, identifiers)
+    concerned = _org.c.id.in_(select(_inv.c.org_id).where(theirs).distinct())
+    orgs_query = select(_org).where(concerned).order_by(_org.c.id)
+    orgs = session.scalars(deciding(side_by_side(orgs_query, _org), Organization)).all()
+    org_ids = {org.id for org in orgs}
+    # One that was committed between the two statements came too late.
+    return [i for i in _invitations(session, select(_inv).where(theirs)) if i.org_id in org_ids]
+
+
+def concerned_by(session: AnySession, usr_id: str) -> list[Organization]:
+    """Lock the organizations to which a user belongs, or to which offers of theirs are pending."""
+    member = select(_mem.c.org_id).where(_mem.c.usr_id == usr_id, ~_is_revoked)
+    inviter = select(_inv.c.org_id).where(_inv.c.invited_by == usr_id, _is_pending)
+    query = select(_org).where(or_(_org.c.id.in_(member), _org.c.id.in_(inviter)))
+    locked = to_change(query.order_by(_org.c.id), _org)
+    return list(session.scalars(deciding(locked, Organization)))
+
+
+def memberships_of(
+    session: AnySession, usr_id: str, orgs: Collection[Organization]
+) -> list[Membership]:
+    """Lock a user's active and suspended memberships in locked organizations."""
+    by_id = {org.id: org for org in orgs}
+    there = among(session, _mem.c.org_id, by_id)
+    query = select(_mem).where(_mem.c.usr_id == usr_id, ~_is_revoked, there).order_by(_mem.c.id)
+    found = session.scalars(deciding(to_change(query, _mem), Membership)).all()
+    for each in found:
+        set_committed_value(each, "organization", by_id[each.org_id])
+    return list(found)
+
+
+def tuples_of(session: AnySession, usr_id: str) -> list[Tuple]:
+    """Lock all of a user's tuples, to delete them."""
+    query = select(_tup).where(
+        _tup.c.subject_type == "usr", _tup.c.subject_id == decode(usr_id, "usr", "usr_id")
+    )
+    locked = query.order_by(_tup.c.relation, _tup.c.object_type, _tup.c.object_id)
+    return list(session.scalars(deciding(locked.with_for_update(), Tuple)))
+
+
+def overdue_invitations(session: AnySession, *, at: datetime, limit: int) -> list[Invitation]:
+    """Lock overdue invitations that nobody has locked, the oldest first."""
+    query = select(_inv).where(_is_pending, _inv.c.expires_at < at).order_by(_inv.c.id).limit(limit)
+    locked = query.with_for_update(key_share=True, skip_locked=True)
+    return list(session.scalars(deciding(locked, Invitation)))
+
+
+def _invitations(session: AnySession, query: Select[Any]) -> list[Invitation]:
+    found = session.scalars(deciding(to_change(query.order_by(_inv.c.id), _inv), Invitation))
+    return list(found)
 
 
 def _one(session: AnySession, entity: type[Entity], read: Any, parameter: str, id_: str) -> Entity:
@@ -215,7 +329,3 @@ def _pair(session: AnySession, read: Any, inv_id: str, usr_id: str) -> tuple[Inv
         raise not_found(Invitation, inv_id, "inv_id")
     locked, beside = found
     return locked, beside
-
-
-def _among(session: AnySession, column: Any, ids: Iterable[str]) -> ColumnElement[bool]:
-    return among(column, ids, arrays=not is_sqlite(session))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from ..clock import time_of
 from ..errors import ForbiddenError
 from ..ids import require
 from ..models import Membership, Organization, User
-from ..values import Page, Role, Status
+from ..transactions.sessions import connection_of
+from ..values import Page, Role, SeatCount, Status
 from . import locks, queries
+from .entries import seats_of
 from .operation import Repository, parsed_users, reads
 
 
@@ -33,13 +36,14 @@ class MembershipOperations(Repository):
                 organization is suspended or revoked.
             NotFoundError: there is no such organization, user or inviter.
             DuplicateMembershipError: the user is an active member already.
+            SeatLimitError: the policy allows the organization no more seats.
 
         Specification: docs/tenancy.md#memberships.
         """
         require(org_id, "org", "org_id")
         users = parsed_users(usr_id=require(usr_id, "usr", "usr_id"), invited_by=invited_by)
         role = Role.parse(role, "role")
-        with self._operation("add_member", into=org_id, users=users) as operation:
+        with self._operation("add_member", into=org_id, users=users, by=invited_by) as operation:
             self._permit_joining("add_member", org_id, role)
             membership = Membership.draft(
                 org_id, usr_id, role, invited_by=invited_by, at=operation.at
@@ -117,6 +121,46 @@ class MembershipOperations(Repository):
                 roles=allowed,
             )
         return membership
+
+    @reads
+    def role_of(self, org_id: str, usr_id: str) -> Role | None:
+        """Return the role that a user has in an active organization: the cheapest guard.
+
+        Args:
+            org_id: the organization's wire id (``org_…``).
+            usr_id: the user's wire id (``usr_…``).
+
+        Returns:
+            The role of their active membership, ``None`` if they have none.
+
+        Raises:
+            InvalidIdError: an id is malformed or of another type.
+
+        Specification: docs/tenancy.md#memberships.
+        """
+        require(org_id, "org", "org_id")
+        require(usr_id, "usr", "usr_id")
+        found = connection_of(self.session).execute(
+            queries.ROLE_OF, {"whose": usr_id, "there": org_id}
+        )
+        role: Role | None = found.scalar_one_or_none()
+        return role
+
+    @reads
+    def count_seats(self, org_id: str) -> SeatCount:
+        """Return how many seats an organization has under the policy, and how many are taken.
+
+        Args:
+            org_id: the organization's wire id (``org_…``).
+
+        Raises:
+            InvalidIdError: ``org_id`` is no ``org_`` wire id.
+            NotFoundError: there is no such organization.
+        """
+        org = queries.get(self.session, Organization, "org_id", org_id)
+        self._permit_reading("count_seats", org)
+        seats = seats_of(self.session, self._policy, [org], at=time_of(self._clock))
+        return seats[org_id].count
 
     @reads
     def list_members(

@@ -13,17 +13,35 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionInTimeError
 
 from .. import _integrity
-from .._sql import among, deciding, table_of
+from .._sql import deciding, table_of
+from ..changes import Changed, TenancyChange
 from ..clock import Clock, time_of, utc_now
-from ..errors import PoolTimeoutError, PreconditionError, TenancyError
+from ..errors import (
+    DuplicateInvitationError,
+    ForbiddenError,
+    PoolTimeoutError,
+    PreconditionError,
+    SeatLimitError,
+    TenancyError,
+)
 from ..ids import require
-from ..models import Base, Invitation, Membership, Organization, User
+from ..models import Base, Invitation, Organization, Tuple, User
 from ..models.base import not_found
 from ..policy import LETTER, Policy
 from ..transactions.savepoint import savepoint
-from ..transactions.sessions import AnySession, connection_of, is_sqlite, where_writes_go
-from ..writing import Change, Guard, Written, write
-from . import locks
+from ..transactions.sessions import AnySession, among, connection_of, itself, where_writes_go
+from ..writing import (
+    Change,
+    Guard,
+    Written,
+    what_was,
+    write,
+    write_expiry,
+    write_revocation,
+)
+from . import locks, queries
+from .consequences import end_offers, grants_to_take, partings
+from .entries import Entries, Newcomer, as_it_is
 from .permission import ForSomebody
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -36,6 +54,10 @@ Admission: TypeAlias = Callable[[AnySession, Collection[str], datetime], object]
 
 Reference: TypeAlias = tuple[str, str | None]
 """A parameter, and the user whom it refers to."""
+
+
+# What a policy refuses comes after the question whether the users exist.
+_AFTER_USERS: Final = (DuplicateInvitationError, ForbiddenError, SeatLimitError)
 
 
 @contextmanager
@@ -66,33 +88,123 @@ class Operation:
         relies_on: the users whom it has found to exist, and who may yet vanish.
     """
 
-    def __init__(self, session: AnySession, at: datetime) -> None:
+    def __init__(
+        self, session: AnySession, name: str, policy: Policy, *, by: str | None, at: datetime
+    ) -> None:
         self.at = at
         self.relies_on: Sequence[Reference] = ()
         self._session = session
+        self._name = name
+        self._policy = policy
+        self._by = by
         self._conflicts: Mapping[str, TenancyError] = {}
 
-    def write(self, **change: Any) -> Written:
-        """Write a `Change`, which has the operation's time."""
-        return write(self._session, self._foreseen(Change(at=self.at, **change)))
+    def write(
+        self, *, added: Sequence[Any] = (), changed: Sequence[Any] = (), **other: Any
+    ) -> Written:
+        """Write a `Change`, which has the operation's time, with what follows from it."""
+        policy, offers, taken = self._policy, list[Invitation](), list[Tuple]()
+        if policy.departure_revokes_offers or policy.departure_withdraws_grants:
+            parted = list(partings(changed, added))
+            with self._session.no_autoflush:
+                if policy.departure_revokes_offers:
+                    offers = end_offers(self._session, parted, by=self._by, at=self.at)
+                if policy.departure_withdraws_grants:
+                    taken = grants_to_take(self._session, parted)
+        return self.write_all(added=added, changed=[*changed, *offers], taken=taken, **other)
+
+    def write_all(self, *, taken: Sequence[Tuple] = (), **change: Any) -> Written:
+        """Write a `Change` with the operation's time; nothing follows from it.
+
+        Args:
+            taken: the tuples that are taken back.
+            change: what else it has.
+        """
+        keys = [tuple_.key for tuple_ in taken]
+        return self._write(Change(at=self.at, taken=keys, **change), taken=taken)
 
     def join(
-        self, org_id: str, newcomer: Membership | Invitation, *, created_by: str | None = None
+        self,
+        org_id: str,
+        newcomer: Newcomer,
+        *,
+        created_by: str | None = None,
+        named: bool = False,
     ) -> None:
-        """Write what joins an organization, behind a shared lock on it, if it may."""
-        lock = partial(locks.organization, self._session, org_id, joining=True)
-        change = Change(at=self.at, added=[newcomer], created_by=created_by)
-        guard = Guard(org_id, lock, newcomer.enter)
-        write(self._session, self._foreseen(change), guard=guard)
+        """Write what joins an organization, behind a lock on it, if it may.
+
+        The lock is a shared one, unless the policy looks at who else is there.
+
+        Args:
+            org_id: the organization.
+            newcomer: the membership or invitation.
+            created_by: the user behind the tuple.
+            named: whether the caller has chosen its id, which may be taken.
+        """
+        session, policy = self._session, self._policy
+        offers = isinstance(newcomer, Invitation)
+        alone = policy.seats is not None or (offers and policy.pending_invitations != "keep")
+        if not alone and not (offers and policy.inviter_authority):
+            lock = partial(locks.organization, session, org_id, joining=True)
+            change = Change(at=self.at, added=[newcomer], created_by=created_by)
+            self._write(change, guard=Guard(org_id, lock, newcomer.enter))
+            return
+        org = locks.organization(session, org_id, joining=not alone)
+        newcomer.enter(org)
+        if named and isinstance(newcomer, Invitation) and queries.is_there(session, newcomer):
+            raise newcomer.already_there()
+        entries = Entries(session, policy, [org], [newcomer], at=self.at)
+        entries.require_entitled(newcomer)
+        ended = entries.admit(newcomer)
+        self.write(
+            added=[newcomer],
+            changed=[*ended, *([as_it_is(org)] if alone else [])],
+            created_by=created_by,
+        )
+
+    def revoke_all_of(self, org: Organization) -> None:
+        """Write that an organization has been revoked, with everything that it grants."""
+        was, told = what_was(org), self._policy.on_change is not None
+        counts = queries.revocable(self._session, org.id) if told else {}
+        write_revocation(self._session, org, at=self.at)
+        self.tell(changed=[Changed(org, was)], counts=counts)
+
+    def expire(self, *, limit: int) -> int:
+        """Write that overdue invitations have expired, and return how many."""
+        if self._policy.on_change is None:
+            return len(write_expiry(self._session, at=self.at, limit=limit))
+        overdue = locks.overdue_invitations(self._session, at=self.at, limit=limit)
+        for invitation in overdue:
+            invitation.expire(self.at)
+        self.write(changed=overdue)
+        return len(overdue)
+
+    def tell(self, **what: Any) -> None:
+        """Tell the application what has been written, if the policy says to."""
+        if self._policy.on_change is not None:
+            told = TenancyChange(self._name, self.at, self._by, **what)
+            self._policy.on_change(itself(self._session), told)
+
+    def _write(
+        self, change: Change, *, guard: Guard | None = None, taken: Sequence[Tuple] = ()
+    ) -> Written:
+        self._conflicts = change.conflicts()
+        if self._policy.on_change is None:
+            return write(self._session, change, guard=guard)
+        before = [Changed(entity, what_was(entity)) for entity in change.changed]
+        written = write(self._session, change, guard=guard)
+        self.tell(
+            added=list(written.added),
+            changed=[changed for changed in before if changed.before],
+            granted=list(written.grants.values()),
+            withdrawn=taken,
+        )
+        return written
 
     def refusal(self, cause: DBAPIError) -> TenancyError | None:
         """Return what a constraint that was violated means, if that is foreseen."""
         conflict = self._conflicts.get(_integrity.constraint_name(cause) or "")
         return conflict or _integrity.broken_rule(cause)
-
-    def _foreseen(self, change: Change) -> Change:
-        self._conflicts = change.conflicts()
-        return change
 
 
 class Repository(ForSomebody):
@@ -129,6 +241,7 @@ class Repository(ForSomebody):
         *,
         into: str | None = None,
         users: Mapping[str, str | None] | None = None,
+        by: str | None = None,
     ) -> Iterator[Operation]:
         """Run an operation as a unit, and say in the domain's words why the database refused.
 
@@ -138,9 +251,12 @@ class Repository(ForSomebody):
             name: the operation, for the savepoint.
             into: the organization that must be active, before anything else is amiss.
             users: argument name -> the user it refers to, in the order of the contract's checks.
+            by: the user whose doing it is, if the arguments tell.
         """
         session, users = self.session, users or {}
-        operation = Operation(session, time_of(self._clock))
+        if self._actor is not None:
+            by = self._actor.usr_id
+        operation = Operation(session, name, self._policy, by=by, at=time_of(self._clock))
         with _pool_in_our_words():
             session.flush()  # the caller's own pending rows; what they break is theirs to see
             with (
@@ -161,6 +277,10 @@ class Repository(ForSomebody):
             if into is not None:
                 self._require_active(into)
             raise
+        except _AFTER_USERS as exc:
+            if self._actor is None or not isinstance(exc, ForbiddenError):
+                self._require_users([*users.items()], exc)
+            raise  # at once to whoever may not do it: they are not to learn who exists
         except DBAPIError as exc:
             if late := _integrity.lock_timeout(exc):
                 raise late from exc
@@ -185,7 +305,7 @@ class Repository(ForSomebody):
             raise not_found(Organization, org_id, "org_id")
         org.require_active()
 
-    def _require_users(self, users: Sequence[Reference], cause: DBAPIError) -> None:
+    def _require_users(self, users: Sequence[Reference], cause: Exception) -> None:
         """Name the first argument whose user does not exist, after a refusal that may hide it."""
         given = [(parameter, usr_id) for parameter, usr_id in users if usr_id is not None]
         if not given or self._admits is not None:  # whom the refusal has made unknown again
@@ -194,6 +314,8 @@ class Repository(ForSomebody):
         for parameter, usr_id in given:
             if usr_id not in known:
                 raise not_found(User, usr_id, parameter) from cause
+        if not isinstance(cause, DBAPIError):
+            return
         column = _USER_COLUMNS.get(_integrity.constraint_name(cause) or "")
         if column is not None:  # they have come since the database looked for them
             parameter, usr_id = next((each for each in given if each[0] == column), given[0])
@@ -205,7 +327,7 @@ def existing_users(session: AnySession, users: Iterable[Reference]) -> set[str]:
     given = {usr_id for _, usr_id in users if usr_id is not None}
     if not given:
         return set()
-    query = select(_usr.c.id).where(among(_usr.c.id, given, arrays=not is_sqlite(session)))
+    query = select(_usr.c.id).where(among(session, _usr.c.id, given))
     return set(connection_of(session).execute(query).scalars())
 
 

@@ -10,7 +10,6 @@ from ..models.organization import is_slug
 from ..policy import require_at_most
 from ..results import CreateOrgResult
 from ..values import UNSET, Page, Role, Status, Unset
-from ..writing import write_revocation
 from . import locks, queries
 from .operation import Repository, reads
 
@@ -19,7 +18,12 @@ class OrganizationOperations(Repository):
     """The operations on organizations."""
 
     def create_org(
-        self, creator: str, *, name: str | None = None, slug: str | None = None
+        self,
+        creator: str,
+        *,
+        name: str | None = None,
+        slug: str | None = None,
+        org_id: str | None = None,
     ) -> CreateOrgResult:
         """Create an organization together with its creator's owner membership.
 
@@ -28,22 +32,29 @@ class OrganizationOperations(Repository):
             name: a display name.
             slug: a handle, unique among all organizations: 1 to 63 lowercase letters, digits and
                 inner hyphens.
+            org_id: a fresh wire id (``org_…``) of the caller's, by which trying again after an
+                unknown outcome is recognized; a new one, if none is given.
 
         Returns:
             The organization and the owner membership.
 
         Raises:
-            InvalidIdError: ``creator`` is no ``usr_`` wire id.
+            InvalidIdError: ``creator`` or ``org_id`` is malformed or of another type.
             PreconditionError: ``org_slug_format`` or ``name_format``; the text is malformed.
                 ``name_length``; the name is over the policy's limit.
             NotFoundError: there is no user ``creator``.
             OrgSlugConflictError: another organization holds the slug.
+            DuplicateOrganizationError: ``org_id`` is taken.
 
         Specification: docs/tenancy.md#organizations, ADR 0011.
         """
+        if org_id is not None:
+            require(org_id, "org", "org_id")
         users = {"creator": require(creator, "usr", "creator")}
-        with self._operation("create_org", users=users) as operation:
-            org = Organization.create(name=name, slug=slug, policy=self._policy, at=operation.at)
+        with self._operation("create_org", users=users, by=creator) as operation:
+            org = Organization.create(
+                id_=org_id, name=name, slug=slug, policy=self._policy, at=operation.at
+            )
             owner = Membership.join(org, creator, Role.OWNER, at=operation.at)
             operation.write(added=[org, owner], created_by=creator)
         return CreateOrgResult(org, owner)
@@ -195,7 +206,7 @@ class OrganizationOperations(Repository):
             org = locks.organization(self.session, org_id)
             self._permit("revoke_org", org)
             org.revoke(operation.at)
-            write_revocation(self.session, org, at=operation.at)
+            operation.revoke_all_of(org)
         return org
 
     @reads

@@ -6,6 +6,8 @@ They are the application's to change, by criteria of its own; reads that decide 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
 from functools import cache
 from typing import Any, Final, TypeVar, cast
 
@@ -13,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     ScalarResult,
     Select,
+    and_,
     bindparam,
     func,
     literal,
@@ -26,13 +29,16 @@ from ..errors import PreconditionError, shown
 from ..ids import decode, require
 from ..models import Base, Invitation, Membership, Organization, Tuple, User
 from ..models.base import not_found
-from ..transactions.sessions import AnySession
+from ..transactions.sessions import AnySession, among, connection_of
 from ..values import InvitationStatus, Page, Status
 from .paging import BEFORE_ALL, FRESH, Stretch, listing, page_of
 
 Entity = TypeVar("Entity", Organization, Membership, Invitation)
 
 MAX_LIMIT: Final = 200
+
+_org, _mem, _inv = map(table_of, (Organization, Membership, Invitation))
+_usr, _tup = map(table_of, (User, Tuple))
 
 
 def read(session: AnySession, query: Select[Any], given: dict[str, Any]) -> ScalarResult[Any]:
@@ -100,6 +106,24 @@ def standing(session: AnySession, usr_id: str, org_id: str) -> Membership | None
     return found
 
 
+def revocable(session: AnySession, org_id: str) -> dict[str, int]:
+    """Return how many memberships, tuples and invitations would end with an organization."""
+    about = _tup.c.object_type == "org", _tup.c.object_id == decode(org_id, "org", "org_id")
+    pending = _inv.c.org_id == org_id, _inv.c.status == word(InvitationStatus.PENDING)
+    conditions = {"mem": [_belongs(session, [org_id])], "tup": about, "inv": pending}
+    counts = [
+        select(func.count()).where(*where).scalar_subquery().label(table)
+        for table, where in conditions.items()
+    ]
+    return dict(connection_of(session).execute(select(*counts)).mappings().one())
+
+
+def is_there(session: AnySession, entity: Invitation) -> bool:
+    """Tell whether the database has a row of an entity's id."""
+    query = select(_inv.c.id).where(_inv.c.id == entity.id)
+    return connection_of(session).execute(query).first() is not None
+
+
 def whole_number(limit: object) -> int:
     """Return a limit if it is a whole number.
 
@@ -111,6 +135,54 @@ def whole_number(limit: object) -> int:
     raise PreconditionError(
         f"limit: {shown(limit)} is not a whole number", "limit_format", parameter="limit"
     )
+
+
+def seats_of_members(session: AnySession, org_ids: Iterable[str]) -> Sequence[Any]:
+    """Return how many users are members of organizations, active or suspended."""
+    count = func.count(_mem.c.usr_id.distinct())
+    query = select(_mem.c.org_id, count).where(_belongs(session, org_ids)).group_by(_mem.c.org_id)
+    return connection_of(session).execute(query).all()
+
+
+def seated(session: AnySession, org_ids: Iterable[str], usr_ids: Iterable[str]) -> Sequence[Any]:
+    """Return which of some users are members of organizations, active or suspended."""
+    theirs = among(session, _mem.c.usr_id, usr_ids)
+    query = select(_mem.c.org_id, _mem.c.usr_id).where(_belongs(session, org_ids), theirs)
+    return connection_of(session).execute(query.distinct()).all()
+
+
+def belonging(session: AnySession, places: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return at which of some places, a user in an organization each, they are members."""
+    if not places:
+        return set()
+    users, orgs = zip(*places, strict=True)
+    return {(usr_id, org_id) for org_id, usr_id in seated(session, set(orgs), set(users))}
+
+
+def identifiers_invited(
+    session: AnySession, org_ids: Iterable[str], *, at: datetime
+) -> Sequence[Any]:
+    """Return the identifiers that have a pending invitation, not overdue, to organizations."""
+    query = select(_inv.c.org_id, _inv.c.identifier).where(
+        among(session, _inv.c.org_id, org_ids),
+        _inv.c.status == word(InvitationStatus.PENDING),
+        _inv.c.expires_at >= at,
+    )
+    return connection_of(session).execute(query.distinct()).all()
+
+
+def accepted_by(session: AnySession, usr_ids: Iterable[str]) -> Sequence[Invitation]:
+    """Return the invitations that users have accepted."""
+    query = select(_inv).where(
+        among(session, _inv.c.invited_user_id, usr_ids),
+        _inv.c.status == word(InvitationStatus.ACCEPTED),
+    )
+    return session.scalars(deciding(query, Invitation)).all()
+
+
+def _belongs(session: AnySession, org_ids: Iterable[str]) -> ColumnElement[bool]:
+    present = _mem.c.status.in_((word(Status.ACTIVE), word(Status.SUSPENDED)))
+    return and_(among(session, _mem.c.org_id, org_ids), present)
 
 
 # Built once: on every call, they would take longer than the server does.
@@ -141,7 +213,6 @@ ADMITTED: Final = ACTIVE_MEMBERSHIP.join(Membership.organization).where(
 )
 """The same where the organization is active, too."""
 
-_mem, _org = map(table_of, (Membership, Organization))
 _STANDING: Final = deciding(
     select(_mem, _org)
     .join(_org, _org.c.id == _mem.c.org_id)
@@ -149,6 +220,29 @@ _STANDING: Final = deciding(
     Membership,
     options=[contains_eager(Membership.organization)],
 )
+
+ROLE_OF: Final = (
+    select(_mem.c.role)
+    .join(_org, _org.c.id == _mem.c.org_id)
+    .where(
+        _mem.c.usr_id == _WHOSE,
+        _mem.c.org_id == _THERE,
+        _mem.c.status == word(Status.ACTIVE),
+        _org.c.status == word(Status.ACTIVE),
+    )
+)
+"""The role alone, for no more than the answer; a query of tables."""
+
+PREVIEW: Final = (
+    select(
+        *(_org.c.name, _org.c.slug, _inv.c.role),
+        *(_usr.c.display_name, _inv.c.expires_at, _inv.c.status),
+    )
+    .join(_org, _org.c.id == _inv.c.org_id)
+    .join(_usr, _usr.c.id == _inv.c.invited_by)
+    .where(_inv.c.id == bindparam("sought"))
+)
+"""What may be told of an invitation to whoever holds its link."""
 
 COUNT_ALL: Final = select(func.count()).where(Membership.org_id == _THERE)
 """The number of memberships in the organization ``:there``."""
@@ -219,6 +313,23 @@ def invitations_in(status: InvitationStatus | None) -> Select[Any]:
         case _:
             stretches = [_offered(status)]
     return page_of(select(Invitation), *stretches)
+
+
+@cache
+def inbox() -> Select[Any]:
+    """Return the query for what may be accepted ``:now`` under some ``:identifiers``."""
+    query = (
+        select(Invitation)
+        .join(Invitation.organization)
+        .options(contains_eager(Invitation.organization))
+        .where(
+            Invitation.identifier.in_(bindparam("identifiers", expanding=True)),
+            Invitation.status == word(InvitationStatus.PENDING),
+            Invitation.expires_at >= bindparam("now", type_=Invitation.expires_at.type),
+            Organization.status == word(Status.ACTIVE),
+        )
+    )
+    return page_of(query, Stretch())
 
 
 def orgs_containing(text: str, status: Status | None) -> Select[Any]:

@@ -247,7 +247,7 @@ class SetOperations(Repository):
         """
         require(admin_usr_id, "usr", "admin_usr_id")
         ids = [attempt(require, row, "mem", "mem_id") for row in self._rows(mem_ids, "mem_ids")]
-        with self._operation("remove_members") as operation:
+        with self._operation("remove_members", by=admin_usr_id) as operation:
             locked = locks.many_memberships(self.session, done(ids))
             org_ids = {membership.org_id for membership in locked.values()}
             admins = locks.administrators(self.session, admin_usr_id, org_ids)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Connection, Engine, update
+from sqlalchemy import Column, ColumnElement, Connection, Engine, any_, update
 from sqlalchemy.orm import Session, scoped_session
 
+from .._sql import array_of
 from ..models import Invitation, Membership, Organization, Tuple, User
 
 AnySession: TypeAlias = Session | scoped_session[Session]
@@ -32,6 +33,16 @@ def connection_of(session: AnySession) -> Connection:
 def is_sqlite(session: AnySession) -> bool:
     """Tell whether a Session's database is SQLite, with one writer and no arrays."""
     return session.get_bind(**BIND).dialect.name == "sqlite"
+
+
+def among(session: AnySession, id_column: Column[Any], ids: Iterable[str]) -> ColumnElement[bool]:
+    """Return the condition that a column is one of many ids: an array, where there are arrays.
+
+    A list would be more parameters than a statement may have.
+    """
+    if is_sqlite(session):
+        return id_column.in_(ids)
+    return id_column == any_(array_of(id_column.type, ids))
 
 
 def commits_by_itself(connection: Connection) -> bool:

@@ -10,8 +10,8 @@ from datetime import datetime
 from ..models import Organization
 from ..models.base import not_found
 from ..transactions.sessions import AnySession
-from . import endings, flush, statement
-from .change import Change, Guard, Written
+from . import endings, flush, statement, tuples
+from .change import Change, Guard, Written, was, what_was
 from .listeners import goes_by_flush
 from .told import as_flushed
 
@@ -56,6 +56,9 @@ __all__ = [
     "Guard",
     "Written",
     "goes_by_flush",
+    "tuples",
+    "was",
+    "what_was",
     "write",
     "write_expiry",
     "write_revocation",

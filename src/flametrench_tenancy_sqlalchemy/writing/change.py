@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy.orm.attributes import get_history
 
 from .._integrity import INV_KEY, MEM_UNIQUE_ACTIVE, ORG_KEY, ORG_SLUG_UNIQUE
-from ..errors import DuplicateInvitationIdError, DuplicateOrganizationError, TenancyError
+from ..errors import TenancyError
 from ..ids import new_id
 from ..models import Base, Invitation, Membership, Organization, Tuple
 from ..models.tuple import TupleKey
@@ -75,7 +75,7 @@ class Change:
         return [
             m.tuple_key
             for m in _memberships(self.changed)
-            if m.status is not Status.ACTIVE and Status.ACTIVE in get_history(m, "status").deleted
+            if m.status is not Status.ACTIVE and was(m, "status") is Status.ACTIVE
         ]
 
     @cached_property
@@ -103,13 +103,9 @@ class Change:
         for entity in [*self.changed, *self.added]:
             if isinstance(entity, Organization):
                 meant[ORG_SLUG_UNIQUE] = entity.slug_taken()
-                meant[ORG_KEY] = DuplicateOrganizationError(
-                    f"there is an organization {entity.id} already", org_id=entity.id
-                )
+                meant[ORG_KEY] = entity.already_there()
             elif isinstance(entity, Invitation):
-                meant[INV_KEY] = DuplicateInvitationIdError(
-                    f"there is an invitation {entity.id} already", inv_id=entity.id
-                )
+                meant[INV_KEY] = entity.already_there()
         return meant
 
     def _tuples(self, keys: Iterator[TupleKey] | list[TupleKey]) -> list[Tuple]:
@@ -123,6 +119,18 @@ class Change:
             )
             for key in keys
         ]
+
+
+def was(entity: Base, name: str) -> Any | None:
+    """Return what an attribute was before it was changed, ``None`` if it is as it was."""
+    before = get_history(entity, name).deleted
+    return before[0] if before else None
+
+
+def what_was(entity: Base) -> dict[str, Any]:
+    """Return the attributes of an entity that have been changed, as they were."""
+    names = entity.__mapper__.column_attrs.keys()
+    return {name: before[0] for name in names if (before := get_history(entity, name).deleted)}
 
 
 def _memberships(entities: Sequence[Base]) -> Iterator[Membership]:

@@ -14,10 +14,10 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, Table, Uuid, bindparam, delete, select, update
 from sqlalchemy.orm.attributes import instance_state
 
-from .._sql import among, deciding, table_of, word
+from .._sql import deciding, table_of, word
 from ..ids import decode
 from ..models import Invitation, Membership, Organization, Tuple
-from ..transactions.sessions import AnySession, connection_of, is_sqlite
+from ..transactions.sessions import AnySession, among, connection_of
 from ..values import InvitationStatus, Status
 from .told import as_flushed
 
@@ -123,7 +123,7 @@ def _read_again(session: AnySession, model: type[Any], entities: Sequence[Any]) 
         as_flushed(session, entities)
         table = table_of(model)
         ids = [entity.id for entity in entities]
-        same = among(table.c.id, ids, arrays=not is_sqlite(session))
+        same = among(session, table.c.id, ids)
         session.scalars(deciding(select(table).where(same), model)).all()
 
 

@@ -9,11 +9,11 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
 from .._integrity import MEM_UNIQUE_ACTIVE, TUPLE_UNIQUE, constraint_name
-from .._sql import among, deciding, table_of, word
+from .._sql import deciding, table_of, word
 from ..models import Base, Membership, Tuple
 from ..models.tuple import TupleKey
 from ..transactions.savepoint import savepoint
-from ..transactions.sessions import AnySession, is_sqlite
+from ..transactions.sessions import AnySession, among
 from ..values import Status
 from . import statement, tuples
 from .change import Change, Written
@@ -63,7 +63,7 @@ def _without_those_present(session: AnySession, change: Change) -> list[Any]:
     present = select(_mem).where(
         _mem.c.org_id == change.added[0].org_id,
         _mem.c.status == word(Status.ACTIVE),
-        among(_mem.c.usr_id, first, arrays=not is_sqlite(session)),
+        among(session, _mem.c.usr_id, first),
     )
     for membership in session.scalars(deciding(present, Membership)):
         del first[membership.usr_id]

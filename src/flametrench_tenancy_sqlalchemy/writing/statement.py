@@ -109,12 +109,12 @@ def _changed(change: Change) -> Iterator[tuple[Part, Values]]:
     """Return a part for all rows that change in a table."""
     for model, columns in _CHANGING.items():
         entities = [entity for entity in change.changed if type(entity) is model]
-        if entities:
-            names = [
-                name
-                for name in columns
-                if any(get_history(entity, name).has_changes() for entity in entities)
-            ]
+        names = [
+            name
+            for name in columns
+            if any(get_history(entity, name).has_changes() for entity in entities)
+        ]
+        if names:
             rows = [{name: getattr(entity, name) for name in ("id", *names)} for entity in entities]
             yield part_of(Kind.CHANGE, table_of(model), rows)
 

@@ -23,7 +23,11 @@ KEY: Final = {
 
 
 def find(
-    session: AnySession, keys: Collection[TupleKey], *, lock: bool = False
+    session: AnySession,
+    keys: Collection[TupleKey],
+    *,
+    lock: bool = False,
+    to_delete: bool = False,
 ) -> dict[TupleKey, Tuple]:
     """Return those of users' tuples with these keys that the database has.
 
@@ -32,6 +36,7 @@ def find(
         keys: the keys.
         lock: whether they are to stay until the transaction ends. At the higher isolation levels
             this tells, too, whether they are still there.
+        to_delete: whether they are to be locked as a deletion would lock them.
     """
     if not keys:
         return {}
@@ -44,6 +49,8 @@ def find(
         query = query.join(given, and_(*(c == given.c[c.name] for c in KEY)))
     if lock:
         query = query.order_by(*KEY).with_for_update(read=True, key_share=True, of=_tup)
+    elif to_delete:
+        query = query.order_by(*KEY).with_for_update(of=_tup)
     with session.no_autoflush:
         found = {tuple_.key: tuple_ for tuple_ in session.scalars(deciding(query, Tuple))}
     return {key: found[key] for key in keys if key in found}

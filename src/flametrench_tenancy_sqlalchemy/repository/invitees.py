@@ -1,0 +1,124 @@
+"""Invitations from the other side: what the invitee may see, and how they are forgotten."""
+
+from __future__ import annotations
+
+from ..clock import time_of
+from ..errors import PreconditionError, Reason, shown
+from ..ids import require
+from ..models import Invitation
+from ..models.base import is_storable, not_found
+from ..results import InvitationPreview
+from ..transactions.sessions import connection_of
+from ..values import InvitationStatus, Page
+from . import locks, queries
+from .operation import Repository, reads
+
+
+class InviteeOperations(Repository):
+    """The operations on invitations by whom they are for."""
+
+    @reads
+    def preview_invitation(self, inv_id: str) -> InvitationPreview:
+        """Return what whoever holds an invitation's link may see before they sign in.
+
+        Never whom it is for, what it grants besides, or any other id.
+
+        Args:
+            inv_id: the invitation's wire id (``inv_…``).
+
+        Raises:
+            InvalidIdError: ``inv_id`` is no ``inv_`` wire id.
+            NotFoundError: there is no such invitation.
+        """
+        require(inv_id, "inv", "inv_id")
+        if self._actor is not None:
+            invitation = queries.get(self.session, Invitation, "inv_id", inv_id)
+            self._permit_reading("preview_invitation", invitation)
+        found = connection_of(self.session).execute(queries.PREVIEW, {"sought": inv_id})
+        row = found.one_or_none()
+        if row is None:
+            raise not_found(Invitation, inv_id, "inv_id")
+        now, status = time_of(self._clock), row.status
+        if status is InvitationStatus.PENDING and row.expires_at < now:
+            status = InvitationStatus.EXPIRED
+        return InvitationPreview(
+            row.name,
+            row.slug,
+            row.role,
+            row.display_name,
+            expires_at=row.expires_at,
+            effective_status=status,
+        )
+
+    @reads
+    def list_invitations_for(
+        self, identifier: str, *, cursor: str | None = None, limit: int = 50
+    ) -> Page[Invitation]:
+        """Return a page of an invitee's inbox: what they may accept now.
+
+        The identifier must be one that the caller's authentication vouches for: whoever names it
+        sees who has invited them.
+
+        Args:
+            identifier: how the invitee is known.
+            cursor: the ``next_cursor`` of the page before.
+            limit: how many, from 1 to 200; numbers outside are brought inside.
+
+        Returns:
+            Pending invitations, not overdue, to active organizations, each with its
+            ``organization`` loaded.
+
+        Raises:
+            InvalidIdError: ``cursor`` is no ``inv_`` wire id.
+            PreconditionError: ``identifier_format``; the identifier is no text.
+                ``limit_format``; the limit is no whole number.
+        """
+        now = time_of(self._clock)
+        page = queries.page(
+            self.session,
+            Invitation,
+            queries.inbox(),
+            cursor=cursor,
+            limit=limit,
+            identifiers=self._spellings(identifier),
+            now=now,
+        )
+        for invitation in page:
+            invitation.read_at = now
+        return page
+
+    def erase_identifier(self, identifier: str) -> int:
+        """Forget an identifier: pending invitations of its are revoked, and none names it any more.
+
+        Args:
+            identifier: how the invitee is, or was, known.
+
+        Returns:
+            How many invitations have named it.
+
+        Raises:
+            PreconditionError: ``identifier_format``; the identifier is no text.
+        """
+        self._permit_alone("erase_identifier")
+        spellings = self._spellings(identifier)
+        with self._operation("erase_identifier") as operation:
+            found = locks.invitations_of(self.session, spellings)
+            for invitation in found:
+                invitation.erase(operation.at)
+            if found:
+                operation.write(changed=found)
+        return len(found)
+
+    def _spellings(self, identifier: str) -> list[str]:
+        """Return the forms under which an identifier may be stored: canonical, or as it was given.
+
+        Raises:
+            PreconditionError: ``identifier_format``.
+        """
+        if not is_storable(identifier):
+            raise PreconditionError(
+                f"identifier {shown(identifier)} is not text that PostgreSQL can store",
+                Reason.IDENTIFIER_FORMAT,
+                parameter="identifier",
+            )
+        return sorted({identifier, self._policy.canonical(identifier)})
