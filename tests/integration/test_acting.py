@@ -13,12 +13,19 @@ import pytest
 
 from flametrench_tenancy_sqlalchemy import (
     ActingTenancy,
+    Invitation,
     InvitationRequest,
+    NotFoundError,
+    Outcome,
+    Policy,
+    PreconditionError,
     Role,
     Status,
     TenancyError,
+    TenancyRepository,
+    canonical_email,
 )
-from tests.support.stage import DAY, NOW, Stage
+from tests.support.stage import DAY, IDENTIFIER, NOW, Stage
 
 ROLES: Final = {role.value: role for role in Role}
 MEMBERS: Final = frozenset(ROLES)
@@ -26,7 +33,7 @@ MANAGERS: Final = frozenset({"owner", "admin"})
 OWNERS: Final = frozenset({"owner"})
 NOBODY: Final = frozenset[str]()
 STRANGERS: Final = frozenset({"suspended", "removed", "stranger", "owner elsewhere"})
-EVERYBODY: Final = MEMBERS | STRANGERS
+EVERYBODY: Final = sorted(MEMBERS | STRANGERS)
 
 DONE: Final = "done"
 NOT_FOUND: Final = "not_found"
@@ -146,8 +153,12 @@ CASES: Final = [
             ("create_invitations", lambda a, ids, r=request: a.create_invitations(ids["org"], [r])),
         )
     ),
-    Case(
-        "get_invitation", MANAGERS, lambda a, ids: a.get_invitation(ids["offer"]), seen_by=MANAGERS
+    *(
+        Case(name, MANAGERS, call, seen_by=MANAGERS)
+        for name, call in (
+            ("get_invitation", lambda a, ids: a.get_invitation(ids["offer"])),
+            ("preview_invitation", lambda a, ids: a.preview_invitation(ids["offer"])),
+        )
     ),
     *(
         Case(f"{name} {offer}", may, call, seen_by=MANAGERS)
@@ -205,7 +216,8 @@ def verdict(stage: Stage, ids: Ids, relation: str, call: Call) -> str:
     try:
         outcome = call(acting, ids)
         for each in outcome if isinstance(outcome, list) else ():
-            each.unwrap()
+            if isinstance(each, Outcome):
+                each.unwrap()
     except TenancyError as exc:
         return exc.code if exc.code in REFUSALS else DONE
     else:
@@ -224,3 +236,119 @@ def test_users_may_do_what_their_memberships_allow(case: Case, stage: Stage) -> 
             answers[relation, status] = verdict(stage, ids, relation, case.call)
             expected[relation, status] = case.answer(relation, status)
     assert answers == expected
+
+
+# What concerns no organization in particular, or the user alone, whatever they are there.
+FOR_NOBODY: Final[dict[str, Call]] = {
+    "list_orgs": lambda a, ids: a.list_orgs(),
+    "expire_invitations": lambda a, ids: a.expire_invitations(),
+    "erase_identifier": lambda a, ids: a.erase_identifier("other@example.com"),
+    "offboard_user of another": lambda a, ids: a.offboard_user(ids["usr of worker"]),
+}
+FOR_ANYBODY: Final[dict[str, Call]] = {
+    "create_org": lambda a, ids: a.create_org(name="New"),
+    "list_memberships": lambda a, ids: a.list_memberships(),
+    "role_of": lambda a, ids: a.role_of(ids["org"]),
+    "inbox": lambda a, ids: a.inbox(),
+    "offboard_user": lambda a, ids: a.offboard_user(a.usr_id),
+}
+
+
+@pytest.mark.parametrize("relation", EVERYBODY)
+def test_users_may_do_everything_for_themselves_and_nothing_for_all(
+    relation: str, stage: Stage
+) -> None:
+    ids = build(stage)
+    calls = FOR_ANYBODY | FOR_NOBODY
+    answers = {name: verdict(stage, ids, relation, call) for name, call in calls.items()}
+    assert answers == dict.fromkeys(FOR_ANYBODY, DONE) | dict.fromkeys(FOR_NOBODY, FORBIDDEN)
+
+
+@pytest.mark.parametrize("relation", [*sorted(MEMBERS), "suspended"])
+@pytest.mark.parametrize("status", [Status.ACTIVE, Status.SUSPENDED])
+def test_members_see_and_leave_their_own_membership_even_suspended(
+    relation: str, status: Status, stage: Stage, tenancy: TenancyRepository
+) -> None:
+    ids = build(stage)
+    acting = tenancy.acting_as(ids[f"usr of {relation}"])
+    stage.set_status(tenancy.get_org(ids["org"]), status)
+    assert acting.get_membership(ids[relation]).usr_id == acting.usr_id
+    found = acting.find_membership(ids["org"], acting.usr_id)
+    assert (found is None) == (relation == "suspended")
+    left = acting.self_leave(ids[relation])
+    assert (left.status, left.removed_by) == (Status.REVOKED, None)
+
+
+def test_a_suspended_owner_is_no_heirs_concern(stage: Stage, tenancy: TenancyRepository) -> None:
+    """Whoever owns the organization besides them does not matter: they do not count."""
+    suspended = stage.member(stage.org(), Role.OWNER, Status.SUSPENDED)
+    acting = tenancy.acting_as(suspended.usr_id)
+    assert acting.self_leave(suspended.id, transfer_to=stage.user()).status is Status.REVOKED
+
+
+def test_what_has_ended_stays_ended(stage: Stage, tenancy: TenancyRepository) -> None:
+    removed = stage.member(stage.org(), status=Status.REVOKED)
+    acting = tenancy.acting_as(removed.usr_id)
+    assert acting.get_membership(removed.id) is removed
+    with stage.refuses(PreconditionError, "mem_not_active"):
+        acting.self_leave(removed.id)
+
+
+class TestAnInvitee:
+    """Who has proven the identifier that was invited, and is no member."""
+
+    @pytest.fixture
+    def invitation(self, stage: Stage) -> Invitation:
+        """The invitation to them."""
+        return stage.invitation(stage.org())
+
+    @pytest.fixture
+    def acting(self, invitation: Invitation, stage: Stage) -> ActingTenancy:
+        """Their operations."""
+        return stage.tenancy.acting_as(stage.user(), identifier=IDENTIFIER)
+
+    def test_sees_it_and_joins(self, acting: ActingTenancy, invitation: Invitation) -> None:
+        assert [each.id for each in acting.inbox()] == [invitation.id]
+        assert acting.get_invitation(invitation.id) is invitation
+        assert acting.preview_invitation(invitation.id).role is invitation.role
+        accepted = acting.accept_invitation(invitation.id)
+        assert accepted.membership.usr_id == acting.usr_id
+        assert acting.role_of(invitation.org_id) is invitation.role
+        assert acting.get_invitation(invitation.id).terminal_by == acting.usr_id
+
+    def test_declines_it(self, acting: ActingTenancy, invitation: Invitation) -> None:
+        declined = acting.decline_invitation(invitation.id)
+        assert (declined.status, declined.terminal_by) == ("declined", acting.usr_id)
+
+    def test_may_not_withdraw_or_renew_it(
+        self, acting: ActingTenancy, invitation: Invitation, stage: Stage
+    ) -> None:
+        with stage.refuses(NotFoundError):
+            acting.revoke_invitation(invitation.id)
+        with stage.refuses(NotFoundError):
+            acting.renew_invitation(invitation.id, NOW + 2 * DAY)
+
+    def test_does_not_join_a_suspended_organization(
+        self, acting: ActingTenancy, invitation: Invitation, stage: Stage
+    ) -> None:
+        stage.set_status(invitation.organization, Status.SUSPENDED)
+        with stage.refuses(PreconditionError, "org_not_active"):
+            acting.accept_invitation(invitation.id)
+
+    def test_is_nobody_without_having_proven_the_identifier(
+        self, invitation: Invitation, stage: Stage
+    ) -> None:
+        for identifier in (None, "", IDENTIFIER.upper()):
+            acting = stage.tenancy.acting_as(stage.user(), identifier=identifier)
+            assert not acting.inbox()
+            with stage.refuses(NotFoundError, parameter="inv_id", id=invitation.id):
+                acting.accept_invitation(invitation.id)
+
+    def test_is_known_by_the_policys_canonical_identifier(
+        self, invitation: Invitation, stage: Stage
+    ) -> None:
+        policy = Policy(canonical_identifier=canonical_email)
+        tenancy = TenancyRepository(stage.session, clock=stage.clock, policy=policy)
+        acting = tenancy.acting_as(stage.user(), identifier=IDENTIFIER.upper())
+        assert [each.id for each in acting.inbox()] == [invitation.id]
+        acting.accept_invitation(invitation.id)
