@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from flametrench_tenancy_sqlalchemy.migrations import SECURE_FUNCTIONS
-from flametrench_tenancy_sqlalchemy.migrations.adoption import SchemaMismatchError
+from flametrench_tenancy_sqlalchemy.migrations.errors import SchemaMismatchError
 from flametrench_tenancy_sqlalchemy.migrations.search_path import one_schema
 
 revision = "ft0002"

@@ -20,6 +20,7 @@ from flametrench_tenancy_sqlalchemy.migrations.grants import PURPOSES, grants
 from flametrench_tenancy_sqlalchemy.testing.plugin import NewDatabase
 from tests.support.calls import CALLS
 from tests.support.operations import OPERATIONS, Operation
+from tests.support.rows import rows
 
 Call = Callable[[TenancyRepository], object]
 DOCUMENTED: Final = Path(__file__).parents[2] / "docs" / "grants.sql"
@@ -37,7 +38,7 @@ def _calls(purpose: str, session: Session) -> Iterator[Call]:
                     yield operation.stage(session)
         case "operator":
             yield Operation("list_orgs").stage(session)
-            yield lambda tenancy: diagnose(tenancy.session)
+            yield lambda tenancy: rows(tenancy.session.connection())
 
 
 def _work(purpose: str, session: Session) -> None:
@@ -78,6 +79,12 @@ def test_a_role_has_nothing_to_spare(session: Session, purpose: str, privilege: 
     session.execute(text(f"REVOKE {privilege} FROM client"))
     with pytest.raises(ProgrammingError, match="permission denied"):
         _work(purpose, session)
+
+
+def test_an_operators_doctor_sees_all_there_is(session: Session) -> None:
+    _give(session, "operator")
+    session.execute(text("SET LOCAL ROLE client"))
+    assert diagnose(session) == []
 
 
 def test_an_operator_migrates_and_owns_what_comes_of_it(new_database: NewDatabase) -> None:

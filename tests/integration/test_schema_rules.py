@@ -24,8 +24,7 @@ from flametrench_tenancy_sqlalchemy import (
 )
 from flametrench_tenancy_sqlalchemy._integrity import broken_rule, constraint_name
 from flametrench_tenancy_sqlalchemy.doctor import Severity, diagnose
-from flametrench_tenancy_sqlalchemy.migrations import downgrade, upgrade
-from flametrench_tenancy_sqlalchemy.migrations.adoption import SchemaMismatchError
+from flametrench_tenancy_sqlalchemy.migrations import SchemaMismatchError, downgrade, upgrade
 from flametrench_tenancy_sqlalchemy.testing.databases import TABLES
 from flametrench_tenancy_sqlalchemy.testing.factories import make_org, make_user
 from flametrench_tenancy_sqlalchemy.testing.plugin import NewDatabase

@@ -13,7 +13,7 @@ from flametrench_tenancy_sqlalchemy.doctor import diagnose
 from flametrench_tenancy_sqlalchemy.migrations import VERSION_TABLE, downgrade, upgrade
 from flametrench_tenancy_sqlalchemy.testing.factories import make_user
 
-from .reference import TABLES, create_reference, run, run_script
+from .reference import create_reference, run, run_script
 from .state import tables_of
 from .test_running import offline_sql
 
@@ -34,14 +34,40 @@ def operate(engine: Engine) -> None:
 
 
 def test_they_act_as_the_owner_of_adopted_tables_not_as_who_migrates(blank: Connection) -> None:
-    run(blank, ["CREATE ROLE landlord", "GRANT CREATE ON SCHEMA public TO landlord"])
+    run(blank, ["CREATE ROLE landlord", "CREATE ROLE deployer IN ROLE landlord"])
+    run(blank, "GRANT CREATE ON SCHEMA public TO landlord; SET LOCAL ROLE landlord")
     create_reference(blank)
-    run(blank, [f"ALTER TABLE {table} OWNER TO landlord" for table in TABLES])
+    run(blank, "SET LOCAL ROLE deployer")
     upgrade(blank)
     owners = "SELECT DISTINCT proowner::regrole::text FROM pg_proc WHERE prosecdef"
     assert blank.exec_driver_sql(owners).scalars().all() == ["landlord"]
     upgrade(blank)
     downgrade(blank, "base")
+
+
+# What fits the types in the queries for the functions better than what the server has.
+TRAPS = [
+    "CREATE FUNCTION quote_ident(name) RETURNS text {}",
+    "CREATE FUNCTION format(text, text, name) RETURNS text {}",
+    "CREATE FUNCTION format(text, text, text) RETURNS text {}",
+    "CREATE FUNCTION starts_with(name, text) RETURNS boolean {}",
+    "CREATE FUNCTION trap(oid, regnamespace) RETURNS boolean {}",
+    "CREATE OPERATOR = (FUNCTION = trap, LEFTARG = oid, RIGHTARG = regnamespace)",
+    "CREATE FUNCTION trap(oid, regrole) RETURNS boolean {}",
+    "CREATE OPERATOR = (FUNCTION = trap, LEFTARG = oid, RIGHTARG = regrole)",
+    "CREATE FUNCTION trap(text[], text[]) RETURNS boolean {}",
+    "CREATE OPERATOR = (FUNCTION = trap, LEFTARG = text[], RIGHTARG = text[])",
+]
+
+
+def test_nothing_that_others_put_into_the_schema_is_run(blank: Connection) -> None:
+    body = "LANGUAGE plpgsql AS $$ BEGIN RAISE 'in the trap'; END $$"
+    run(blank, "CREATE SCHEMA cell; SET LOCAL search_path = cell")
+    run(blank, [trap.format(body) for trap in TRAPS])
+    for named in (None, "cell"):
+        upgrade(blank, schema=named)
+        run(blank, "ALTER FUNCTION flametrench_tenancy_touch() RESET search_path")
+        assert [f.check for f in diagnose(Session(blank))] == ["insecure_function"]
 
 
 @pytest.mark.parametrize("schema", NAMES)

@@ -351,6 +351,10 @@ _of_schema(
     by="ALTER TABLE org DISABLE TRIGGER org_revoked_is_final",
 )
 _of_schema(
+    *("disabled_trigger", "but on a replica", "trigger org_touch of org"),
+    by="ALTER TABLE org ENABLE REPLICA TRIGGER org_touch",
+)
+_of_schema(
     *("disabled_trigger", "of foreign keys", "constraint tup_created_by_fkey of tup"),
     *("trigger tup_keeps_rows of tup", "trigger tup_mem_duality of tup"),
     "trigger tup_mem_duality_gone of tup",

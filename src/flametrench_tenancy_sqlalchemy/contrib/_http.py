@@ -12,6 +12,7 @@ from ..errors import (
     NotFoundError,
     RoleHierarchyError,
     TenancyError,
+    UnavailableError,
 )
 from ..models import Membership
 from ..repository import TenancyRepository
@@ -32,6 +33,8 @@ def status_of(exc: TenancyError) -> int:
         return 403
     if isinstance(exc, InvalidIdError | InvalidRequestError):
         return 422
+    if isinstance(exc, UnavailableError):
+        return 503
     return 409
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 from .._sql import among, deciding, table_of
 from ..models import Base, Invitation, Membership, Organization, User
 from ..models.base import not_found
-from ..transactions.sessions import AnySession, is_sqlite
+from ..transactions.sessions import AnySession, connection_of, is_sqlite
 from ..values import Status
 from . import locking_reads as reads
 from .locking_reads import is_active, is_owner, side_by_side, to_change
@@ -36,14 +36,13 @@ def organization(session: AnySession, org_id: str, *, joining: bool = False) -> 
     return _one(session, Organization, query, "org_id", org_id)
 
 
-def organization_and_holder(session: AnySession, org_id: str, slug: str) -> Organization:
-    """Lock an organization and who holds the slug that it is to get.
+def is_held(session: AnySession, slug: str | None) -> bool:
+    """Tell, without a lock, whether an organization holds a slug, once who asks is locked itself.
 
-    Or two that ask for each other's would wait for each other.
+    The unique index alone would let two that ask for each other's wait for each other: each has
+    been changed when it looks. Locking the holder would let anybody keep it waiting.
     """
-    found = session.scalars(reads.ORG_AND_HOLDER, {"sought": org_id, "wanted": slug})
-    org: Organization = _named(Organization, {each.id: each for each in found}, "org_id", org_id)
-    return org
+    return connection_of(session).scalar(reads.HOLDER, {"wanted": slug}) is not None
 
 
 def membership(session: AnySession, mem_id: str) -> Membership:

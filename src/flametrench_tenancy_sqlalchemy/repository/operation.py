@@ -10,11 +10,12 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionInTimeError
 
 from .. import _integrity
 from .._sql import among, deciding, table_of
 from ..clock import Clock, time_of, utc_now
-from ..errors import PreconditionError, TenancyError
+from ..errors import PoolTimeoutError, PreconditionError, TenancyError
 from ..ids import require
 from ..models import Base, Invitation, Membership, Organization, User
 from ..models.base import not_found
@@ -36,10 +37,19 @@ Reference: TypeAlias = tuple[str, str | None]
 """A parameter, and the user whom it refers to."""
 
 
+@contextmanager
+def _pool_in_our_words() -> Iterator[None]:
+    try:
+        yield
+    except NoConnectionInTimeError as exc:
+        raise PoolTimeoutError from exc
+
+
 def reads(operation: F) -> F:
     """Mark an operation that only reads: it needs no unit, and may go to a replica."""
-    operation.__dict__["reads"] = True
-    return operation
+    read = _pool_in_our_words()(operation)
+    read.__dict__["reads"] = True
+    return read
 
 
 def only_reads(operation: Callable[..., Any]) -> bool:
@@ -130,26 +140,38 @@ class Repository:
         """
         session, users = self.session, users or {}
         operation = Operation(session, time_of(self._clock))
-        session.flush()  # the caller's own pending rows; what they break is theirs to see
-        with where_writes_go(session):
-            try:
-                with self._unit(session, name):
-                    self._admit(users.values(), operation.at)
-                    yield operation
-            except PreconditionError:
-                if into is not None:
-                    self._require_active(into)
+        with _pool_in_our_words():
+            session.flush()  # the caller's own pending rows; what they break is theirs to see
+            with (
+                where_writes_go(session),
+                self._refusals_in_our_words(operation, into, users),
+                self._unit(session, name),
+            ):
+                self._admit(users.values(), operation.at)
+                yield operation
+
+    @contextmanager
+    def _refusals_in_our_words(
+        self, operation: Operation, into: str | None, users: Mapping[str, str | None]
+    ) -> Iterator[None]:
+        try:
+            yield
+        except PreconditionError:
+            if into is not None:
+                self._require_active(into)
+            raise
+        except DBAPIError as exc:
+            if late := _integrity.lock_timeout(exc):
+                raise late from exc
+            if not _integrity.is_violation(exc):
                 raise
-            except DBAPIError as exc:
-                if not _integrity.is_violation(exc):
-                    raise
-                if into is not None:
-                    self._require_active(into)
-                self._require_users([*users.items(), *operation.relies_on], exc)
-                error = operation.refusal(exc)
-                if error is None:
-                    raise
-                raise error from exc
+            if into is not None:
+                self._require_active(into)
+            self._require_users([*users.items(), *operation.relies_on], exc)
+            error = operation.refusal(exc)
+            if error is None:
+                raise
+            raise error from exc
 
     def _admit(self, usr_ids: Iterable[str | None], at: datetime) -> None:
         if self._admits is not None:

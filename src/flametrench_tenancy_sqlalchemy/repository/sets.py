@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
-from ..errors import PreconditionError
+from ..errors import PreconditionError, Reason, shown
 from ..ids import require
 from ..models import Invitation, Membership, Organization, User
 from ..models.base import not_found
+from ..policy import require_at_most
 from ..values import InvitationRequest, Outcome, Role
 from ..writing import goes_by_flush
 from . import locks
@@ -47,7 +48,8 @@ class SetOperations(Repository):
         Raises:
             InvalidIdError: ``org_id`` or ``invited_by`` is malformed or of another type.
             PreconditionError: ``row_format``; ``members`` is no collection, or something in it no
-                pair. ``role_format`` or ``org_not_active``, as an outcome.
+                pair. ``set_size``; there are more than the policy allows. ``role_format`` or
+                ``org_not_active``, as an outcome.
             NotFoundError: as an outcome; there is no such organization, user or inviter.
             DuplicateMembershipError: as an outcome; the user is an active member already.
 
@@ -55,7 +57,7 @@ class SetOperations(Repository):
         """
         require(org_id, "org", "org_id")
         parsed_users(invited_by=invited_by)
-        pairs = [attempt(_member, row) for row in _rows(members, "members")]
+        pairs = [attempt(_member, row) for row in self._rows(members, "members")]
         with self._operation("add_members") as operation:
             org = self._open_org(org_id, pairs)
 
@@ -111,16 +113,15 @@ class SetOperations(Repository):
         Raises:
             InvalidIdError: ``org_id`` or ``invited_by`` is malformed or of another type.
             PreconditionError: ``row_format``; ``requests`` is no collection, or something in it no
-                `InvitationRequest`. ``role_format``, ``org_not_active``, ``identifier_format``,
-                ``naive_expiration``, ``past_expiration``, ``expiration_range``,
-                ``pre_tuple_format`` or ``pre_tuple_org_role``, as an outcome.
+                `InvitationRequest`. ``set_size``; there are more than the policy allows.
+                ``role_format`` or as for `create_invitation`, as an outcome.
             NotFoundError: as an outcome; there is no such organization or inviter.
 
         Specification: docs/tenancy.md#invitations, ADR 0003.
         """
         require(org_id, "org", "org_id")
         require(invited_by, "usr", "invited_by")
-        pairs = [attempt(_request, row) for row in _rows(requests, "requests")]
+        pairs = [attempt(_request, row) for row in self._rows(requests, "requests")]
         with self._operation("create_invitations") as operation:
             org = self._open_org(org_id, pairs)
 
@@ -133,6 +134,7 @@ class SetOperations(Repository):
                     invited_by=invited_by,
                     expires_at=request.expires_at,
                     pre_tuples=request.pre_tuples or (),
+                    policy=self._policy,
                     at=operation.at,
                 )
 
@@ -164,7 +166,8 @@ class SetOperations(Repository):
             The outcome of each change, in their order: the membership that holds the role.
 
         Raises:
-            PreconditionError: ``row_format``; ``roles`` is no mapping. ``role_format`` or
+            PreconditionError: ``row_format``; ``roles`` is no mapping. ``set_size``; there are more
+                than the policy allows. ``role_format`` or
                 ``mem_not_active``, as an outcome.
             InvalidIdError: as an outcome; the id is no ``mem_`` wire id.
             NotFoundError: as an outcome; there is no such membership.
@@ -174,7 +177,7 @@ class SetOperations(Repository):
         """
         if not isinstance(roles, Mapping):
             raise _malformed("roles", roles, "a mapping of ids to roles")
-        pairs = [attempt(_change, row) for row in roles.items()]
+        pairs = [attempt(_change, row) for row in self._rows(roles.items(), "roles")]
         with self._operation("change_roles") as operation:
             locked = locks.many_memberships(self.session, [mem_id for mem_id, _ in done(pairs)])
             owners = locks.owners_among(self.session, locked.values())
@@ -216,7 +219,8 @@ class SetOperations(Repository):
         Raises:
             InvalidIdError: ``admin_usr_id`` is malformed or of another type; or, as an outcome,
                 the membership's id is.
-            PreconditionError: ``row_format``; ``mem_ids`` is no collection. ``mem_not_active`` or
+            PreconditionError: ``row_format``; ``mem_ids`` is no collection. ``set_size``; there are
+                more than the policy allows. ``mem_not_active`` or
                 ``scope_mismatch``, as an outcome.
             NotFoundError: as an outcome; there is no such membership.
             ForbiddenError: as an outcome; the acting user is no active owner or admin there, or
@@ -226,7 +230,7 @@ class SetOperations(Repository):
         Specification: docs/tenancy.md#admin-remove.
         """
         require(admin_usr_id, "usr", "admin_usr_id")
-        ids = [attempt(require, row, "mem", "mem_id") for row in _rows(mem_ids, "mem_ids")]
+        ids = [attempt(require, row, "mem", "mem_id") for row in self._rows(mem_ids, "mem_ids")]
         with self._operation("remove_members") as operation:
             locked = locks.many_memberships(self.session, done(ids))
             org_ids = {membership.org_id for membership in locked.values()}
@@ -242,6 +246,13 @@ class SetOperations(Repository):
             settle(outcomes, all_or_nothing)
             operation.write(changed=done(outcomes))
         return outcomes
+
+    def _rows(self, rows: Collection[T], parameter: str) -> Collection[T]:
+        # Not an iterator: the operation may be tried again.
+        if not isinstance(rows, Collection) or isinstance(rows, str | bytes):
+            raise _malformed(parameter, rows, "a list")
+        require_at_most(self._policy.limits.rows, len(rows), "rows", parameter, Reason.SET_SIZE)
+        return rows
 
     def _known(self, operation: Operation, users: Sequence[Reference]) -> set[str]:
         """Return which of these users exist, if there are any."""
@@ -267,13 +278,6 @@ class SetOperations(Repository):
         return attempt(lock)
 
 
-def _rows(rows: Collection[T], parameter: str) -> Collection[T]:
-    # Not an iterator: the operation may be tried again.
-    if isinstance(rows, Collection) and not isinstance(rows, str | bytes):
-        return rows
-    raise _malformed(parameter, rows, "a list")
-
-
 def _member(row: object) -> tuple[str, Role]:
     if not (isinstance(row, Sequence) and not isinstance(row, str | bytes) and len(row) == 2):
         raise _malformed("members", row, "a user's id and their role")
@@ -294,7 +298,7 @@ def _change(row: tuple[str, Role | str]) -> tuple[str, Role]:
 
 def _malformed(parameter: str, given: object, expected: str) -> PreconditionError:
     return PreconditionError(
-        f"{parameter}: {given!r} is not {expected}", "row_format", parameter=parameter
+        f"{parameter}: {shown(given)} is not {expected}", "row_format", parameter=parameter
     )
 
 
