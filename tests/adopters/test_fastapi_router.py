@@ -7,6 +7,7 @@ import time
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
+import httpx
 import pytest
 import schemathesis
 import uvicorn
@@ -23,7 +24,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from sqlalchemy.orm import Session
 
-from flametrench_tenancy_sqlalchemy import PreTuple, TenancyRepository
+from flametrench_tenancy_sqlalchemy import Limits, PreTuple, TenancyRepository
 from flametrench_tenancy_sqlalchemy.contrib.fastapi import Caller, tenancy_router
 from tests.support.rows import rows
 from tests.support.web import (
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
+LIMITS: Final = Limits()
 OFFER: Final = {"identifier": IDENTIFIER, "role": "member", "expires_at": TOMORROW.isoformat()}
 GRANT: Final = {"relation": "editor", "object_type": "proj", "object_id": PROJECT}
 NEWCOMER: Final = {"usr_id": "{usr:stranger}", "role": "member"}
@@ -284,11 +286,44 @@ def test_what_is_refused_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b"null", b'{"\\ud800": 1}', b"\xff", b"[" * 100_000]
+    "content",
+    [
+        *(
+            b"",
+            b"{",
+            b"[]",
+            b"null",
+            b'{"\\ud800": 1}',
+            b"\xff",
+            b"[" * 100_000,
+            b"1" * 5_000,
+        ),
+        *(b'{"name": %s}' % number for number in (b"NaN", b"-Infinity", b"1" * 5_000, b"1e999")),
+        b'{"name": "a", "name": "b"}',
+        b'{"%s": 1}' % (b"x" * 100_000),
+        b"{%s}" % b", ".join(b'"%d": 1' % n for n in range(900)),
+        b'{"name": %s1%s}' % (b"[" * 500, b"]" * 500),
+    ],
+    ids=lambda content: repr(content[:30]),
 )
-def test_a_body_that_is_none_is_refused(ask: Ask, content: bytes) -> None:
+def test_a_body_that_is_none_is_refused_in_few_words(ask: Ask, content: bytes) -> None:
     response = ask("owner PUT /orgs/{acme}", content=content)
     assert_refused(response, 422, "invalid_request")
+    assert len(response.content) < 3_000
+
+
+@pytest.mark.parametrize(
+    "content", [b" " * (LIMITS.body + 1), b"{%s}" % b",".join(b'"%d":1' % n for n in range(2_000))]
+)
+def test_a_body_that_is_too_large_is_refused(address: str, cast: Cast, content: bytes) -> None:
+    """Whether its length is announced or not."""
+    for sent in (content, iter([content])):
+        response = httpx.put(
+            f"{address}/orgs/{cast.ids['acme']}",
+            content=sent,
+            headers=cast.headers("owner") | {"Content-Type": "application/json"},
+        )
+        assert_refused(response, 413, "invalid_request")
 
 
 def test_organizations_keep_what_a_change_leaves_out_and_lose_what_it_clears(ask: Ask) -> None:
@@ -405,7 +440,7 @@ class TestTheDocument:
                 assert operation["description"].endswith(".")
                 assert operation["tags"] == ["tenancy"]
                 errors = {s: r for s, r in operation["responses"].items() if s >= "400"}
-                assert errors.keys() == {"403", "404", "409", "422"}
+                assert errors.keys() == {"403", "404", "409", "413", "422"}
                 for response in errors.values():
                     schema = response["content"]["application/json"]["schema"]
                     assert schema == {"$ref": "#/components/schemas/ErrorBody"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ..errors import (
     ForbiddenError,
@@ -24,8 +24,14 @@ class InvalidRequestError(TenancyError):
     code: ClassVar[str] = "invalid_request"
 
 
+class RequestTooLargeError(InvalidRequestError):
+    """The request's body holds more than its endpoint takes."""
+
+
 def status_of(exc: TenancyError) -> int:
     """Return the HTTP status of an error."""
+    if isinstance(exc, RequestTooLargeError):
+        return 413
     if isinstance(exc, NotFoundError):
         return 404
     if isinstance(exc, ForbiddenError | RoleHierarchyError):
@@ -35,8 +41,8 @@ def status_of(exc: TenancyError) -> int:
     return 409
 
 
-def body_of(exc: TenancyError) -> dict[str, Any]:
-    """Return ``{"code", "message", "details"}``, safe to encode as JSON in UTF-8.
+def body_of(exc: TenancyError) -> bytes:
+    """Return ``{"code", "message", "details"}`` as JSON.
 
     It does not tell a stranger whom an invitation is for.
     """
@@ -44,9 +50,7 @@ def body_of(exc: TenancyError) -> dict[str, Any]:
     if isinstance(exc, IdentifierMismatchError):
         body |= {"message": "the invitation is for somebody else", "details": {}}
     # Lone surrogates, which a request may bring along, have no bytes in UTF-8.
-    encoded = json.dumps(body, ensure_ascii=False, default=str).encode(errors="replace")
-    safe: dict[str, Any] = json.loads(encoded)
-    return safe
+    return json.dumps(body, ensure_ascii=False, default=str).encode(errors="replace")
 
 
 def membership_in(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
+from functools import partial, wraps
 from typing import Any, TypeVar, cast
 
-from flask import Flask, current_app, g, request
+from flask import Flask, Response, current_app, g, request
 from sqlalchemy.orm import Session, scoped_session
 
 from ..clock import Clock, utc_now
 from ..errors import TenancyError
+from ..policy import LETTER, Policy
 from ..repository import TenancyRepository
 from ..values import Role
 from ._http import body_of, membership_in, status_of
@@ -27,11 +28,18 @@ class Tenancy:
     Args:
         session: Flask-SQLAlchemy's ``db.session``, or any other ``scoped_session``.
         clock: returns the current time as a timezone-aware datetime.
+        policy: what the application decides; the specification's letter, if nothing is said.
     """
 
-    def __init__(self, session: scoped_session[Session], *, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        session: scoped_session[Session],
+        *,
+        clock: Clock = utc_now,
+        policy: Policy = LETTER,
+    ) -> None:
         self._session = session
-        self._clock = clock
+        self._repository = partial(TenancyRepository, clock=clock, policy=policy)
 
     def init_app(self, app: Flask) -> None:
         """Answer every `TenancyError` that leaves a view with ``{"code", "message", "details"}``.
@@ -45,7 +53,7 @@ class Tenancy:
     @property
     def repository(self) -> TenancyRepository:
         """A repository on the session of the current request."""
-        return TenancyRepository(self._session(), clock=self._clock)
+        return self._repository(self._session())
 
     def require_role(
         self, *roles: Role | str, caller: Callable[[], str], arg: str = "org_id"
@@ -63,7 +71,7 @@ class Tenancy:
         """
 
         def decorate(view: View) -> View:
-            @functools.wraps(view)
+            @wraps(view)
             def guarded(*args: Any, **kwargs: Any) -> Any:
                 named = (request.view_args or {})[arg]
                 g.membership = membership_in(self.repository, named, caller(), *roles)
@@ -74,6 +82,6 @@ class Tenancy:
         return decorate
 
 
-def error_response(exc: TenancyError) -> tuple[dict[str, Any], int]:
+def error_response(exc: TenancyError) -> Response:
     """Return the response for an error; it does not tell a stranger whom an invitation is for."""
-    return body_of(exc), status_of(exc)
+    return Response(body_of(exc), status_of(exc), content_type="application/json")

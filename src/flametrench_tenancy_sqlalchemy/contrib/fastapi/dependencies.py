@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from ...aio import AsyncTenancyRepository
 from ...clock import Clock, utc_now
 from ...models import Membership
+from ...policy import LETTER, Policy
 from ...repository import TenancyRepository
 from ...values import Role
 from .._http import membership_in
@@ -46,32 +47,38 @@ def request_session(session: Dependency) -> Any:
     return Depends(session, scope="function")
 
 
-def repository(session: Dependency, *, clock: Clock = utc_now) -> Dependency:
+def repository(
+    session: Dependency, *, clock: Clock = utc_now, policy: Policy = LETTER
+) -> Dependency:
     """Return the dependency that hands out a `TenancyRepository` on the request's Session.
 
     Args:
         session: the application's dependency that yields a ``Session``.
         clock: returns the current time as a timezone-aware datetime.
+        policy: what the application decides; the specification's letter, if nothing is said.
     """
     its_session = request_session(session)
 
     def provide(session: Session = its_session) -> TenancyRepository:
-        return TenancyRepository(session, clock=clock)
+        return TenancyRepository(session, clock=clock, policy=policy)
 
     return provide
 
 
-def async_repository(session: Dependency, *, clock: Clock = utc_now) -> Dependency:
+def async_repository(
+    session: Dependency, *, clock: Clock = utc_now, policy: Policy = LETTER
+) -> Dependency:
     """Return the dependency that hands out an `AsyncTenancyRepository` on the request's Session.
 
     Args:
         session: the application's dependency that yields an ``AsyncSession``.
         clock: returns the current time as a timezone-aware datetime.
+        policy: what the application decides; the specification's letter, if nothing is said.
     """
     its_session = request_session(session)
 
     def provide(session: AsyncSession = its_session) -> AsyncTenancyRepository:
-        return AsyncTenancyRepository(session, clock=clock)
+        return AsyncTenancyRepository(session, clock=clock, policy=policy)
 
     return provide
 
@@ -113,13 +120,12 @@ def require_role(
 async def perform(
     session: Session | AsyncSession,
     action: Callable[[TenancyRepository], T],
-    *,
-    clock: Clock = utc_now,
+    tenancy: Callable[[Session], TenancyRepository] = TenancyRepository,
 ) -> T:
     """Run what is written once for the repository, on whichever Session the request has."""
     if isinstance(session, AsyncSession):
-        return await session.run_sync(lambda sync: action(TenancyRepository(sync, clock=clock)))
-    return await run_in_threadpool(action, TenancyRepository(session, clock=clock))
+        return await session.run_sync(lambda sync: action(tenancy(sync)))
+    return await run_in_threadpool(lambda: action(tenancy(session)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +134,10 @@ class Endpoint:
 
     session: Any
     caller: Any
-    clock: Clock
+    tenancy: Callable[[Session], TenancyRepository]
 
     async def perform(
         self, session: Session | AsyncSession, action: Callable[[TenancyRepository], T]
     ) -> T:
         """Run an endpoint's work on the request's Session."""
-        return await perform(session, action, clock=self.clock)
+        return await perform(session, action, self.tenancy)
