@@ -40,7 +40,7 @@ def offer(rows: bytes, count: int) -> bytes:
 
 
 # Of the greatest length, with the most values, and endless.
-BODIES: Final = [
+BODIES: Final[list[tuple[bytes, set[int | None]]]] = [
     (offer(b"{}", (Limits().body - 100) // 3), {413}),
     (offer(b"{}", 1000), {422}),
     (b" " * 50_000_000, {413, None}),  # uvicorn may close while the client is still sending

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from ..errors import (
+    AlreadyTerminalError,
     ForbiddenError,
     IdentifierMismatchError,
     InvalidIdError,
     NotFoundError,
     RoleHierarchyError,
+    SoleOwnerError,
     TenancyError,
 )
-from ..models import Membership
+from ..models import Membership, Organization
+from ..models.base import not_found
 from ..repository import TenancyRepository
 from ..values import Role
 
@@ -26,6 +29,13 @@ class InvalidRequestError(TenancyError):
 
 class RequestTooLargeError(InvalidRequestError):
     """The request's body holds more than its endpoint takes."""
+
+
+# Where the specification's OpenAPI documents have other words than its Python SDK.
+_CODES: Final = {
+    AlreadyTerminalError.code: "conflict.already_terminal",
+    SoleOwnerError.code: "conflict.sole_owner",
+}
 
 
 def status_of(exc: TenancyError) -> int:
@@ -46,7 +56,7 @@ def body_of(exc: TenancyError) -> bytes:
 
     It does not tell a stranger whom an invitation is for.
     """
-    body = {"code": exc.code, "message": str(exc), "details": exc.details}
+    body = {"code": _CODES.get(exc.code, exc.code), "message": str(exc), "details": exc.details}
     if isinstance(exc, IdentifierMismatchError):
         body |= {"message": "the invitation is for somebody else", "details": {}}
     # Lone surrogates, which a request may bring along, have no bytes in UTF-8.
@@ -68,9 +78,14 @@ def membership_in(
         InvalidIdError: ``named`` has an underscore, as no slug has, and is no ``org_`` wire id;
             or ``usr_id`` is malformed.
         PreconditionError: ``role_format``; one of the roles is none.
-        NotFoundError: there is no such organization.
-        ForbiddenError: the user is no active member with one of the roles, or it is not active.
+        NotFoundError: there is no such organization, or the user is no active member.
+        ForbiddenError: they have none of the roles, or it is suspended.
     """
-    # A slug has no underscore.
-    org = tenancy.get_org(named) if "_" in named else tenancy.get_org_by_slug(named)
-    return tenancy.require_role(org.id, usr_id, *roles)
+    by_id = "_" in named  # as no slug has
+    org = tenancy.get_org(named) if by_id else tenancy.get_org_by_slug(named)
+    try:
+        return tenancy.require_role(org.id, usr_id, *roles)
+    except ForbiddenError:
+        if tenancy.find_membership(org.id, usr_id) is None:
+            raise not_found(Organization, named, "org_id" if by_id else "slug") from None
+        raise

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeAlias, TypeVar
+from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from ...values import InvitationStatus, PreTuple, Role, Status
 
 T = TypeVar("T")
+
+PlainUuid: TypeAlias = Annotated[UUID, BeforeValidator(lambda id_: id_.rpartition("_")[2])]
+"""An id whose type stands beside it."""
 
 
 class _Request(BaseModel):
@@ -24,22 +28,25 @@ class OrgIn(_Request):
 
 
 class MemberIn(_Request):
-    """Who is to become a member, and as what."""
+    """Who is to become a member, and as what; it is the caller who invites them."""
 
     usr_id: str
     role: Role
+    invited_by: str | None = None
 
 
 class RoleIn(_Request):
     """The role that a member is to have."""
 
-    role: Role
+    new_role: Role = Field(validation_alias=AliasChoices("new_role", "role"))
 
 
 class LeaveIn(_Request):
     """Whom a last owner makes owner before leaving."""
 
-    transfer_to: str | None = None
+    transfer_to: str | None = Field(
+        None, validation_alias=AliasChoices("transferTo", "transfer_to")
+    )
 
 
 class TransferIn(_Request):
@@ -70,6 +77,13 @@ class InvitationIn(_Request):
     role: Role
     expires_at: datetime
     pre_tuples: list[PreTupleBody] = []
+
+
+class AcceptIn(_Request):
+    """Who accepts: nobody but the caller, by the identifier that has been proven to be theirs."""
+
+    as_usr_id: str | None = None
+    accepting_identifier: str | None = None
 
 
 class _Answer(BaseModel):
@@ -124,10 +138,10 @@ class TupleOut(_Answer):
 
     id: str
     subject_type: str
-    subject_id: str
+    subject_id: PlainUuid
     relation: str
     object_type: str
-    object_id: str
+    object_id: PlainUuid
     created_at: datetime
     created_by: str | None
 
