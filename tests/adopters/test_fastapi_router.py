@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-import time
-from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 import pytest
 import schemathesis
-import uvicorn
 from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -37,6 +34,7 @@ from tests.support.web import (
     assert_refused,
     get_caller,
     operator_only,
+    served,
     sessions,
 )
 
@@ -294,14 +292,16 @@ def test_what_is_not_for_a_stranger_is_to_them_as_if_it_did_not_exist(
     assert (nothing.status_code, nothing.text) == (404, found.text.replace(there, missing))
 
 
-@pytest.mark.parametrize(
-    "request_, body, code", REFUSED, ids=[f"{r!a} {code}" for r, _, code in REFUSED]
-)
-def test_what_is_refused_leaves_nothing(
-    ask: Ask, connection: Connection, request_: str, body: Any, code: str
+@pytest.mark.parametrize("refusal", REFUSED, ids=[f"{r!a} {code}" for r, _, code in REFUSED])
+def test_what_is_refused_leaves_nothing_and_names_nobody_else(
+    ask: Ask, connection: Connection, cast: Cast, refusal: tuple[str, Any, str]
 ) -> None:
+    request_, body, code = refusal
     before = rows(connection)
-    details = assert_refused(ask(request_, body), STATUS.get(code, 409), code)
+    response = ask(request_, body)
+    details = assert_refused(response, STATUS.get(code, 409), code)
+    known = cast.fill(f"{request_} {body}") + cast.users[request_.partition(" ")[0]]
+    assert [id_ for id_ in cast.ids.values() if id_ in response.text and id_ not in known] == []
     assert code != "invalid_id" or details["parameter"] in {"org_id", "mem_id", "inv_id", "cursor"}
     assert rows(connection) == before
 
@@ -496,15 +496,8 @@ class TestTheDocument:
 @pytest.fixture(scope="module")
 def address(app: FastAPI) -> Iterator[str]:
     """Where the application is served."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
-    thread = Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with served(app) as address:
+        yield address
 
 
 @pytest.mark.usefixtures("connection")

@@ -4,7 +4,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from functools import partial, wraps
 from typing import Annotated, Any
 
 import httpx
@@ -19,7 +19,13 @@ from sqlalchemy.pool import NullPool
 from starlette.types import Message, Receive, Scope
 from starlette.types import Send as AsgiSend
 
-from flametrench_tenancy_sqlalchemy import Membership, Organization, TenancyRepository, new_id
+from flametrench_tenancy_sqlalchemy import (
+    Membership,
+    Organization,
+    PreconditionError,
+    TenancyRepository,
+    new_id,
+)
 from flametrench_tenancy_sqlalchemy.contrib.fastapi import (
     async_repository,
     install_error_handlers,
@@ -79,17 +85,20 @@ def on_fastapi(engine: Engine, *, awaited: bool = False) -> Iterator[Send]:
     async def managed(membership: Annotated[Membership, Depends(managers)]) -> dict[str, Any]:
         return {"org_id": membership.org_id, "role": membership.role}
 
-    @app.post("/do/{operation}")
-    async def do(
+    def do(
         operation: str,
         arguments: Annotated[dict[str, Any], Body()],
         tenancy: Annotated[Any, Depends(provide)],
         session: Annotated[Any, Depends(get_session, scope="function")],
-    ) -> None:
+    ) -> Any:
         assert tenancy.session is session
-        done = getattr(tenancy, operation)(**arguments)
-        if awaited:
-            await done
+        return getattr(tenancy, operation)(**arguments)
+
+    @wraps(do)
+    async def do_awaited(**given: Any) -> None:
+        await do(**given)
+
+    app.post("/do/{operation}", response_model=None)(do_awaited if awaited else do)
 
     with asgi(app) as send:
         yield send
@@ -318,3 +327,18 @@ def test_the_transaction_is_committed_before_the_answer_goes_out(
     with asgi(overheard) as send:
         Ask(send, cast)("owner GET /orgs/{acme}")
     assert order == ["committed", "http.response.start", "http.response.body"]
+
+
+def test_a_flask_view_that_names_no_organization_says_so() -> None:
+    app, tenancy = Flask(__name__), Tenancy(scoped_session(sessionmaker()))
+    app.testing = True
+    app.get("/roles")(tenancy.require_role(caller=str)(lambda: ""))
+    with pytest.raises(LookupError, match="has no parameter 'org_id'"):
+        app.test_client().get("/roles")
+
+
+def test_a_role_that_there_is_not_is_refused_before_any_request() -> None:
+    with pytest.raises(PreconditionError, match="king"):
+        require_role("king", session=get_caller, caller=get_caller)
+    with pytest.raises(PreconditionError, match="king"):
+        Tenancy(scoped_session(sessionmaker())).require_role("king", caller=str)

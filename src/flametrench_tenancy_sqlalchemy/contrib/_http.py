@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import ClassVar, Final
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
 
 from ..errors import (
     AlreadyTerminalError,
@@ -38,6 +39,11 @@ _CODES: Final = {
 }
 
 
+def code_of(exc: TenancyError) -> str:
+    """Return the stable word for an error, as HTTP has it."""
+    return _CODES.get(exc.code, exc.code)
+
+
 def status_of(exc: TenancyError) -> int:
     """Return the HTTP status of an error."""
     if isinstance(exc, RequestTooLargeError):
@@ -56,16 +62,23 @@ def body_of(exc: TenancyError) -> bytes:
 
     It does not tell a stranger whom an invitation is for.
     """
-    body = {"code": _CODES.get(exc.code, exc.code), "message": str(exc), "details": exc.details}
+    body = {"code": code_of(exc), "message": str(exc), "details": exc.details}
     if isinstance(exc, IdentifierMismatchError):
         body |= {"message": "the invitation is for somebody else", "details": {}}
     # Lone surrogates, which a request may bring along, have no bytes in UTF-8.
     return json.dumps(body, ensure_ascii=False, default=str).encode(errors="replace")
 
 
-def membership_in(
-    tenancy: TenancyRepository, named: str, usr_id: str, *roles: Role | str
-) -> Membership:
+def named_in(path: Mapping[str, Any], parameter: str) -> str:
+    """Return what a request's path names; a route without the parameter is a mistake of its own."""
+    try:
+        name: str = path[parameter]
+    except KeyError:
+        raise LookupError(f"the route's path has no parameter {parameter!r}") from None
+    return name
+
+
+def membership_in(tenancy: TenancyRepository, named: str, usr_id: str, *roles: Role) -> Membership:
     """Return a user's membership, with one of the roles, in the organization that a path names.
 
     Args:
@@ -77,7 +90,6 @@ def membership_in(
     Raises:
         InvalidIdError: ``named`` has an underscore, as no slug has, and is no ``org_`` wire id;
             or ``usr_id`` is malformed.
-        PreconditionError: ``role_format``; one of the roles is none.
         NotFoundError: there is no such organization, or the user is no active member.
         ForbiddenError: they have none of the roles, or it is suspended.
     """

@@ -14,7 +14,7 @@ from ..errors import TenancyError
 from ..policy import LETTER, Policy
 from ..repository import TenancyRepository
 from ..values import Role
-from ._http import body_of, membership_in, status_of
+from ._http import body_of, membership_in, named_in, status_of
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -60,21 +60,25 @@ class Tenancy:
     ) -> Callable[[View], View]:
         """Return the decorator of views that lets a request pass if its caller holds a role.
 
-        It answers 404 where there is no such organization, and 403 where the caller is no active
-        member with one of the roles, or the organization is not active. The view finds that
-        membership at ``flask.g.membership``.
+        It answers 404 where there is no such organization, or the caller is no active member of
+        it, and 403 to members who have none of the roles, or if the organization is suspended. The
+        view finds their membership at ``flask.g.membership``.
 
         Args:
             roles: the roles that may pass; any, if none is named.
             caller: returns the calling user's wire id, as authentication vouches for it.
             arg: the view's argument that names the organization, by wire id or by slug.
+
+        Raises:
+            PreconditionError: ``role_format``; one of the roles is none.
         """
+        allowed = [Role.parse(role, "roles") for role in roles]
 
         def decorate(view: View) -> View:
             @wraps(view)
             def guarded(*args: Any, **kwargs: Any) -> Any:
-                named = (request.view_args or {})[arg]
-                g.membership = membership_in(self.repository, named, caller(), *roles)
+                named = named_in(request.view_args or {}, arg)
+                g.membership = membership_in(self.repository, named, caller(), *allowed)
                 return current_app.ensure_sync(view)(*args, **kwargs)
 
             return cast("View", guarded)

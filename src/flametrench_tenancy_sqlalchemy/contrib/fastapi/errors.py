@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, Final
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
+from fastapi.requests import HTTPConnection
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
@@ -14,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from ...errors import TenancyError
 from ...policy import Limits
-from .._http import InvalidRequestError, body_of, status_of
+from .._http import InvalidRequestError, body_of, code_of, status_of
 from .requests import BoundedRequest
 
 
@@ -41,10 +42,17 @@ def error_response(exc: TenancyError) -> Response:
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Answer every `TenancyError` that leaves one of the application's own endpoints."""
+    """Answer every `TenancyError` that leaves one of the application's own endpoints.
+
+    A WebSocket is closed with 1008 and the error's code; before it has been accepted, its client is
+    answered 403 instead.
+    """
 
     @app.exception_handler(TenancyError)
-    def answer(request: Request, exc: TenancyError) -> Response:
+    async def answer(connection: HTTPConnection, exc: TenancyError) -> Response | None:
+        if isinstance(connection, WebSocket):
+            await connection.close(1008, code_of(exc))
+            return None
         return error_response(exc)
 
 
