@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -30,7 +31,7 @@ from tests.migration.reference import create_reference
 from tests.migration.state import everything
 from tests.support.drivers import BEHIND_A_POOLER, DRIVERS
 from tests.support.guides import DOCS, chapters
-from tests.support.web import Ask, Cast, asgi, assert_refused
+from tests.support.web import Ask, Cast, asgi, assert_refused, wrong_bodies
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -305,11 +306,26 @@ class TestWebFrameworks:
         [guide] = chapters("flask.md")
         reader.follow(guide)
         client, owner = reader.here["app"].test_client(), cast.headers("owner")
-        assert client.post("/orgs", json={"slug": "new"}, headers=owner).status_code == 201
+        assert (
+            client.post("/orgs", json={"name": "New", "slug": "new"}, headers=owner).status_code
+            == 201
+        )
         assert client.get("/new/role", headers=owner).get_json() == {"role": "owner"}
         renamed = client.put("/acme/name", json={"name": "New"}, headers=owner)
         assert renamed.get_json() == {"id": cast.ids["acme"], "name": "New"}
-        refused = client.put("/acme/name", json={"name": "New"}, headers=cast.headers("guest"))
-        assert (refused.status_code, refused.get_json()["code"]) == (403, "forbidden")
+        for name, status, code in (("guest", 403, "forbidden"), ("rival", 404, "not_found")):
+            refused = client.put("/acme/name", json={"name": "New"}, headers=cast.headers(name))
+            assert (refused.status_code, refused.get_json()["code"]) == (status, code)
+        for method, path, names in (
+            ("POST", "/orgs", ["name", "slug"]),
+            ("PUT", "/acme/name", ["name"]),
+        ):
+            for data in (
+                *wrong_bodies(*names),
+                b" " * 300_000,
+                json.dumps(dict.fromkeys(names, "\0")),
+            ):
+                wrong = {"data": data, "content_type": "application/json", "headers": owner}
+                assert 400 <= client.open(path, method=method, **wrong).status_code < 500, data
         with reader.here["app"].app_context():
             reader.here["db"].engine.dispose()

@@ -161,6 +161,18 @@ def served(app: ASGIApp) -> Iterator[str]:
     thread.join()
 
 
+def wrong_bodies(*names: str) -> Iterator[bytes]:
+    """Yield what is no JSON object that has some text of each name and nothing else."""
+    yield from (b"", b"{", b"null", b"[]", b'"text"', b"7", b"{}", b"\xff", b"[" * 100_000)
+    yield b"1" * 5_000
+    right = dict.fromkeys(names, "text")
+    yield json.dumps(right | {"unknown": "text"}).encode()
+    for name in names:
+        yield json.dumps({other: "text" for other in names if other != name}).encode()
+        for value in (7, True, None, ["text"], {"text": "text"}):
+            yield json.dumps(right | {name: value}).encode()
+
+
 def assert_refused(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
     """Expect an error in its one form, and return its details."""
     body: dict[str, Any] = response.json()
