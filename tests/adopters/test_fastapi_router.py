@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from sqlalchemy import literal, select
 from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import Limits, PreTuple, TenancyRepository, new_id
@@ -136,7 +138,11 @@ REFUSED: Final[list[tuple[str, Any, str]]] = [
         for other, code in (
             (GRANT | {"relation": "owner"}, "forbidden"),
             (GRANT | {"object_id": "00000000-0000-7000-8000-000000000000"}, "forbidden"),
-            (GRANT | {"object_type": "org", "object_id": "{acme}"}, "forbidden"),
+            (
+                GRANT | {"object_type": "org", "object_id": "{acme}"},
+                "precondition.pre_tuple_org_role",
+            ),
+            (GRANT | {"object_id": "nonsense"}, "precondition.pre_tuple_format"),
             (GRANT | {"fourth": "key"}, "invalid_request"),
         )
     ),
@@ -224,9 +230,10 @@ def tenancy(connection: Connection) -> Iterator[TenancyRepository]:
         yield TenancyRepository(session)
 
 
-def may_grant(caller: Caller, org_id: str, grant: PreTuple) -> bool:
-    """Let everybody share the one project that there is."""
-    return grant == PreTuple("editor", "proj", PROJECT)
+def may_grant(session: Session, caller: Caller, org_id: str, grant: PreTuple) -> bool:
+    """Let everybody share the one project that there is, as the database finds it."""
+    found = session.scalar(select(literal(UUID(grant.object_id))))
+    return (grant.relation, str(found)) == ("editor", PROJECT)
 
 
 @pytest.fixture(scope="module")

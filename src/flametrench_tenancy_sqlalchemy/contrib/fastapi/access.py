@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from sqlalchemy.orm import Session
+
 from ...errors import ForbiddenError
 from ...ids import require
 from ...models import Invitation, Membership, Organization
 from ...models.base import not_found
+from ...models.pre_tuples import well_formed
 from ...repository import TenancyRepository
+from ...transactions.sessions import itself
 from ...values import PreTuple, Role
 from .._http import membership_in
 from .dependencies import Caller
 
 MANAGERS = (Role.OWNER, Role.ADMIN)
 
-MayGrant = Callable[[Caller, str, PreTuple], bool]
+MayGrant = Callable[[Session, Caller, str, PreTuple], bool]
 
 
 def member(tenancy: TenancyRepository, org_id: str, caller: Caller, *roles: Role) -> Membership:
@@ -70,11 +74,16 @@ def require_caller(
 
 
 def require_grantable(
-    may_grant: MayGrant | None, caller: Caller, org_id: str, grants: Iterable[PreTuple]
+    may_grant: MayGrant | None,
+    tenancy: TenancyRepository,
+    caller: Caller,
+    org_id: str,
+    grants: Iterable[PreTuple],
 ) -> None:
     """Refuse to promise what the application does not let this caller share."""
-    for grant in grants:
-        if may_grant is None or not may_grant(caller, org_id, grant):
+    session = itself(tenancy.session)
+    for grant in map(well_formed, grants):  # the application is asked about nothing else
+        if may_grant is None or not may_grant(session, caller, org_id, grant):
             raise ForbiddenError(
                 f"the caller may not promise {grant.relation} on {grant.object_type} "
                 f"{grant.object_id}"

@@ -58,7 +58,7 @@ def add_routes(router: APIRouter, endpoint: Endpoint, *, may_grant: MayGrant | N
 
         def action(tenancy: TenancyRepository) -> InvitationOut:
             require_reach(member(tenancy, org_id, caller, *MANAGERS), body.role)
-            require_grantable(may_grant, caller, org_id, grants)
+            require_grantable(may_grant, tenancy, caller, org_id, grants)
             created = tenancy.create_invitation(
                 org_id,
                 body.identifier,

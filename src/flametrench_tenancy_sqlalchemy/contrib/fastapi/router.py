@@ -41,9 +41,9 @@ def tenancy_router(
         session: the dependency that yields the request's ``Session`` or ``AsyncSession``.
         caller: the dependency that returns the `Caller`, from authentication alone.
         gate: the dependency that lets nobody but the operator list all organizations.
-        may_grant: tells whether a caller may promise a pre-tuple in an organization, named by its
-            wire id; without it no invitation may carry any, since only the application knows who
-            may share its objects.
+        may_grant: tells, of the request's ``Session``, the caller, the wire id of an organization
+            and a well-formed pre-tuple, whether the caller may promise it there; without it no
+            invitation may carry any, since only the application knows who may share its objects.
         clock: returns the current time as a timezone-aware datetime.
         policy: what the application decides; the specification's letter, if nothing is said.
         options: what else `fastapi.APIRouter` takes, such as ``prefix`` or ``tags``.

@@ -6,13 +6,21 @@ from datetime import datetime
 from typing import Annotated, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 
 from ...values import InvitationStatus, PreTuple, Role, Status
 
 T = TypeVar("T")
 
-PlainUuid: TypeAlias = Annotated[UUID, BeforeValidator(lambda id_: id_.rpartition("_")[2])]
+
+def _without_type(id_: str) -> str:
+    try:
+        return str(UUID(id_.rpartition("_")[2]))
+    except ValueError:
+        return id_  # another client's row, shown as it is
+
+
+PlainUuid: TypeAlias = Annotated[str, AfterValidator(_without_type)]
 """An id whose type stands beside it."""
 
 
@@ -56,10 +64,8 @@ class TransferIn(_Request):
     to_mem_id: str
 
 
-class PreTupleBody(_Request):
-    """A grant that an invitation promises."""
-
-    model_config = ConfigDict(extra="forbid", from_attributes=True)
+class PreTupleIn(_Request):
+    """A grant that an invitation is to promise."""
 
     relation: str
     object_type: str
@@ -76,7 +82,7 @@ class InvitationIn(_Request):
     identifier: str
     role: Role
     expires_at: datetime
-    pre_tuples: list[PreTupleBody] = []
+    pre_tuples: list[PreTupleIn] = []
 
 
 class AcceptIn(_Request):
@@ -116,6 +122,14 @@ class MembershipOut(_Answer):
     updated_at: datetime
 
 
+class PreTupleOut(_Answer):
+    """A grant that an invitation promises."""
+
+    relation: str
+    object_type: str
+    object_id: PlainUuid
+
+
 class InvitationOut(_Answer):
     """An invitation."""
 
@@ -124,7 +138,7 @@ class InvitationOut(_Answer):
     identifier: str
     role: Role
     status: InvitationStatus
-    pre_tuples: list[PreTupleBody]
+    pre_tuples: list[PreTupleOut]
     invited_by: str
     invited_user_id: str | None
     created_at: datetime
