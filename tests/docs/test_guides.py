@@ -24,6 +24,7 @@ from flametrench_tenancy_sqlalchemy import (
     User,
     new_id,
 )
+from flametrench_tenancy_sqlalchemy.ids import new_uuid
 from flametrench_tenancy_sqlalchemy.migrations import SchemaMismatchError, upgrade
 from flametrench_tenancy_sqlalchemy.testing import containers, plugin, servers
 from tests.integration.conformance.differences import DIFFERENCES
@@ -31,7 +32,7 @@ from tests.migration.reference import create_reference
 from tests.migration.state import everything
 from tests.support.drivers import BEHIND_A_POOLER, DRIVERS
 from tests.support.guides import DOCS, chapters
-from tests.support.web import Ask, Cast, asgi, assert_refused, wrong_bodies
+from tests.support.web import TOMORROW, Ask, Cast, asgi, assert_refused, wrong_bodies
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -285,18 +286,29 @@ class TestWebFrameworks:
         with Session(engine_) as session:
             return Cast(session)
 
-    def test_fastapi(self, reader: Reader, cast: Cast) -> None:
+    def test_fastapi(self, reader: Reader, cast: Cast, engine_: Engine) -> None:
         [guide] = chapters("fastapi.md")
         reader.follow(guide)
-        app: Any = reader.here["app"]
-        with asgi(app, reader.here["sessions"].kw["bind"].dispose) as send:
+        here = reader.here
+        app: Any = here["app"]
+        with asgi(app, here["sessions"].kw["bind"].dispose) as send:
             ask = Ask(send, cast)
             assert ask("owner GET /orgs/{acme}").is_success
             renamed = ask("owner POST /acme/rename?name=New").json()
             assert renamed == {"id": cast.ids["acme"], "name": "New"}
             assert ask("owner POST /acme/touch").json() is True
             assert_refused(ask("guest POST /acme/touch"), 403, "forbidden")
+            assert_refused(ask("stranger POST /acme/touch"), 404, "not_found")
             assert ask("owner GET /orgs").status_code == 403
+            here["Base"].metadata.create_all(engine_, tables=[here["Project"].__table__])
+            for org, status in (("acme", 201), ("bolt", 403)):
+                with Session(engine_) as session, session.begin():
+                    session.add(project := here["Project"](id=new_uuid(), org_id=cast.ids[org]))
+                    grant = {"object_type": "proj", "relation": "viewer"}
+                    grant["object_id"] = str(project.id)
+                offer = {"identifier": "a", "role": "guest", "expires_at": TOMORROW.isoformat()}
+                answer = ask("owner POST /orgs/{acme}/invitations", offer | {"pre_tuples": [grant]})
+                assert answer.status_code == status
         table = re.findall(r"^\| (`(?:GET|POST|PUT) .*?) \|", page("fastapi.md"), re.MULTILINE)
         named = {p.rpartition("/")[2] for row in table for p in re.findall(r"/[\w/{}-]+", row)}
         paths = {path for path in app.openapi()["paths"] if not path.startswith("/{")}
