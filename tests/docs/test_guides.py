@@ -8,11 +8,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import flametrench_tenancy
+import httpx
 import pytest
+from fastapi import FastAPI, WebSocket
 from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 import flametrench_tenancy_sqlalchemy
 from flametrench_tenancy_sqlalchemy import (
@@ -32,7 +36,7 @@ from tests.migration.reference import create_reference
 from tests.migration.state import everything
 from tests.support.drivers import BEHIND_A_POOLER, DRIVERS
 from tests.support.guides import DOCS, chapters
-from tests.support.web import TOMORROW, Ask, Cast, asgi, assert_refused, wrong_bodies
+from tests.support.web import TOMORROW, Ask, Cast, asgi, assert_refused, served, wrong_bodies
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -313,6 +317,28 @@ class TestWebFrameworks:
         named = {p.rpartition("/")[2] for row in table for p in re.findall(r"/[\w/{}-]+", row)}
         paths = {path for path in app.openapi()["paths"] if not path.startswith("/{")}
         assert {path.rpartition("/")[2] for path in paths} == named
+
+    def test_changes_are_taken_from_the_applications_own_pages_only(self, reader: Reader) -> None:
+        [page_] = chapters("security.md")
+        reader.follow(page_)
+        app: FastAPI = reader.here["app"]
+        app.api_route("/", methods=["GET", "POST"])(lambda: None)
+
+        @app.websocket("/")
+        async def greet(websocket: WebSocket) -> None:
+            await websocket.accept()
+            await websocket.close()
+
+        own = {"Origin": "https://app.example.com"}
+        with served(app) as address:
+            for headers, status in (({}, 403), ({"Origin": "null"}, 403), (own, 200)):
+                assert httpx.post(address, headers=headers).status_code == status
+                assert httpx.get(address, headers=headers).status_code == 200
+            socket = address.replace("http", "ws", 1)
+            with connect(socket, additional_headers=own):
+                pass
+            with pytest.raises(InvalidStatus, match="403"), connect(socket):
+                pass
 
     def test_flask(self, reader: Reader, cast: Cast) -> None:
         [guide] = chapters("flask.md")
