@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging.config import fileConfig
 from typing import Any
 
 from alembic import context
-from sqlalchemy import Connection, create_engine, func, inspect, select
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.pool import NullPool
+from sqlalchemy import ColumnElement, Connection, func, inspect, select, text
 from sqlalchemy.schema import CreateSchema
 
 from flametrench_tenancy_sqlalchemy.migrations import (
+    ADVISORY_LOCK_TIMEOUT,
     LOCK_TIMEOUT,
+    SECURE_FUNCTIONS,
     VERSION_TABLE,
+    advisory_lock,
     database_url,
     render_item,
 )
+from flametrench_tenancy_sqlalchemy.migrations.advisory_lock import LOCK_KEY
+from flametrench_tenancy_sqlalchemy.migrations.connecting import on_connection
+from flametrench_tenancy_sqlalchemy.migrations.owners import require_own
+from flametrench_tenancy_sqlalchemy.migrations.search_path import target_schema
 from flametrench_tenancy_sqlalchemy.models import Base
 
 config = context.config
@@ -27,16 +31,17 @@ arguments = context.get_x_argument(as_dictionary=True)
 schema: str | None = arguments.get("schema") or config.attributes.get("schema")
 lock_timeout = arguments.get("lock_timeout") or config.attributes.get("lock_timeout", LOCK_TIMEOUT)
 
-# Of two deployers the second waits for the first.
-lock_key = func.hashtextextended("flametrench_tenancy migrations", 0)
+advisory_lock_timeout = arguments.get("advisory_lock_timeout") or config.attributes.get(
+    "advisory_lock_timeout", ADVISORY_LOCK_TIMEOUT
+)
 
 
-def settings() -> dict[str, str]:
+def settings() -> dict[str, str | ColumnElement[str]]:
     """Return what holds for the migration's transaction only."""
-    chosen = {"lock_timeout": lock_timeout}
+    chosen: dict[str, str | ColumnElement[str]] = {"lock_timeout": lock_timeout}
     if schema is not None:
         # No other schema: nothing of the same name elsewhere can be mistaken for ours.
-        chosen["search_path"] = postgresql.dialect().identifier_preparer.quote(schema)
+        chosen["search_path"] = func.pg_catalog.quote_ident(schema)
     return chosen
 
 
@@ -67,29 +72,11 @@ def local_settings(connection: Connection) -> Iterator[None]:
     """Change settings until the block's end, not just until the transaction's, which may go on."""
     before = {}
     for name, value in settings().items():
-        before[name] = connection.scalar(select(func.current_setting(name)))
-        connection.execute(select(func.set_config(name, value, True)))
+        before[name] = connection.scalar(select(func.pg_catalog.current_setting(name)))
+        connection.execute(select(func.pg_catalog.set_config(name, value, True)))
     yield
     for name, value in before.items():
-        connection.execute(select(func.set_config(name, value, True)))
-
-
-@contextmanager
-def deployment_lock(connection: Connection) -> Iterator[None]:
-    """Hold the deployment lock, which outlives a transaction that a migration has to end."""
-    # Waiting in the lock's queue would hold a snapshot, and an index that is built concurrently
-    # waits for all of those.
-    while not connection.scalar(select(func.pg_try_advisory_lock(lock_key))):
-        connection.scalar(select(func.pg_sleep(0.1)))
-        connection.rollback()
-    connection.rollback()
-    try:
-        yield
-    finally:
-        connection.rollback()
-        if not connection.invalidated:
-            connection.scalar(select(func.pg_advisory_unlock(lock_key)))
-            connection.rollback()
+        connection.execute(select(func.pg_catalog.set_config(name, value, True)))
 
 
 @contextmanager
@@ -97,11 +84,11 @@ def transaction(connection: Connection) -> Iterator[None]:
     """Begin a transaction that Alembic may end; a savepoint in the caller's, if there is one."""
     if connection.in_transaction():
         with connection.begin_nested():
-            connection.execute(select(func.pg_advisory_xact_lock(lock_key)))
+            advisory_lock.take(connection, advisory_lock_timeout)
             configure(connection=connection)
             yield
     else:
-        with deployment_lock(connection):
+        with advisory_lock.held(connection, advisory_lock_timeout):
             configure(connection=connection)
             with context.begin_transaction():
                 yield
@@ -110,11 +97,15 @@ def transaction(connection: Connection) -> Iterator[None]:
 def migrate(connection: Connection) -> None:
     """Run the migrations, in the caller's transaction if there is one."""
     with transaction(connection):
+        # Before anything of theirs is so much as read, be it only the version.
+        require_own(connection, schema or target_schema(connection))
         # The lock has been taken before there is a lock timeout.
         if schema is not None and not inspect(connection).has_schema(schema):
             connection.execute(CreateSchema(schema))
         with local_settings(connection):
             context.run_migrations()
+            # Where there was nothing to migrate, the schema may have a new name.
+            connection.execute(text(SECURE_FUNCTIONS))
 
 
 def run_offline() -> None:
@@ -122,11 +113,11 @@ def run_offline() -> None:
     # Named parameters, because with others SQLAlchemy doubles every percent sign.
     configure(dialect_name="postgresql", dialect_opts={"paramstyle": "named"}, literal_binds=True)
     with context.begin_transaction():
-        context.execute(select(func.pg_advisory_xact_lock(lock_key)))
+        context.execute(select(func.pg_catalog.pg_advisory_xact_lock(LOCK_KEY)))
         if schema is not None:
             context.execute(CreateSchema(schema, if_not_exists=True))
         for name, value in settings().items():
-            context.execute(select(func.set_config(name, value, True)))
+            context.execute(select(func.pg_catalog.set_config(name, value, True)))
         context.run_migrations()
 
 
@@ -137,21 +128,7 @@ def run_online() -> None:
         migrate(connection)
         return
     url = database_url(arguments.get("url") or config.get_main_option("sqlalchemy.url"))
-    # The second deployer must see what the first one committed while it waited for the lock.
-    options = {"poolclass": NullPool, "isolation_level": "READ COMMITTED"}
-    if url.get_dialect().is_async:
-        asyncio.run(run_async(url, options))
-        return
-    with create_engine(url, **options).connect() as own_connection:
-        migrate(own_connection)
-
-
-async def run_async(url: Any, options: dict[str, Any]) -> None:
-    """Run the migrations through a driver that is asynchronous only."""
-    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - needs an extra
-
-    async with create_async_engine(url, **options).connect() as own_connection:
-        await own_connection.run_sync(migrate)
+    on_connection(url, migrate)
 
 
 if config.config_file_name is not None:

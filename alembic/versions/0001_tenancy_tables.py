@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from flametrench_tenancy_sqlalchemy.migrations import SECURE_FUNCTIONS, catalog
 from flametrench_tenancy_sqlalchemy.migrations.adoption import establish
 from flametrench_tenancy_sqlalchemy.migrations.catalog import Part
 from flametrench_tenancy_sqlalchemy.migrations.record import Record
@@ -173,13 +174,14 @@ FUNCTIONS = (
     END
     $$
     """,
-    # The comparison by image works for every type that a column may have.
+    # The comparison by image works for every type that a column may have. It is named with its
+    # schema, because one of somebody else's for the table's own type would fit better.
     f"""
     CREATE OR REPLACE FUNCTION {TOUCH} RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         IF NEW.updated_at = '-infinity' THEN
             NEW.updated_at := OLD.updated_at;
-        ELSIF NEW.updated_at = OLD.updated_at AND NEW *<> OLD THEN
+        ELSIF NEW.updated_at = OLD.updated_at AND NEW OPERATOR(pg_catalog.*<>) OLD THEN
             NEW.updated_at := now();
         END IF;
         RETURN NEW;
@@ -213,15 +215,18 @@ OLDER = {
 
 def upgrade() -> None:
     with one_schema() as schema:
-        record = Record.load(TOUCH) or Record()
+        recorded = Record.load(TOUCH)
+        record = recorded or Record()
         for function in FUNCTIONS:
-            op.execute(function)
+            # Replacing one that somebody has created in this moment would leave it to them.
+            op.execute(function if recorded else function.replace(" OR REPLACE", "", 1))
         establish(tables(), TRIGGERS, schema=schema, older=OLDER, record=record)
+        op.execute(SECURE_FUNCTIONS)
         record.save(TOUCH)
 
 
 def downgrade() -> None:
     with one_schema():
-        Record.undo(TOUCH)
+        Record.undo(TOUCH, [*catalog.items(tables()), *TRIGGERS], OLDER)
         op.execute(f"DROP FUNCTION {TOUCH}")
         op.execute(f"DROP FUNCTION {STAMP}")

@@ -12,7 +12,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from flametrench_tenancy_sqlalchemy.migrations.adoption import SchemaMismatchError
+from flametrench_tenancy_sqlalchemy.migrations import SECURE_FUNCTIONS
+from flametrench_tenancy_sqlalchemy.migrations.errors import SchemaMismatchError
 from flametrench_tenancy_sqlalchemy.migrations.search_path import one_schema
 
 revision = "ft0002"
@@ -22,34 +23,17 @@ depends_on = None
 
 ROLES = "('owner', 'admin', 'member', 'guest', 'viewer', 'editor')"
 
-# Functions name tables, types and what else could be mistaken with their schemas, lest something
-# further up the caller's search path, or something temporary, pass for them. Giving each function a
-# search path of its own would be simpler, but setting it and setting it back is a third of a
-# trigger's time.
-CREATE_FUNCTION = """
-DO $do$
-BEGIN
-    EXECUTE replace(
-        $create$
-            CREATE FUNCTION {name} RETURNS trigger LANGUAGE plpgsql AS $body${body}$body$
-        $create$,
-        '@schema', quote_ident(current_schema())
-    );
-END
-$do$
-"""
-
 # A key between itself and itself, in the order of its index: no other index has that order,
 # whatever the statistics say or do not say yet. Of two equal chances the planner would look for one
 # tuple among all members of an organization, and remember that plan for a connection's life.
 MEMBERSHIP = """
-    FROM @schema.mem
+    FROM mem
     WHERE (usr_id, org_id) >= (usr, organization) AND (usr_id, org_id) <= (usr, organization)
     AND role = held AND status = 'active'
     ORDER BY usr_id, org_id LIMIT 1
 """
 TUPLE = """
-    FROM @schema.tup
+    FROM tup
     WHERE (subject_type, subject_id, relation, object_type, object_id)
         >= ('usr', usr, held, 'org', organization)
     AND (subject_type, subject_id, relation, object_type, object_id)
@@ -85,12 +69,12 @@ FUNCTIONS = {
     # changing nothing, and the revocation fails to serialize.
     "flametrench_tenancy_enter()": """
     DECLARE
-        org_status pg_catalog.text;
+        org_status text;
     BEGIN
         IF TG_ARGV[0] = 'succeed' THEN
-            SELECT status INTO org_status FROM @schema.org WHERE id = NEW.org_id FOR NO KEY UPDATE;
+            SELECT status INTO org_status FROM org WHERE id = NEW.org_id FOR NO KEY UPDATE;
         ELSE
-            SELECT status INTO org_status FROM @schema.org WHERE id = NEW.org_id FOR SHARE;
+            SELECT status INTO org_status FROM org WHERE id = NEW.org_id FOR SHARE;
         END IF;
         IF org_status = 'revoked' THEN
             RAISE EXCEPTION 'organization % is revoked', NEW.org_id USING
@@ -98,31 +82,54 @@ FUNCTIONS = {
                 TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA;
         END IF;
         IF TG_ARGV[0] = 'join'
-            AND pg_catalog.current_setting('transaction_isolation') = 'repeatable read'
+            AND current_setting('transaction_isolation') = 'repeatable read'
         THEN
             BEGIN
                 -- Two who hold the shared lock would wait for each other.
-                PERFORM FROM @schema.org WHERE id = NEW.org_id FOR NO KEY UPDATE NOWAIT;
+                PERFORM FROM org WHERE id = NEW.org_id FOR NO KEY UPDATE NOWAIT;
             EXCEPTION WHEN lock_not_available THEN
                 RAISE EXCEPTION 'could not serialize access: others enter organization %',
                     NEW.org_id USING ERRCODE = 'serialization_failure';
             END;
-            UPDATE @schema.org SET status = status WHERE id = NEW.org_id;
+            UPDATE org SET status = status WHERE id = NEW.org_id;
         END IF;
         RETURN NEW;
     END
     """,
+    # Another client's clock may be behind the one that its predecessor's time is from.
+    "flametrench_tenancy_follow()": """
+    BEGIN
+        NEW.created_at := greatest(
+            NEW.created_at,
+            (SELECT created_at + interval '1 microsecond' FROM mem WHERE id = NEW.replaces)
+        );
+        NEW.updated_at := greatest(NEW.updated_at, NEW.created_at);
+        RETURN NEW;
+    END
+    """,
+    # Asked when the statement has ended: it may write the predecessor after the successor.
     "flametrench_tenancy_same_chain()": """
     BEGIN
         IF EXISTS (
-            SELECT FROM @schema.mem
-            WHERE id = NEW.replaces AND (usr_id, org_id) <> (NEW.usr_id, NEW.org_id)
+            SELECT FROM mem
+            WHERE id = NEW.replaces AND (
+                (usr_id, org_id) <> (NEW.usr_id, NEW.org_id) OR created_at >= NEW.created_at
+            )
         ) THEN
-            RAISE EXCEPTION 'mem % replaces a membership of another user or organization',
-                NEW.id USING ERRCODE = 'check_violation', CONSTRAINT = TG_NAME,
+            RAISE EXCEPTION 'mem % replaces a membership that is not an earlier one of the same '
+                'user and organization', NEW.id USING
+                ERRCODE = 'check_violation', CONSTRAINT = TG_NAME,
                 TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA;
         END IF;
         RETURN NULL;
+    END
+    """,
+    "flametrench_tenancy_keep_rows()": """
+    BEGIN
+        RAISE EXCEPTION 'TRUNCATE of % would go around the rules', TG_TABLE_NAME USING
+            ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME,
+            TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA,
+            HINT = 'In a test, SET LOCAL tenancy.allow_truncate = on.';
     END
     """,
     # With the organization locked, a statement under READ COMMITTED sees every owner there is.
@@ -130,19 +137,19 @@ FUNCTIONS = {
     # lock would not).
     "flametrench_tenancy_keep_owner()": """
     DECLARE
-        organization pg_catalog.uuid;
-        org_status pg_catalog.text;
+        organization uuid;
+        org_status text;
     BEGIN
         organization := CASE TG_OP WHEN 'DELETE' THEN OLD.org_id ELSE NEW.org_id END;
         IF TG_ARGV[0] = 'owner left' THEN
-            SELECT status INTO org_status FROM @schema.org WHERE id = organization
+            SELECT status INTO org_status FROM org WHERE id = organization
             FOR NO KEY UPDATE;
         END IF;
-        IF pg_catalog.current_setting('transaction_isolation') = 'read committed' THEN
-            PERFORM FROM @schema.mem
+        IF current_setting('transaction_isolation') = 'read committed' THEN
+            PERFORM FROM mem
             WHERE org_id = organization AND role = 'owner' AND status = 'active' LIMIT 1;
         ELSE
-            PERFORM FROM @schema.mem
+            PERFORM FROM mem
             WHERE org_id = organization AND role = 'owner' AND status = 'active'
             ORDER BY id LIMIT 1 FOR SHARE;
         END IF;
@@ -150,7 +157,7 @@ FUNCTIONS = {
             RETURN NULL;
         END IF;
         IF org_status <> 'revoked'
-            OR EXISTS (SELECT FROM @schema.mem WHERE org_id = organization AND status = 'active')
+            OR EXISTS (SELECT FROM mem WHERE org_id = organization AND status = 'active')
         THEN
             RAISE EXCEPTION 'organization % would be left without an active owner', organization
                 USING ERRCODE = 'check_violation', CONSTRAINT = 'mem_keeps_owner',
@@ -161,9 +168,9 @@ FUNCTIONS = {
     """,
     "flametrench_tenancy_keep_duality()": f"""
     DECLARE
-        usr pg_catalog.uuid;
-        organization pg_catalog.uuid;
-        held pg_catalog.text;
+        usr uuid;
+        organization uuid;
+        held text;
     BEGIN
         CASE TG_ARGV[0]
             WHEN 'new mem' THEN
@@ -175,7 +182,7 @@ FUNCTIONS = {
             WHEN 'old tup' THEN
                 usr := OLD.subject_id; organization := OLD.object_id; held := OLD.relation;
         END CASE;
-        IF pg_catalog.current_setting('transaction_isolation') <> 'read committed' THEN
+        IF current_setting('transaction_isolation') <> 'read committed' THEN
             -- The snapshot may be old; what has changed since fails to serialize.
             PERFORM {MEMBERSHIP} FOR SHARE;
             PERFORM {TUPLE} FOR SHARE;
@@ -196,6 +203,7 @@ AT_COMMIT = (
     "CREATE CONSTRAINT TRIGGER {name} {event} ON {table} DEFERRABLE INITIALLY DEFERRED "
     "FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION {call}"
 )
+AS_A_WHOLE = NOW.replace("EACH ROW", "EACH STATEMENT")
 REFUSE = "flametrench_tenancy_refuse"
 ENTER = "flametrench_tenancy_enter"
 KEEP_OWNER = "flametrench_tenancy_keep_owner"
@@ -260,7 +268,12 @@ TRIGGERS = (
         "NEW.status = 'pending'",
         f"{ENTER}('join', 'inv_org_not_revoked')",
     ),
-    # Role history stays within one user and organization.
+    # Role history stays within one user and organization, and goes on in time.
+    (
+        *(NOW, "mem_follows_replaced", "mem", "BEFORE INSERT"),
+        "NEW.replaces IS NOT NULL",
+        "flametrench_tenancy_follow()",
+    ),
     (
         *(NOW, "mem_replaces_same_chain", "mem", "AFTER INSERT"),
         "NEW.replaces IS NOT NULL",
@@ -313,6 +326,16 @@ TRIGGERS = (
         holds_role("OLD"),
         f"{KEEP_DUALITY}('old tup')",
     ),
+    # Nobody empties a table by mistake. Who truncates users or organizations truncates what refers
+    # to them as well.
+    *(
+        (
+            *(AS_A_WHOLE, f"{table}_keeps_rows", table, "BEFORE TRUNCATE"),
+            "current_setting('tenancy.allow_truncate', true) IS DISTINCT FROM 'on'",
+            "flametrench_tenancy_keep_rows()",
+        )
+        for table in ("mem", "inv", "tup")
+    ),
 )
 
 
@@ -337,7 +360,8 @@ def upgrade() -> None:
         for statement in INDEXES.values():
             op.execute(statement)
         for name, body in FUNCTIONS.items():
-            op.execute(CREATE_FUNCTION.format(name=name, body=body))
+            op.execute(f"CREATE FUNCTION {name} RETURNS trigger LANGUAGE plpgsql AS $${body}$$")
+        op.execute(SECURE_FUNCTIONS)
         for form, name, table, event, when, call in TRIGGERS:
             op.execute(form.format(name=name, table=table, event=event, when=when, call=call))
 

@@ -181,7 +181,8 @@ async def unit_of_work(
 
     Raises:
         TypeError: ``session_factory`` is an ``async_scoped_session``, whose Session is in use.
-        TenancyError: at the commit; what was written breaks a rule that the schema upholds.
+        TenancyError: at the commit; what was written breaks a rule that the schema upholds, or a
+            lock was not to be had in time.
     """
     require_factory(session_factory, "session_factory", async_scoped_session)
     async with session_factory() as session:
@@ -195,6 +196,7 @@ class AsyncTenancyStore(_Operations):
 
     What an operation returns is detached and stays readable. A serialization failure or deadlock
     is tried again, at once and then after growing, jittered waits; the last one is raised as it is.
+    What has waited too long, for a lock or a connection, is not: the caller has waited already.
 
     Args:
         session_factory: returns a new ``AsyncSession`` for each call; an ``async_sessionmaker``

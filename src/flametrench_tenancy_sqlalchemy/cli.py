@@ -6,7 +6,6 @@ work.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
@@ -17,13 +16,15 @@ from typing import Any, Final, TextIO, TypeAlias, TypeVar
 from alembic import command
 from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
-from sqlalchemy import URL, NullPool, create_engine
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy import URL, Connection
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from . import migrations
 from .doctor import Finding, Progress, Repair, diagnose, repair
 from .doctor.report import as_json, as_table
+from .errors import TenancyError
+from .migrations.connecting import on_connection, reason
 
 T = TypeVar("T")
 Result: TypeAlias = tuple[list[Finding], list[Repair]]
@@ -47,13 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     run: Callable[[Namespace], int] = arguments.run
     try:
         return run(arguments)
-    except CommandError as exc:
-        reason = str(exc)
-    except DBAPIError as exc:
-        reason = _first_line(exc.orig)
-    except (ImportError, OSError, SQLAlchemyError) as exc:
-        reason = _first_line(exc)
-    print(f"{_PROGRAM}: {reason}", file=sys.stderr)
+    except (CommandError, TenancyError) as exc:
+        problem = str(exc)
+    except (OSError, SQLAlchemyError) as exc:
+        problem = reason(exc)
+    print(f"{_PROGRAM}: {problem}", file=sys.stderr)
     return FAILED
 
 
@@ -69,6 +68,11 @@ def _parser() -> ArgumentParser:
         "--lock-timeout",
         default=migrations.LOCK_TIMEOUT,
         help="how long to wait for a table that others use (default: %(default)s)",
+    )
+    manner.add_argument(
+        "--advisory-lock-timeout",
+        default=migrations.ADVISORY_LOCK_TIMEOUT,
+        help="how long to wait for another deployer (default: %(default)s)",
     )
     manner.add_argument(
         "--search", action="store_true", help="with the branch flametrench_tenancy_search"
@@ -112,9 +116,7 @@ def _version() -> str:
 
 
 def _doctor(arguments: Namespace) -> int:
-    url = _database(arguments)
-    if url.get_backend_name() != "postgresql":
-        raise CommandError(f"the doctor knows PostgreSQL, not {url.get_backend_name()}")
+    url = migrations.database_url(arguments.url)
     examine = partial(_examine, mend=arguments.repair, progress=_bar(sys.stderr))
     findings, repairs = _run_in_session(url, arguments.schema, examine)
     report = as_json if arguments.format == "json" else as_table
@@ -133,40 +135,31 @@ def _examine(session: Session, *, mend: bool, progress: Progress | None) -> Resu
 
 
 def _run_in_session(url: URL, schema: str | None, work: Callable[[Session], T]) -> T:
-    options: dict[str, Any] = {"poolclass": NullPool, "isolation_level": "READ COMMITTED"}
-    if schema is not None:
-        options["execution_options"] = {"schema_translate_map": {None: schema}}
-    if url.get_dialect().is_async:
-        return asyncio.run(_run_in_async_session(url, options, work))
-    with Session(create_engine(url, **options)) as session:
-        return work(session)
+    def work_in_session(connection: Connection) -> T:
+        with Session(connection) as session:
+            return work(session)
 
-
-async def _run_in_async_session(
-    url: URL, options: dict[str, Any], work: Callable[[Session], T]
-) -> T:
-    from sqlalchemy.ext.asyncio import (  # noqa: PLC0415 - needs an extra
-        AsyncSession,
-        create_async_engine,
-    )
-
-    async with AsyncSession(create_async_engine(url, **options)) as session:
-        return await session.run_sync(work)
+    options = {} if schema is None else {"schema_translate_map": {None: schema}}
+    return on_connection(url, work_in_session, **options)
 
 
 def _upgrade(arguments: Namespace) -> int:
-    migrations.upgrade(_database(arguments), arguments.revision, **_manner(arguments))
+    migrations.upgrade(
+        migrations.database_url(arguments.url), arguments.revision, **_manner(arguments)
+    )
     return _current(arguments)
 
 
 def _downgrade(arguments: Namespace) -> int:
-    migrations.downgrade(_database(arguments), arguments.revision, **_manner(arguments))
+    migrations.downgrade(
+        migrations.database_url(arguments.url), arguments.revision, **_manner(arguments)
+    )
     return _current(arguments)
 
 
 def _current(arguments: Namespace) -> int:
     tell = partial(_revision, schema=arguments.schema)
-    print(_run_in_session(_database(arguments), arguments.schema, tell))
+    print(_run_in_session(migrations.database_url(arguments.url), arguments.schema, tell))
     return HEALTHY
 
 
@@ -183,19 +176,8 @@ def _sql(arguments: Namespace) -> int:
 
 
 def _manner(arguments: Namespace) -> dict[str, Any]:
-    return {name: getattr(arguments, name) for name in ("schema", "lock_timeout", "search")}
-
-
-def _database(arguments: Namespace) -> URL:
-    try:
-        return migrations.database_url(arguments.url)
-    except CommandError as exc:
-        raise CommandError("no database: set DATABASE_URL, or say --url postgresql://…") from exc
-    except NoSuchModuleError:
-        raise
-    except (ArgumentError, ValueError) as exc:
-        # What cannot be parsed may well contain a password.
-        raise CommandError("the database's URL cannot be understood") from exc
+    names = ("schema", "lock_timeout", "advisory_lock_timeout", "search")
+    return {name: getattr(arguments, name) for name in names}
 
 
 def _bar(stream: TextIO) -> Progress | None:
@@ -210,7 +192,3 @@ def _bar(stream: TextIO) -> Progress | None:
         stream.flush()
 
     return draw
-
-
-def _first_line(error: BaseException | None) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

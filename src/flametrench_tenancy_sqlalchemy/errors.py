@@ -9,15 +9,38 @@ has seen broken, it says which, not by whom.
 from __future__ import annotations
 
 import copyreg
+import reprlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Generic, Self, TypeVar, overload
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar, overload
 
 import flametrench_ids
 from sqlalchemy.exc import DontWrapMixin
 
 T = TypeVar("T")
+
+ECHO: Final = 80
+"""How many characters of what is refused an error repeats."""
+
+
+_SHOWN: Final = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = ECHO
+
+
+def cut(value: object) -> str:
+    """Return what was refused as an error's detail holds it: as text, so much and no more."""
+    return value[:ECHO] if isinstance(value, str) else shown(value)
+
+
+def shown(value: object) -> str:
+    """Return what was refused as an error repeats it: whatever it is, so much and no more."""
+    if isinstance(value, str | bytes):
+        return repr(value[:ECHO])
+    try:
+        return _SHOWN.repr(value)[:ECHO]
+    except ValueError:  # an integer with more digits than Python writes out
+        return f"a huge {type(value).__name__}"
 
 
 class Reason(StrEnum):
@@ -29,7 +52,10 @@ class Reason(StrEnum):
     IDENTIFIER_BINDING_REQUIRED = "identifier_binding_required"
     """An existing user accepts without an identifier that the caller vouches for."""
     IDENTIFIER_FORMAT = "identifier_format"
-    """The invitee's identifier is empty, too long, or not text that PostgreSQL can store."""
+    """The invitee's identifier is empty, has a control character, or white space at an end, or is
+    not text that PostgreSQL can store."""
+    IDENTIFIER_LENGTH = "identifier_length"
+    """The invitee's identifier is longer than the policy's limit."""
     IDENTIFIER_MISMATCH = "identifier_mismatch"
     """The accepting identifier is not the one that was invited."""
     LIMIT_FORMAT = "limit_format"
@@ -38,20 +64,29 @@ class Reason(StrEnum):
     """The expiration is not a datetime with a timezone."""
     NAME_FORMAT = "name_format"
     """The organization's name is not text that PostgreSQL can store."""
+    NAME_LENGTH = "name_length"
+    """The organization's name is longer than the policy's limit."""
     ORG_SLUG_FORMAT = "org_slug_format"
     """The slug is not one to 63 lowercase letters, digits and inner hyphens."""
     PAST_EXPIRATION = "past_expiration"
     """The expiration is not in the future."""
+    PRE_TUPLE_COUNT = "pre_tuple_count"
+    """There are more pre-tuples than the policy's limit."""
     PRE_TUPLE_FORMAT = "pre_tuple_format"
     """A pre-tuple is not a relation, an object's type and an id of that type."""
     PRE_TUPLE_ORG_ROLE = "pre_tuple_org_role"
-    """A pre-tuple grants a role on an organization, which only a membership may."""
+    """A pre-tuple grants what none may: a role on an organization, which only a membership gives,
+    or anything on another organization, or on a user, membership, invitation or tuple."""
+    QUERY_LENGTH = "query_length"
+    """The text to look for is longer than any name may be."""
     RELATION_FORMAT = "relation_format"
     """The relation is not two to 32 of a-z and underscore."""
     ROLE_FORMAT = "role_format"
     """The role is none of the six."""
     ROW_FORMAT = "row_format"
     """A row of a set does not have the form that the operation takes."""
+    SET_SIZE = "set_size"
+    """There are more rows in a set than the policy's limit."""
     STATUS_FORMAT = "status_format"
     """The status is none of those that there are."""
     TYPE_FORMAT = "type_format"
@@ -88,6 +123,8 @@ class Reason(StrEnum):
     """A membership would replace one of somebody else's, or one that is replaced already."""
 
     # Where an operation runs
+    HIDDEN_ROWS = "hidden_rows"
+    """A repair runs as a role that may not see all rows."""
     ISOLATION_LEVEL = "isolation_level"
     """A repair runs at another isolation level than READ COMMITTED."""
 
@@ -154,7 +191,9 @@ class InvalidIdError(TenancyError, flametrench_ids.InvalidIdError, DontWrapMixin
 
     def __init__(self, parameter: str, value: object, *, expected: str) -> None:
         super().__init__(
-            f"{parameter}: {value!r} is not {expected}", parameter=parameter, value=repr(value)
+            f"{parameter}: {shown(value)} is not {expected}",
+            parameter=parameter,
+            value=shown(value),
         )
         self.parameter = parameter
         self.value = value
@@ -267,6 +306,38 @@ class OrgSlugConflictError(TenancyError):
         self.slug = slug
 
 
+class UnavailableError(TenancyError):
+    """What the operation needs is in use; nothing was written, and it may be tried again later."""
+
+    code = "unavailable"
+
+
+class LockTimeoutError(UnavailableError):
+    """Another transaction holds what the operation has to lock, for longer than it may wait."""
+
+    code = "unavailable.lock_timeout"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another transaction holds what this operation has to lock, for longer than "
+            "lock_timeout allows; try again later, and if that happens often, look for "
+            "transactions that are left open"
+        )
+
+
+class PoolTimeoutError(UnavailableError):
+    """All connections of the application's pool are in use, for longer than it may wait for one."""
+
+    code = "unavailable.pool_timeout"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "all connections of the pool are in use, for longer than pool_timeout allows; try "
+            "again later, and if that happens often, look for Sessions that are left open, or let "
+            "pool_size and max_overflow allow as many as work at the same time"
+        )
+
+
 class PreconditionError(TenancyError):
     """The operation's input or the entity's state does not allow it.
 
@@ -319,10 +390,10 @@ class IdentifierMismatchError(PreconditionError):
 
     def __init__(self, accepting_identifier: str, invitation_identifier: str) -> None:
         super().__init__(
-            f"accepting_identifier {accepting_identifier!r} is not the invited identifier "
-            f"{invitation_identifier!r}",
+            f"accepting_identifier {shown(accepting_identifier)} is not the invited identifier "
+            f"{shown(invitation_identifier)}",
             Reason.IDENTIFIER_MISMATCH,
-            accepting_identifier=accepting_identifier,
+            accepting_identifier=cut(accepting_identifier),
             invitation_identifier=invitation_identifier,
         )
         self.accepting_identifier = accepting_identifier

@@ -8,6 +8,7 @@ Specification: docs/ids.md.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import threading
@@ -16,7 +17,8 @@ from typing import Any, Final
 from uuid import UUID
 
 import flametrench_ids
-from sqlalchemy import Dialect, Uuid
+from sqlalchemy import BindParameter, ColumnElement, Dialect, String, Uuid, type_coerce
+from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import TypeDecorator
 
 from .errors import InvalidIdError
@@ -29,6 +31,13 @@ else:
 _HEX_PATTERN: Final = re.compile(r"[0-9a-f]{32}")
 UUID_PATTERN: Final = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _generation = threading.Lock()
+if sys.platform != "win32":
+    # A child has the forking thread only: what another one held would be locked there for good.
+    os.register_at_fork(
+        before=_generation.acquire,
+        after_in_parent=_generation.release,
+        after_in_child=_generation.release,
+    )
 # The ids of an operation come and go many times while it runs.
 REMEMBERED: Final = 16_384
 
@@ -134,6 +143,19 @@ def encode_object(type_: str, value: UUID) -> str:
     return encode(type_, value) if type_ in flametrench_ids.TYPES else str(value)
 
 
+class _TakesLiterals(TypeDecorator.Comparator[Any]):
+    """Compares with ``literal(…)`` as with its value: SQLAlchemy would send any string as text."""
+
+    def operate(self, op: OperatorType, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
+        typed = (
+            type_coerce(each, self.type)
+            if isinstance(each, BindParameter) and isinstance(each.type, String)
+            else each
+            for each in other
+        )
+        return super().operate(op, *typed, **kwargs)
+
+
 class WireId(TypeDecorator[str]):
     """A ``uuid`` column whose values are wire ids of one type.
 
@@ -143,6 +165,7 @@ class WireId(TypeDecorator[str]):
 
     impl = Uuid
     cache_ok = True
+    comparator_factory = _TakesLiterals
 
     def __init__(self, type_: str) -> None:
         super().__init__()
@@ -160,10 +183,6 @@ class WireId(TypeDecorator[str]):
         """Turn the stored UUID into a wire id."""
         return None if value is None else encode(self.type_, value)
 
-    def process_literal_param(self, value: str | None, dialect: Dialect) -> str:
-        """Render a wire id inline, for ``literal_binds``."""
-        return "NULL" if value is None else f"'{self.process_bind_param(value, dialect)}'"
-
     @property
     def python_type(self) -> type[str]:
         """Wire ids are strings."""
@@ -179,6 +198,12 @@ class ObjectId(TypeDecorator[UUID]):
 
     impl = Uuid
     cache_ok = True
+    comparator_factory = _TakesLiterals
+
+    @property
+    def python_type(self) -> type[UUID]:
+        """A tuple's ids are read as UUIDs."""
+        return UUID
 
     def process_bind_param(self, value: UUID | str | None, dialect: Dialect) -> UUID | None:
         """Turn any accepted form into the UUID that is stored."""

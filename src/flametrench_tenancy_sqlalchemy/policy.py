@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Final
 
+from .errors import PreconditionError, Reason, shown
+
+INDEXABLE: Final = 600
+"""How many characters of four bytes an entry of a B-tree has room for, with some to spare."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -14,13 +19,14 @@ class Limits:
 
     Attributes:
         name: the longest name of an organization, in characters.
-        identifier: the longest identifier of an invitation, in characters.
+        identifier: the longest identifier of an invitation, in characters; no more than 600, which
+            is what an index can hold of any script.
         pre_tuples: the most pre-tuples of one invitation.
         rows: the most rows of a set.
         body: the longest body of an HTTP request, in bytes.
 
     Raises:
-        ValueError: a limit is no positive whole number.
+        ValueError: a limit is no positive whole number, or more than can be stored.
     """
 
     _: KW_ONLY
@@ -34,7 +40,11 @@ class Limits:
         for field in fields(self):
             number = getattr(self, field.name)
             if type(number) is not int or number < 1:
-                raise ValueError(f"limits: {field.name} must be a positive int, not {number!r}")
+                raise ValueError(
+                    f"limits: {field.name} must be a positive int, not {shown(number)}"
+                )
+        if self.identifier > INDEXABLE:
+            raise ValueError(f"limits: identifier must be at most {INDEXABLE}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,21 @@ class Policy:
 
     _: KW_ONLY
     limits: Limits = Limits()
+
+
+def require_at_most(limit: int, number: int, unit: str, parameter: str, reason: Reason) -> None:
+    """Refuse what is over one of the limits.
+
+    Raises:
+        PreconditionError: ``reason``.
+    """
+    if number > limit:
+        raise PreconditionError(
+            f"{parameter}: {number} {unit} are too many, the limit is {limit}",
+            reason,
+            parameter=parameter,
+            limit=limit,
+        )
 
 
 LETTER: Final = Policy()

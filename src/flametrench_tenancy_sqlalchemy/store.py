@@ -55,7 +55,8 @@ def unit_of_work(
 
     Raises:
         TypeError: ``session_factory`` is a ``scoped_session``, whose Session is in use.
-        TenancyError: at the commit; what was written breaks a rule that the schema upholds.
+        TenancyError: at the commit; what was written breaks a rule that the schema upholds, or a
+            lock was not to be had in time.
     """
     require_factory(session_factory, "session_factory")
     with session_factory() as session, rules_in_our_words(), session.begin():
@@ -84,6 +85,7 @@ class TenancyStore:
 
     What an operation returns is detached and stays readable. A serialization failure or deadlock
     is tried again, at once and then after growing, jittered waits; the last one is raised as it is.
+    What has waited too long, for a lock or a connection, is not: the caller has waited already.
 
     Args:
         session_factory: returns a new Session for each call; a ``sessionmaker`` does.

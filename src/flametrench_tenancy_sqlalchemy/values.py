@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import Enum, StrEnum
 from typing import Final, Generic, Self, TypeVar, cast
 
-from .errors import PreconditionError, Reason, TenancyError
+from .errors import PreconditionError, Reason, TenancyError, shown
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class Term(StrEnum):
             ("role", Reason.ROLE_FORMAT) if cls is Role else ("status", Reason.STATUS_FORMAT)
         )
         raise PreconditionError(
-            f"{parameter}: {value!r} is not a {kind}; one of {', '.join(cls)} is",
+            f"{parameter}: {shown(value)} is not a {kind}; one of {', '.join(cls)} is",
             reason,
             parameter=parameter,
         )

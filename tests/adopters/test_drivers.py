@@ -11,27 +11,33 @@ from threading import Barrier
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from flametrench_tenancy_sqlalchemy import (
     DuplicateMembershipError,
+    LockTimeoutError,
     NotFoundError,
     Organization,
     OrgSlugConflictError,
+    PoolTimeoutError,
     PreTuple,
     Role,
     SoleOwnerError,
     TenancyError,
     TenancyRepository,
+    TenancyStore,
+    User,
     new_id,
+    unit_of_work,
 )
-from flametrench_tenancy_sqlalchemy._integrity import is_transient, sqlstate
+from flametrench_tenancy_sqlalchemy._integrity import constraint_name, is_transient, sqlstate
 from flametrench_tenancy_sqlalchemy.doctor import diagnose
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
 from flametrench_tenancy_sqlalchemy.testing.factories import make_member, make_org, make_user
-from tests.support.drivers import DRIVERS, Client, Driver
+from flametrench_tenancy_sqlalchemy.transactions.sessions import itself
+from tests.support.drivers import DRIVERS, Call, Client, Driver
 from tests.support.invariants import breaches
 from tests.support.operations import OPERATIONS, owner_of
 from tests.support.races import DEADLINE, DONE, SERIALIZATION_FAILURE, verdict
@@ -47,6 +53,7 @@ if TYPE_CHECKING:
 
 Outcome: TypeAlias = tuple[str, State]
 
+IMPATIENT = text("SET LOCAL lock_timeout = '20ms'")
 MANY = 1000
 RACES = 3
 
@@ -138,11 +145,11 @@ def test_lists_are_read_to_their_end(
     assert {tup.subject_id for tup in held} == set(found[1:])
 
 
-def test_a_thousand_grants_are_offered_and_materialized(
+def test_a_hundred_grants_are_offered_and_materialized(
     client: Client, acme: tuple[str, str]
 ) -> None:
     org_id, inviter = acme
-    grants = [PreTuple("editor", "proj", str(new_uuid())) for _ in range(MANY)]
+    grants = [PreTuple("editor", "proj", str(new_uuid())) for _ in range(100)]
     later = datetime.now(UTC) + timedelta(days=1)
 
     offer = client.run(
@@ -152,7 +159,7 @@ def test_a_thousand_grants_are_offered_and_materialized(
     )
     accepted = client.run(lambda tenancy: tenancy.accept_invitation(offer.id))
 
-    assert len(accepted.materialized_tuples) == MANY
+    assert len(accepted.materialized_tuples) == 100
     usr_id = accepted.membership.usr_id
     held = client.run(lambda tenancy: tenancy.list_tuples_for_subject("usr", usr_id))
     assert {(t.relation, str(t.object_id)) for t in held if t.object_type == "proj"} == {
@@ -189,6 +196,61 @@ REFUSED: list[tuple[Callable[..., Any], type[TenancyError]]] = [
 ]
 
 
+USED = "mem_unique_active"
+TUPLE_KEY = "tup_subject_type_subject_id_relation_object_type_object_id_key"
+TUPLE_COLUMNS = "subject_type, subject_id, relation, object_type, object_id"
+TAKEN = 'duplicate key value violates unique constraint "{}"'
+UNKNOWN = 'insert or update on table "{}" violates foreign key constraint'
+NAMED: list[tuple[str | None, str, dict[str, str]]] = [
+    # An index that is being rebuilt, a shard, and both; of the longest name only the beginning.
+    *(
+        (USED, "23505", {"constraint": f"{USED}{suffix}"})
+        for suffix in ("", "_ccnew", "_ccold", "_ccnew1", "_ccold12", "_102023", "_ccnew_102023")
+    ),
+    (TUPLE_KEY, "23505", {"constraint": f"{TUPLE_KEY[:57]}_ccold"}),
+    (TUPLE_KEY, "23505", {"constraint": f"{TUPLE_KEY[:56]}_102023"}),
+    ("inv_pending_idx", "54000", {"constraint": "inv_pending_idx_ccnew"}),
+    ("mem_usr_id_fkey", "23503", {"constraint": "mem_usr_id_fkey_102023"}),
+    # In the message alone, whatever its language.
+    (USED, "23505", {"message": TAKEN.format(f"{USED}_102023")}),
+    (USED, "23505", {"message": f"doppelter Schlüsselwert verletzt Unique-Constraint »{USED}«"}),
+    # Not at all: the key tells, and the table, where it takes one.
+    (USED, "23505", {"detail": "Key (usr_id, org_id)=(1, 2) already exists."}),
+    ("org_slug_unique", "23505", {"detail": "Schlüssel »(slug)=(a)« existiert bereits."}),
+    (TUPLE_KEY, "23505", {"detail": f"Key ({TUPLE_COLUMNS})=(usr, 1, owner, org, 2) exists."}),
+    ("mem_usr_id_fkey", "23503", {"detail": "Key (usr_id)=(1) is not present in table."}),
+    *(
+        (f"{table}_invited_by_fkey", "23503", given | {"detail": "Key (invited_by)=(1) is not"})
+        for table in ("mem", "inv")
+        for given in ({"table": table}, {"message": UNKNOWN.format(f"{table}_102008")})
+    ),
+    # Nothing of ours, or nobody can tell.
+    (None, "23503", {"detail": "Key (invited_by)=(1) is not present in table."}),
+    (None, "23505", {"table": "project", "detail": "Key (slug)=(a) already exists."}),
+    (None, "23505", {"detail": "Key (usr_id)=(org_id)=(1, 2) already exists."}),
+    (None, "22000", {"message": TAKEN.format(USED)}),
+    ("project_slug_1", "23505", {"constraint": "project_slug_1"}),
+    ("mem_unique", "23505", {"constraint": "mem_unique"}),
+]
+
+
+def test_a_constraint_is_known_by_any_of_its_names_or_by_its_key(client: Client) -> None:
+    def provoke(session: Session) -> list[str | None]:
+        return [named_in_error(session, state, said) for _, state, said in NAMED]
+
+    assert client.work(provoke) == [name for name, _, _ in NAMED]
+
+
+def named_in_error(session: Session, state: str, said: dict[str, str]) -> str | None:
+    """Return the constraint that an error names, which has a state and says so much."""
+    using = "".join(f", {field} = '{value}'" for field, value in ({"message": "no"} | said).items())
+    with pytest.raises(DBAPIError) as caught, session.begin_nested():
+        session.connection().exec_driver_sql(
+            f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{state}'{using}; END $$"
+        )
+    return constraint_name(caught.value)
+
+
 def suspend_the_owners(session: Session) -> None:
     """Do, unlike the repository, what leaves members without an owner."""
     session.execute(text("DELETE FROM tup WHERE relation = 'owner'"))
@@ -208,6 +270,68 @@ def test_what_the_database_refuses_is_the_domains_error(
         client.work(suspend_the_owners)
 
     assert committed_rows(clean_engine) == before
+
+
+def test_a_wait_that_is_too_long_is_the_domains_error(
+    client: Client, clean_engine: Engine, acme: tuple[str, str]
+) -> None:
+    def wait_for_locks(session: Session) -> None:
+        sessions = sessionmaker(session.get_bind())
+        event.listen(sessions, "after_begin", lambda *begun: begun[2].execute(IMPATIENT))
+        with sessions() as caller:
+            make_user(caller)
+            with pytest.raises(LockTimeoutError):
+                TenancyRepository(caller).suspend_org(acme[0])
+            make_user(caller)
+        with pytest.raises(LockTimeoutError):
+            TenancyStore(sessions).suspend_org(acme[0])
+        with pytest.raises(LockTimeoutError), unit_of_work(sessions) as tenancy:
+            suspend_the_owners(itself(tenancy.session))  # the schema looks at the commit
+
+    with Session(clean_engine) as other:
+        other.execute(select(Organization).with_for_update()).all()
+        client.work(wait_for_locks)
+
+
+def test_a_table_that_is_locked_fails_a_read_of_the_stores(
+    client: Client, clean_engine: Engine, acme: tuple[str, str]
+) -> None:
+    def read(session: Session) -> None:
+        sessions = sessionmaker(session.get_bind())
+        event.listen(sessions, "after_begin", lambda *begun: begun[2].execute(IMPATIENT))
+        with pytest.raises(LockTimeoutError):
+            TenancyStore(sessions).get_org(acme[0])
+
+    with Session(clean_engine) as other:
+        other.execute(text("LOCK org"))
+        client.work(read)
+
+
+def test_a_pool_that_is_exhausted_is_the_domains_error(
+    driver: Driver, clean_engine: Engine, acme: tuple[str, str]
+) -> None:
+    one = {"poolclass": None, "pool_size": 1, "max_overflow": 0, "pool_timeout": 0.01}
+    org_id, usr_id = acme
+
+    calls: list[Call] = [lambda t: t.get_org(org_id), lambda t: t.create_org(usr_id)]
+
+    def take_another(session: Session) -> None:
+        engine = session.get_bind().engine
+        sessions = sessionmaker(engine)
+        with engine.connect():
+            for call in calls:
+                with pytest.raises(PoolTimeoutError):
+                    call(TenancyStore(sessions))
+                with pytest.raises(PoolTimeoutError), unit_of_work(sessions) as tenancy:
+                    call(tenancy)
+            caller = sessions()
+            caller.add(User(id=usr_id))  # which is flushed first
+            with pytest.raises(PoolTimeoutError):
+                TenancyRepository(caller).suspend_org(org_id)
+        TenancyStore(sessions).suspend_org(org_id)
+        engine.dispose()
+
+    driver.client(clean_engine.url, **one).work(take_another)
 
 
 def at_once(calls: list[Callable[[], object]]) -> list[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import product
 from multiprocessing.connection import Client
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import URL, create_engine
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from flametrench_tenancy_sqlalchemy.testing import containers, embedded, servers
@@ -104,7 +106,7 @@ def test_a_docker_engine_that_is_absent_or_silent_counts_as_none(
             assert not containers.engine_answers()
 
 
-def test_the_embedded_server_listens_on_tcp_and_goes_away() -> None:
+def test_the_embedded_server_listens_on_tcp_asks_for_its_password_and_goes_away() -> None:
     with embedded.running_embedded_server() as address:
         described = Server(address, "embedded", disposable=True)
         engine = create_engine(described.url, poolclass=NullPool)
@@ -114,7 +116,12 @@ def test_the_embedded_server_listens_on_tcp_and_goes_away() -> None:
                 for name in embedded.SETTINGS
             }
             data = Path(connection.exec_driver_sql("SHOW data_directory").scalar_one())
+            sockets = connection.exec_driver_sql("SHOW unix_socket_directories").scalar_one()
         assert settings == embedded.SETTINGS
+        for host, password in product(("127.0.0.1", sockets), (None, "postgres")):
+            url = URL.create("postgresql+psycopg", "postgres", password, host, described.url.port)
+            with pytest.raises(OperationalError, match="password"):
+                create_engine(url, poolclass=NullPool).connect()
 
     assert not data.parent.exists()
     with socket.socket() as probe:

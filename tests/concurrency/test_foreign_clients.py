@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from flametrench_tenancy_sqlalchemy import Role, TenancyRepository
 from flametrench_tenancy_sqlalchemy._integrity import broken_rule
 from tests.support.foreign_hands import INVITE
 from tests.support.invariants import breaches
 from tests.support.races import (
+    DEADLINE,
     DONE,
     LEVELS,
     READ_COMMITTED,
@@ -133,6 +136,50 @@ def test_a_tuple_that_somebody_is_deleting_is_waited_for_by_flush(
     assert bare_races(READ_COMMITTED).against(delete, promote) == Ending(DONE, DONE, waited=True)
     with bare_engine.connect() as connection:
         assert breaches(connection, scene.org_ids) == []
+
+
+@pytest.mark.parametrize("by_flush", [False, True])
+@pytest.mark.parametrize(
+    "index, twice, refusal",
+    [
+        (
+            "mem_unique_active",
+            lambda tenancy, scene: tenancy.add_member(scene["acme"], scene["max"], Role.GUEST),
+            "conflict.duplicate_membership",
+        ),
+        (
+            "org_slug_unique",
+            lambda tenancy, scene: tenancy.create_org(scene["ann"], slug=scene["slug"]),
+            "conflict.org_slug",
+        ),
+    ],
+)
+def test_a_duplicate_is_refused_while_its_index_is_being_rebuilt_under_another_name(
+    index: str,
+    twice: Callable[[TenancyRepository, Scene], object],
+    refusal: str,
+    by_flush: bool,
+    *,
+    races: Callable[[str], Races],
+    race_engine: Engine,
+    threads: ThreadPoolExecutor,
+    scene: Scene,
+) -> None:
+    race = races(READ_COMMITTED)
+    act = heard(lambda session: twice(TenancyRepository(session), scene), by_flush)
+    assert race.alone(act) == DONE
+    outside = race_engine.execution_options(isolation_level="AUTOCOMMIT")
+    renamed = text("SELECT to_regclass(:name)").bindparams(name=f"{index}_ccold")
+    with outside.connect() as operator, outside.connect() as observer, race_engine.connect() as one:
+        # Whoever has used the old index may do so until the end of their transaction.
+        one.execute(text("LOCK mem, org IN ACCESS SHARE MODE"))
+        rebuild = threads.submit(operator.exec_driver_sql, f"REINDEX INDEX CONCURRENTLY {index}")
+        while observer.scalar(renamed) is None:
+            assert not rebuild.done()
+        assert race.alone(act) == refusal
+        assert observer.scalar(renamed) is not None
+        one.rollback()
+        rebuild.result(DEADLINE)
 
 
 def act(name: str, scene: Scene, *, checked: bool = True) -> Act:

@@ -12,6 +12,7 @@ from flametrench_tenancy_sqlalchemy import (
     Base,
     Membership,
     Organization,
+    OrgSlugConflictError,
     Role,
     TenancyRepository,
     new_id,
@@ -231,30 +232,73 @@ def _application_row(scene: Scene) -> Act:
 @by_flush_too
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("name, holder", [("acme", "bolt"), ("bolt", "acme")])
-def test_who_asks_for_a_slug_locks_its_holder_too(
+@pytest.mark.parametrize("held_up_by", ["a new slug", "a suspension", "somebody who joins"])
+def test_who_asks_for_a_slug_that_is_held_waits_for_nobody(
     name: str,
     holder: str,
     level: str,
     by_flush: bool,
     *,
+    held_up_by: str,
     races: Callable[[str], Races],
     scene: Scene,
 ) -> None:
-    """Two that asked for each other's would each wait for the row that the other has changed."""
+    """Or two that ask for each other's would wait for each other."""
     race = races(level)
-    assert race.alone(lambda session: give_slug(session, scene, holder)) == DONE
+    assert race.alone(lambda session: give_slug(session, scene, holder, scene["slug"])) == DONE
+    acts: dict[str, Act] = {
+        "a new slug": lambda session: give_slug(session, scene, holder, f"{scene['slug']}-2"),
+        "a suspension": lambda session: suspend(session, scene, holder),
+        "somebody who joins": lambda session: lock_to_join(session, scene, holder),
+    }
 
     ending = race.against(
-        lambda session: lock_to_join(session, scene, holder),
-        heard(lambda session: give_slug(session, scene, name), by_flush),
+        heard(acts[held_up_by], by_flush),
+        heard(lambda session: give_slug(session, scene, name, scene["slug"]), by_flush),
     )
 
-    assert ending == Ending(DONE, "conflict.org_slug", waited=True)
+    assert ending == Ending(DONE, "conflict.org_slug", waited=False)
 
 
-def give_slug(session: Session, scene: Scene, name: str) -> None:
-    """Give an organization the scene's slug."""
-    TenancyRepository(session).update_org(scene[name], slug=scene["slug"])
+@by_flush_too
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda tenancy, scene: tenancy.update_org(scene["acme"], slug=scene["slug"]),
+        lambda tenancy, scene: tenancy.create_org(scene["ann"], slug=scene["slug"]),
+    ],
+    ids=["update_org", "create_org"],
+)
+def test_nor_does_its_holder_wait_for_who_has_asked(
+    ask: Callable[[TenancyRepository, Scene], object],
+    by_flush: bool,
+    races: Callable[[str], Races],
+    scene: Scene,
+) -> None:
+    race = races(READ_COMMITTED)
+    held = race.alone(lambda session: give_slug(session, scene, "bolt", scene["slug"]))
+    assert held == DONE
+
+    def ask_in_vain(session: Session) -> None:
+        with pytest.raises(OrgSlugConflictError):
+            ask(TenancyRepository(session), scene)
+
+    ending = race.against(
+        heard(ask_in_vain, by_flush),
+        heard(lambda session: suspend(session, scene, "bolt"), by_flush),
+    )
+
+    assert ending == Ending(DONE, DONE, waited=False)
+
+
+def give_slug(session: Session, scene: Scene, name: str, slug: str) -> None:
+    """Give an organization a slug."""
+    TenancyRepository(session).update_org(scene[name], slug=slug)
+
+
+def suspend(session: Session, scene: Scene, name: str) -> None:
+    """Suspend an organization."""
+    TenancyRepository(session).suspend_org(scene[name])
 
 
 def lock_to_join(session: Session, scene: Scene, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from tests.support.guides import Reader
 
-ALONE, BESIDE, APART, OFFLINE = chapters("migrations.md")
+ALONE, AT_FIRST, BESIDE, FLASK, APART, TRANSLATED, OFFLINE = chapters("migrations.md")
 
 FIRST_REVISION: Final = '''"""Projects."""
 
@@ -65,7 +66,7 @@ def project(reader: Reader) -> Reader:
     """A reader who has a project with Alembic, a revision in it and a row."""
     reader.write("migrations/script.py.mako", MAKO.read_text())
     reader.write("migrations/versions/1f0c93_projects.py", FIRST_REVISION)
-    reader.write_files(BESIDE)
+    reader.write_files(AT_FIRST)
     ours = "    flametrench_tenancy_sqlalchemy:alembic/versions\n"
     settings = (reader.folder / "alembic.ini").read_text()
     assert ours in settings
@@ -115,6 +116,7 @@ def test_they_run_alone(reader: Reader, engine_: Engine) -> None:
 def test_they_run_beside_revisions_that_were_there_before(running: Reader, engine_: Engine) -> None:
     *forth, back = BESIDE
 
+    running.write_files(AT_FIRST)
     running.follow(forth)
 
     assert tables(engine_) == {*TABLES, "project", "alembic_version"}
@@ -134,7 +136,7 @@ def test_beside_others_they_adopt_what_is_there(running: Reader, engine_: Engine
         create_reference(connection, newest=False)
         before = rows_of(connection, "mem")
 
-    running.write_files(BESIDE)
+    running.write_files(AT_FIRST)
     running.run("alembic upgrade heads")
 
     with engine_.connect() as connection:
@@ -143,22 +145,34 @@ def test_beside_others_they_adopt_what_is_there(running: Reader, engine_: Engine
     assert {*TABLES, "project"} <= tables(engine_)
 
 
-def test_a_project_without_a_revision_begins_with_one_on_ours(
+def test_a_project_without_a_revision_begins_a_branch_of_its_own(
     project: Reader, engine_: Engine
 ) -> None:
     (project.folder / "migrations" / "versions" / "1f0c93_projects.py").unlink()
-    in_place = "--head base --version-path migrations/versions"
 
-    project.write_files(BESIDE)
-    for block in [block for block in BESIDE if block.language == "sh"][:2]:
-        project.run(block.code.replace("--head 1f0c93", in_place))
+    project.follow(AT_FIRST)
 
     assert tables(engine_) == {*TABLES, "project", "alembic_version"}
+    [file] = (project.folder / "migrations" / "versions").glob("*.py")
+    assert "('app',)" in file.read_text()
+
+
+def test_flask_migrate_does_it_too_and_refuses_a_revision_on_top_of_ours(
+    reader: Reader, engine_: Engine
+) -> None:
+    reader.follow(FLASK)
+
+    assert tables(engine_) == {*TABLES, "project", "alembic_version"}
+    assert written(reader) == [["create_table", "drop_table"]]
+    reader.run("flask db downgrade app@base && rm migrations/versions/*.py")
+    reader.run("flask db migrate -m again", must_succeed=False)
+    assert "begin a branch of your own" in reader.said
+    assert written(reader) == []
 
 
 def test_they_move_in_from_a_version_table_of_their_own(running: Reader, engine_: Engine) -> None:
     upgrade(running.database)
-    running.write_files(BESIDE)
+    running.write_files(AT_FIRST)
 
     running.run("alembic stamp flametrench_tenancy@head")
     running.execute(f"DROP TABLE {VERSION_TABLE}")
@@ -168,9 +182,7 @@ def test_they_move_in_from_a_version_table_of_their_own(running: Reader, engine_
 
 
 def test_they_run_in_a_schema_of_their_own(running: Reader, engine_: Engine) -> None:
-    in_schema, search_path, translated = APART
-
-    running.follow([in_schema, search_path])
+    running.follow(APART)
     running.run("alembic revision --autogenerate -m 'projects of organizations'")
     running.run("alembic upgrade head && alembic check")
     assert findings(engine_) == []
@@ -184,20 +196,26 @@ def test_they_run_in_a_schema_of_their_own(running: Reader, engine_: Engine) -> 
         make_org(session, slug="acme")
         found = "SELECT slug FROM tenancy.org"
         assert session.connection().exec_driver_sql(found).scalars().all() == ["acme"]
-    assert translated.language == "python"
 
 
-def test_a_schema_of_their_own_is_translated(reader: Reader, engine_: Engine) -> None:
-    in_schema, _, translated = APART
-    reader.follow([in_schema, translated])
+def test_a_schema_of_their_own_is_translated(project: Reader, engine_: Engine) -> None:
+    (project.folder / "migrations" / "versions" / "1f0c93_projects.py").unlink()
 
-    with reader.here["Session"](reader.here["engine"]) as session, session.begin():
-        session.add(reader.here["Project"](organization=make_org(session, slug="acme")))
+    project.follow(TRANSLATED)
 
+    assert tables(engine_) == {"project", "alembic_version"}
+    assert tables(engine_, "tenancy") == {*TABLES, VERSION_TABLE}
+    assert written(project) == [["create_table", "drop_table"]]
+    project.run("alembic revision --autogenerate -m nothing")
+    assert written(project) == [[], ["create_table", "drop_table"]]
+    models = next(block for block in TRANSLATED if block.title == "models.py")
+    project.follow([replace(models, title=None)])
+    here = project.here
+    with Session(here["engine"]) as session, session.begin():
+        session.add(here["Project"](organization=make_org(session, slug="acme")))
     with engine_.connect() as connection:
         joined = "SELECT slug FROM public.project JOIN tenancy.org ON org.id = org_id"
         assert connection.exec_driver_sql(joined).scalars().all() == ["acme"]
-    assert tables(engine_) == {"project"}
 
 
 def test_they_are_printed_for_somebody_else(reader: Reader, engine_: Engine) -> None:
@@ -214,7 +232,7 @@ def test_they_are_printed_for_somebody_else(reader: Reader, engine_: Engine) -> 
 
 
 def test_both_bases_are_printed_for_somebody_else(project: Reader, engine_: Engine) -> None:
-    project.write_files(BESIDE)
+    project.write_files(AT_FIRST)
     project.run("alembic upgrade heads --sql > everything.sql 2>/dev/null")
     project.execute((project.folder / "everything.sql").read_text())
 

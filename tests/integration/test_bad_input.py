@@ -16,6 +16,7 @@ from flametrench_tenancy_sqlalchemy import (
     IdentifierMismatchError,
     InvalidIdError,
     NotFoundError,
+    Outcome,
     PreconditionError,
     PreTuple,
     Role,
@@ -150,6 +151,7 @@ def test_an_id_of_nothing_is_a_typed_error(
 
 SLUGS: list[Any] = ["", "Acme", "-a", "a-", "a_b", "a b", "ä", "a" * 64, "acme\n", "a\x00", 7, b"a"]
 TEXTS: list[Any] = ["nul\x00", "high\ud800", "low\udfff", 7, b"bytes"]
+IDENTIFIERS: list[Any] = [" ", " a", "a ", "a\n", "a\tb", "a\x7f", "a\x85b", "\u2003a", "a\xa0"]
 ROLES: list[Any] = ["boss", "Owner", "owner\n", "", None, 7, "owner\x00", "\ud800", [Role.OWNER]]
 STATUSES: list[Any] = ["pendin", "Active", "", 7, "active\x00"]
 NOT_NUMBERS: list[Any] = ["ten", "10", None, 1.5, [1]]
@@ -160,11 +162,12 @@ PAST = [NOW, NOW - TICK, datetime.min.replace(tzinfo=UTC)]
 BEYOND = [datetime.max.replace(tzinfo=timezone(timedelta(hours=-12)))]
 ID = "0190f2a8-1b3c-7abc-8123-456789abcdef"
 OBJECT_IDS: list[Any] = ["", "7", None, 7, ID + "\n", f"doc_{UUID(ID).hex}", UUID(ID)]
+MAX = UUID(int=2**128 - 1)
 GRANT = {"relation": "editor", "object_type": "proj", "object_id": ID}
 PRE_TUPLES: list[Any] = [
     *(PreTuple(relation, "proj", ID) for relation in [*RELATIONS, None]),
     *(PreTuple("editor", type_, ID) for type_ in TYPES),
-    *(PreTuple("editor", "proj", id_) for id_ in OBJECT_IDS),
+    *(PreTuple("editor", "proj", id_) for id_ in [*OBJECT_IDS, "0" * 32, str(MAX).upper()]),
     PreTuple("billing", "org", f"usr_{UUID(ID).hex}"),
     *(GRANT | {key: None} for key in GRANT),
     GRANT | {"created_by": ID},
@@ -177,6 +180,9 @@ ORG_ROLES: list[Any] = [
     [PreTuple(role, "org", id_)]
     for role in (*Role, *(role.value for role in Role))
     for id_ in (f"org_{UUID(ID).hex}", ID, UUID(ID).hex)
+]
+KEPT: list[Any] = [
+    [GRANT, PreTuple("billing", type_, ID)] for type_ in ("org", "usr", "mem", "inv", "tup")
 ]
 LISTS = list(CURSORS)
 SETS = [name for name in CALLS if "all_or_nothing" in parameters(name)]
@@ -193,17 +199,28 @@ TABLE: list[tuple[str, str, list[Any], str]] = [
     ("require_role", "roles", ROLES, "role_format"),
     ("create_invitation", "role", ROLES, "role_format"),
     ("create_invitation", "identifier", ["", None, *TEXTS], "identifier_format"),
+    ("create_invitation", "identifier", IDENTIFIERS, "identifier_format"),
     ("create_invitation", "expires_at", NAIVE, "naive_expiration"),
     ("create_invitation", "expires_at", PAST, "past_expiration"),
     ("create_invitation", "expires_at", BEYOND, "expiration_range"),
     ("create_invitation", "pre_tuples", NO_PRE_TUPLES, "pre_tuple_format"),
-    ("create_invitation", "pre_tuples", ORG_ROLES, "pre_tuple_org_role"),
+    ("create_invitation", "pre_tuples", [*ORG_ROLES, *KEPT], "pre_tuple_org_role"),
     ("add_members", "members", [*NO_COLLECTIONS, [7], ["ab"], [()], [("usr_",)]], "row_format"),
     ("create_invitations", "requests", [*NO_COLLECTIONS, [7], [None], ["ab"]], "row_format"),
     ("change_roles", "roles", [*NO_COLLECTIONS, [("mem_", "owner")]], "row_format"),
     ("remove_members", "mem_ids", NO_COLLECTIONS, "row_format"),
     *((name, "status", STATUSES, "status_format") for name in [*LISTS, "count_members"]),
     *((name, "limit", NOT_NUMBERS, "limit_format") for name in [*LISTS, "expire_invitations"]),
+    # What is over a limit.
+    ("create_org", "name", ["x" * 256], "name_length"),
+    ("update_org", "name", ["x" * 256], "name_length"),
+    ("list_orgs", "query", ["x" * 256], "query_length"),
+    ("create_invitation", "identifier", ["x" * 321], "identifier_length"),
+    ("create_invitation", "pre_tuples", [[GRANT] * 101], "pre_tuple_count"),
+    ("add_members", "members", [[("usr_", "owner")] * 10_001], "set_size"),
+    ("create_invitations", "requests", [[None] * 10_001], "set_size"),
+    ("change_roles", "roles", [dict.fromkeys(range(10_001), "owner")], "set_size"),
+    ("remove_members", "mem_ids", [["mem_"] * 10_001], "set_size"),
     ("list_tuples_for_subject", "subject_type", TYPES, "type_format"),
     ("list_tuples_for_object", "object_type", TYPES, "type_format"),
     ("list_tuples_for_object", "relation", RELATIONS, "relation_format"),
@@ -230,7 +247,7 @@ def test_a_malformed_value_is_refused_by_name(
     statements = 1 if (operation, parameter) in AFTER_THE_ORGANIZATION else 0
     for value in values:
         with (
-            subtests.test(repr(value)),
+            subtests.test(repr(value)[:80]),
             refused(stage, PreconditionError, reason, parameter=parameter, statements=statements),
         ):
             call(tenancy, operation, arguments | {parameter: value})
@@ -239,12 +256,31 @@ def test_a_malformed_value_is_refused_by_name(
 # What has tests of its own, here or beside the operation.
 ELSEWHERE = {
     ("get_org_by_slug", "slug"),
-    ("list_orgs", "query"),
     ("list_tuples_for_subject", "subject_id"),
     ("list_tuples_for_object", "object_id"),
     ("accept_invitation", "accepting_identifier"),
     *((name, "all_or_nothing") for name in SETS),
 }
+
+
+HUGE: list[Any] = ["x" * 1_000_000, b"x" * 1_000_000, 10**5_000, ["x" * 1_000_000], [[0] * 10_000]]
+
+
+@pytest.mark.parametrize("operation", CALLS)
+def test_an_error_repeats_little_of_what_it_refuses(
+    operation: str, stage: Stage, tenancy: TenancyRepository, subtests: pytest.Subtests
+) -> None:
+    arguments = CALLS[operation](stage)
+    for parameter in parameters(operation):
+        for value in HUGE:
+            with subtests.test(f"{parameter} {type(value).__name__}"):
+                try:
+                    outcome: Any = call(tenancy, operation, arguments | {parameter: value})
+                except TenancyError as exc:
+                    outcome = [Outcome(error=exc)]
+                outcomes = outcome if isinstance(outcome, list) else []
+                for error in (each.error for each in outcomes if isinstance(each, Outcome)):
+                    assert len(f"{error} {error and error.details}") < 800
 
 
 def test_no_operation_and_no_parameter_is_forgotten() -> None:
@@ -273,5 +309,6 @@ def test_an_accepting_identifier_of_any_kind_is_compared_not_stored(
     given: Any, stage: Stage, tenancy: TenancyRepository
 ) -> None:
     arguments = CALLS["accept_invitation"](stage) | {"accepting_identifier": given}
-    with stage.refuses(IdentifierMismatchError, "identifier_mismatch", accepting_identifier=given):
+    told = given if isinstance(given, str) else repr(given)
+    with stage.refuses(IdentifierMismatchError, "identifier_mismatch", accepting_identifier=told):
         tenancy.accept_invitation(**arguments)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import re
+import socketserver
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -173,28 +175,90 @@ def test_a_database_without_tables_lacks_them(empty: Engine, capsys: Capture) ->
     assert finding["examples"] == sorted(f"table {table}" for table in TABLES)
 
 
+@pytest.mark.parametrize("command", [("doctor",), ("migrate", "upgrade"), ("migrate", "current")])
 @pytest.mark.parametrize(
     "target, reason",
     [
-        ("postgresql://postgres@127.0.0.1:1/nowhere", "connection"),
-        ("postgresql+nodriver://localhost/x", "nodriver"),
-        ("sqlite://", "the doctor knows PostgreSQL, not sqlite"),
+        ("postgresql+nodriver://u:secret@localhost/x", "nodriver"),
+        ("postgresql+psycopg2cffi://u:secret@localhost/x", "psycopg2cffi"),
+        ("sqlite://", "PostgreSQL is needed, not sqlite"),
         ("no url with a secret", "the database's URL cannot be understood"),
         ("postgresql://u:secret@localhost:port/x", "the database's URL cannot be understood"),
         (None, "DATABASE_URL"),
     ],
 )
-def test_a_database_that_cannot_be_examined_ends_with_two_and_one_line(
-    target: str | None, reason: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+def test_a_database_that_cannot_be_named_ends_with_two_and_one_line(
+    command: tuple[str, ...],
+    target: str | None,
+    reason: str,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("DATABASE_URL", raising=False)
-    assert run("doctor", *(("--url", target) if target else ())) == FAILED
+    assert reason in refusal(capsys, *command, *(("--url", target) if target else ()))
+
+
+def refusal(capsys: Capture, *arguments: str) -> str:
+    """Return what is said of a database that cannot be reached: one line, without a secret."""
+    assert run(*arguments) == FAILED
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("flametrench-tenancy: ")
     assert err.count("\n") == 1
-    assert reason in err
     assert "secret" not in err
+    return err
+
+
+@pytest.fixture
+def web_server() -> Iterator[int]:
+    """The port of a server that does not speak PostgreSQL's protocol."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(100)
+            self.request.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as listening:
+        threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
+        yield listening.server_address[1]
+        listening.shutdown()
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2", "pg8000", "asyncpg"])
+def test_a_database_that_cannot_be_reached_ends_with_two_and_one_line(
+    database_url: URL, web_server: int, driver: str, capsys: Capture
+) -> None:
+    pytest.importorskip(driver)
+    there = database_url.set(drivername=f"postgresql+{driver}", password="secret")
+    unreachable = {
+        "unknown option": there.update_query_dict({"fancy": "1"}),
+        "nobody listens": there.set(port=1),
+        "no such host": there.set(host="no.such.host.invalid"),
+        "no such user": there.set(username="nobody"),
+        "no such database": there.set(database="nowhere"),
+        "another protocol": there.set(port=web_server),
+    }
+    for url in unreachable.values():
+        for command in (["doctor"], ["migrate", "upgrade"]):
+            said = refusal(capsys, *command, "--url", named(url))
+            assert said.startswith(f"flametrench-tenancy: no connection by postgresql+{driver}: ")
+            assert "{" not in said
+    if driver == "asyncpg":
+        url = there.update_query_dict({"sslmode": "require"})
+        assert "'sslmode'; asyncpg has ssl instead" in refusal(
+            capsys, "doctor", "--url", named(url)
+        )
+
+
+def test_a_repair_that_waits_too_long_ends_with_two_and_one_line(
+    clean_engine: Engine, break_it: Callable[[str], str], capsys: Capture
+) -> None:
+    break_it("membership_without_tuple")
+    impatient = clean_engine.url.update_query_dict({"options": "-clock_timeout=20ms"})
+    with clean_engine.begin() as other:
+        other.execute(text("SELECT FROM org FOR UPDATE"))
+        assert run("doctor", "--url", named(impatient), "--repair") == FAILED
+    assert re.fullmatch("flametrench-tenancy: .* lock_timeout .*\n", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

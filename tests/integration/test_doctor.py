@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 
 import pytest
 from sqlalchemy import Engine, text
@@ -12,6 +13,7 @@ from sqlalchemy.orm import Session
 from flametrench_tenancy_sqlalchemy import (
     Invitation,
     InvitationStatus,
+    LockTimeoutError,
     Membership,
     PreconditionError,
     TenancyRepository,
@@ -87,7 +89,7 @@ def test_a_breach_is_found_and_nothing_else_and_what_is_repairable_is_repaired(
 
 def test_there_is_a_breach_for_every_check() -> None:
     of_rows = {check.name for check in checks(NOW)}
-    of_schema = {*MISSING, "disabled_trigger", "schema_difference"}
+    of_schema = {*MISSING, "disabled_trigger", "insecure_function", "schema_difference"}
     assert {name.partition(":")[0] for name in BREACHES} == of_rows | of_schema
 
 
@@ -96,6 +98,7 @@ def test_of_many_rows_five_are_shown_and_all_are_counted(stage: Stage) -> None:
     ids = sorted(stage.member(org).id for _ in range(7))
     sql(stage, "SET LOCAL session_replication_role = replica")
     sql(stage, "DELETE FROM tup WHERE relation = 'member'")
+    sql(stage, "SET LOCAL session_replication_role = origin")
     message = "active memberships without their tuple"
     assert diagnose(stage.session) == [
         Finding(
@@ -115,6 +118,8 @@ def test_what_is_merely_left_lying_about_is_a_warning(stage: Stage) -> None:
     assert finding.severity == Severity.WARNING
 
 
+OWN = "the inviting organization"
+UUID_OF_ALL = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 GRANT: dict[str, object] = {"relation": "editor", "object_type": "proj", "object_id": HEX}
 PRE_TUPLES: list[object] = [
     [],
@@ -123,6 +128,12 @@ PRE_TUPLES: list[object] = [
     [{"relation": "editor", "objectType": "org", "objectId": f"org_{HEX}"}],
     [{"relation": "auditor", "objectType": "org", "objectId": f"org_{HEX}"}],
     [GRANT | {"relation": "owner"}],
+    *([GRANT | {"object_id": id_}] for id_ in ("0" * 32, f"proj_{'f' * 32}", UUID_OF_ALL.upper())),
+    *([GRANT | {"object_type": type_}] for type_ in ("usr", "mem", "inv", "tup", "file")),
+    *(
+        [GRANT | {"relation": word, "object_type": "org", "object_id": OWN}]
+        for word in ("ed", "owner")
+    ),
     [{"relation": "owner", "object_type": None, "objectType": "org", "object_id": HEX}],
     *([GRANT | {"object_type": "project"}], [GRANT | {"relation": "can edit"}]),
     *([GRANT | {"relation": True}], [GRANT | {"note": "kept"}], [GRANT, "editor"]),
@@ -133,6 +144,10 @@ PRE_TUPLES: list[object] = [
 @pytest.mark.parametrize("pre_tuples", PRE_TUPLES, ids=json.dumps)
 def test_pre_tuples_are_judged_as_accepting_them_would(stage: Stage, pre_tuples: object) -> None:
     invitation = stage.session.get_one(Invitation, promise(stage, json.dumps(pre_tuples)))
+    sql(
+        stage,
+        f"UPDATE inv SET pre_tuples = replace(pre_tuples::text, '{OWN}', org_id::text)::jsonb",
+    )
     stage.session.refresh(invitation)
     try:
         _ = invitation.grants
@@ -141,6 +156,99 @@ def test_pre_tuples_are_judged_as_accepting_them_would(stage: Stage, pre_tuples:
         check = {"pre_tuple_format": "malformed_pre_tuple"}.get(exc.reason, exc.reason)
         expected = {check: [invitation.id]}
     assert examined(stage) == expected
+
+
+@pytest.fixture
+def reader(session: Session) -> str:
+    """A role that may read everything, and nothing else."""
+    role = f"reader_{secrets.token_hex(4)}"
+    session.execute(text(f"CREATE ROLE {role}"))
+    session.execute(text(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"))
+    return role
+
+
+@pytest.mark.parametrize(
+    "statements, expected",
+    [
+        ("", {}),
+        ("ALTER TABLE mem ENABLE ROW LEVEL SECURITY", {"hidden_rows": ["table mem"]}),
+        ("ALTER TABLE mem ENABLE ROW LEVEL SECURITY; ALTER ROLE {role} BYPASSRLS", {}),
+        ("ALTER TABLE mem ENABLE ROW LEVEL SECURITY; ALTER TABLE mem OWNER TO {role}", {}),
+        (
+            "ALTER TABLE mem ENABLE ROW LEVEL SECURITY; ALTER TABLE mem OWNER TO {role};"
+            "ALTER TABLE mem FORCE ROW LEVEL SECURITY",
+            {"hidden_rows": ["table mem"]},
+        ),
+        ("REVOKE SELECT ON org, tup FROM {role}", {"unreadable": ["table org", "table tup"]}),
+        (
+            "REVOKE SELECT ON usr FROM {role}; GRANT SELECT (id, created_at, updated_at, status)"
+            " ON usr TO {role}",
+            {"unreadable": ["column display_name of usr"]},
+        ),
+        (
+            "ALTER TABLE org ADD plan text; REVOKE SELECT ON org FROM {role};"
+            "GRANT SELECT (id, status, name, slug, created_at, updated_at) ON org TO {role}",
+            {},
+        ),
+    ],
+)
+def test_what_the_role_may_not_see_is_found_and_not_judged(
+    stage: Stage, reader: str, statements: str, expected: Expected
+) -> None:
+    orphan = BREACHES["orphan_tuple: of a suspended member"](stage)
+    for statement in filter(None, statements.split(";")):
+        sql(stage, statement.format(role=reader))
+    sql(stage, f"SET LOCAL ROLE {reader}")
+    assert examined(stage) == (expected or orphan)
+
+
+def test_a_schema_into_which_the_role_may_not_look_is_not_healthy(
+    engine: Engine, session: Session, reader: str
+) -> None:
+    session.execute(text("REVOKE USAGE ON SCHEMA public FROM public"))
+    session.execute(text(f"SET LOCAL ROLE {reader}"))
+    session.connection().execution_options(schema_translate_map={None: "public"})
+    [finding] = diagnose(session)
+    assert (finding.check, finding.examples) == ("unreadable", ("schema public",))
+
+
+def test_nothing_is_repaired_where_rows_are_hidden(stage: Stage, reader: str) -> None:
+    """A tuple whose membership is hidden is no orphan."""
+    stage.member(stage.org())
+    sql(stage, "SET CONSTRAINTS ALL IMMEDIATE")
+    sql(stage, "ALTER TABLE mem ENABLE ROW LEVEL SECURITY")
+    sql(stage, f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {reader}")
+    sql(stage, f"SET LOCAL ROLE {reader}")
+    with pytest.raises(PreconditionError) as caught:
+        repaired(stage)
+    assert caught.value.code == "precondition.hidden_rows"
+
+
+@pytest.mark.parametrize(
+    "statement, silenced",
+    [
+        ("SET LOCAL session_replication_role = replica", "this session"),
+        ("SET LOCAL session_replication_role = local", None),
+        ("ALTER ROLE {role} SET session_replication_role = 'Replica'", "role {role}"),
+        ("ALTER ROLE {role} SET session_replication_role = origin", None),
+        ("ALTER ROLE ALL SET session_replication_role = replica", "all roles"),
+        (
+            "ALTER DATABASE {db} SET session_replication_role = replica",
+            "all roles in database {db}",
+        ),
+        (
+            "ALTER ROLE {role} IN DATABASE {db} SET session_replication_role = replica",
+            "role {role} in database {db}",
+        ),
+        ("ALTER ROLE {role} IN DATABASE postgres SET session_replication_role = replica", None),
+    ],
+)
+def test_who_ignores_the_triggers_is_found(
+    stage: Stage, reader: str, statement: str, silenced: str | None
+) -> None:
+    names = {"role": reader, "db": stage.session.scalar(text("SELECT current_database()"))}
+    sql(stage, statement.format(**names))
+    assert examined(stage) == ({"replication_role": [silenced.format(**names)]} if silenced else {})
 
 
 def test_the_expected_triggers_are_those_of_a_migrated_database(session: Session) -> None:
@@ -262,7 +370,7 @@ def test_a_repair_waits_for_locked_organizations_and_leaves_locked_invitations_a
         lock = text("SELECT FROM org WHERE id = CAST(:id AS uuid) FOR SHARE")
         other.execute(lock, {"id": bare(org_id)})
         session.execute(text("SET LOCAL lock_timeout = '50ms'"))
-        with pytest.raises(DBAPIError, match="lock timeout"):
+        with pytest.raises(LockTimeoutError):
             repair(session)
         other.rollback()
         assert [done.id for done in repair(session)] == [mem_id]

@@ -30,7 +30,7 @@ LATER = NOW + DAY
 
 @pytest.mark.parametrize("slug", [None, "a", "7", "acme", "a-b--c", "0" * 63])
 @pytest.mark.parametrize(
-    "name", [None, "", " ", "Ünïcødé ☃ \U0001f525", "a\nb\t\\'\"%_", "x" * 10_000]
+    "name", [None, "", " ", "Ünïcødé ☃ \U0001f525", "a\nb\t\\'\"%_", "\U0001f525" * 255]
 )
 def test_an_organization_is_created_with_its_owner(
     name: str | None, slug: str | None, stage: Stage, tenancy: TenancyRepository
@@ -78,7 +78,8 @@ def test_no_organization_has_a_slug_that_is_free_or_malformed(
 ) -> None:
     stage.org(slug="acme")
     stage.org()
-    with stage.refuses(NotFoundError, parameter="slug", id=slug):
+    told = slug if isinstance(slug, str) else repr(slug)
+    with stage.refuses(NotFoundError, parameter="slug", id=told):
         tenancy.get_org_by_slug(slug)
 
 

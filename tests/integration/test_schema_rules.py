@@ -24,8 +24,8 @@ from flametrench_tenancy_sqlalchemy import (
 )
 from flametrench_tenancy_sqlalchemy._integrity import broken_rule, constraint_name
 from flametrench_tenancy_sqlalchemy.doctor import Severity, diagnose
-from flametrench_tenancy_sqlalchemy.migrations import downgrade, upgrade
-from flametrench_tenancy_sqlalchemy.migrations.adoption import SchemaMismatchError
+from flametrench_tenancy_sqlalchemy.migrations import SchemaMismatchError, downgrade, upgrade
+from flametrench_tenancy_sqlalchemy.testing.databases import TABLES
 from flametrench_tenancy_sqlalchemy.testing.factories import make_org, make_user
 from flametrench_tenancy_sqlalchemy.testing.plugin import NewDatabase
 from tests.support.foreign_hands import (
@@ -169,6 +169,37 @@ def test_what_the_application_breaks_beside_our_operations_is_refused_in_our_wor
     assert committed_rows(clean_engine) == before
 
 
+def test_a_successor_is_later_than_its_predecessor_though_the_clients_clock_is_behind(
+    scene: Scene, clean_engine: Engine
+) -> None:
+    behind = join("eve", "admin", replaces="eve@acme", at="now() - interval '1 day'")
+    with clean_engine.begin() as connection:
+        run(connection, scene, *EVE_LEAVES, behind, grant("eve", "admin"))
+        later = """
+            SELECT new.created_at - old.created_at = interval '1 microsecond'
+                AND new.updated_at = new.created_at
+            FROM mem AS new JOIN mem AS old ON old.id = new.replaces
+            """
+        assert connection.exec_driver_sql(later).scalars().all() == [True]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_no_table_is_emptied_by_mistake(table: str, scene: Scene, clean_engine: Engine) -> None:
+    before = committed_rows(clean_engine)
+    with clean_engine.connect() as connection:
+        with pytest.raises(DBAPIError, match=r"tenancy\.allow_truncate = on") as caught:
+            run(connection, scene, f"TRUNCATE {table} CASCADE")
+        assert str(constraint_name(caught.value)).endswith("_keeps_rows")
+        connection.rollback()
+        run(connection, scene, "SET LOCAL tenancy.allow_truncate = on", f"TRUNCATE {table} CASCADE")
+        assert connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar() == 0
+        connection.rollback()
+        # What the setting is after a transaction that had it is not what it is without one.
+        with pytest.raises(DBAPIError):
+            run(connection, scene, f"TRUNCATE {table} CASCADE")
+    assert committed_rows(clean_engine) == before
+
+
 def test_in_another_schema_the_rules_are_about_its_tables(
     new_engine: Callable[..., Engine],
 ) -> None:
@@ -187,24 +218,41 @@ def test_in_another_schema_the_rules_are_about_its_tables(
         TenancyStore(sessionmaker(translated)).self_leave(scene["bob@acme"])
 
 
-TEMPORARY = {
-    "tables": [
+# Each makes a withdrawn tuple look right to whoever looks with the client's eyes.
+DISGUISES = {
+    "temporary tables": [
         f"CREATE TEMP TABLE {table} (LIKE public.{table} INCLUDING DEFAULTS)"
         for table in ("usr", "org", "mem", "inv", "tup")
     ],
-    "type": ['CREATE DOMAIN pg_temp.text AS "char"'],
+    "a temporary type": ['CREATE DOMAIN pg_temp.text AS "char"'],
+    "a table further up the path": [
+        "CREATE SCHEMA mine",
+        "CREATE TABLE mine.mem (LIKE public.mem)",
+        "SET LOCAL search_path = mine, public",
+    ],
+    "an operator further up the path": [
+        "CREATE SCHEMA mine",
+        "CREATE FUNCTION mine.never(text, text) RETURNS boolean LANGUAGE sql RETURN false",
+        "CREATE OPERATOR mine.= (FUNCTION = mine.never, LEFTARG = text, RIGHTARG = text)",
+        "SET LOCAL search_path = mine, pg_catalog, public",
+    ],
+    "row-level security": [
+        "CREATE ROLE client",
+        "GRANT SELECT, DELETE ON tup TO client",
+        "ALTER TABLE mem ENABLE ROW LEVEL SECURITY",
+        "SET LOCAL ROLE client",
+    ],
 }
 
 
-@pytest.mark.parametrize("things", TEMPORARY)
-def test_temporary_things_of_the_same_names_hide_nothing(
-    things: str, scene: Scene, clean_engine: Engine
+@pytest.mark.parametrize("disguise", DISGUISES)
+def test_what_the_client_sees_is_not_what_the_rules_look_at(
+    disguise: str, scene: Scene, clean_engine: Engine
 ) -> None:
     with clean_engine.connect() as connection:
-        run(connection, scene, *TEMPORARY[things], withdraw("eve").replace("tup", "public.tup", 1))
+        run(connection, scene, *DISGUISES[disguise], withdraw("eve").replace("tup", "public.tup"))
         with refused("mem_tup_duality"):
-            connection.commit()
-        connection.detach()
+            connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
 
 
 def test_a_restore_goes_around_the_rules_and_the_doctor_looks_at_what_it_brought(

@@ -10,12 +10,14 @@ from typing import Any, Final, TypeAlias
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Engine, delete, event, insert, select
+from sqlalchemy.orm import sessionmaker
 
 from flametrench_tenancy_sqlalchemy import (
     Base,
     InMemoryTenancyStore,
     InvitationRequest,
+    NotFoundError,
     Outcome,
     PreTuple,
     Role,
@@ -25,7 +27,9 @@ from flametrench_tenancy_sqlalchemy import (
     User,
     new_id,
 )
+from flametrench_tenancy_sqlalchemy.testing.factories import make_org, make_user
 from tests.support.counting import Sent, sent
+from tests.support.rows import committed_rows
 from tests.support.stage import DAY, NOW, Stage
 
 Call: TypeAlias = Callable[[TenancyRepository], list[Outcome[Any]]]
@@ -308,3 +312,32 @@ def test_invitations_are_created_at_the_price_of_one(stage: Stage) -> None:
         accepted = stage.tenancy.accept_invitation(created[-1].unwrap().id)
         assert accepted.invitation.pre_tuples == requests[-1].pre_tuples
     assert prices[0] == prices[1]
+
+
+@pytest.mark.parametrize("listening", [False, True], ids=["by statement", "by flush"])
+def test_a_user_who_vanishes_meanwhile_is_named_and_nothing_is_written(
+    clean_engine: Engine, *, listening: bool
+) -> None:
+    """Users are not locked: that would take a privilege to update them."""
+    sessions = sessionmaker(clean_engine)
+    with sessions.begin() as session:
+        org_id, gone = make_org(session).id, make_user(session).id
+        members = [(user_id, Role.MEMBER) for user_id in (make_user(session).id, gone)]
+    before = committed_rows(clean_engine)
+
+    def vanish(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if "INSERT INTO mem" in statement:
+            with clean_engine.connect() as other, other.begin():
+                other.execute(delete(User).where(User.id == gone))
+
+    if listening:
+        event.listen(sessions, "after_flush", lambda *_: None)
+    with sessions() as session:
+        event.listen(session.connection(), "before_cursor_execute", vanish)
+        with pytest.raises(NotFoundError) as refusal:
+            TenancyRepository(session).add_members(org_id, members)
+        session.rollback()
+    assert refusal.value.details == {"parameter": "usr_id", "id": gone}
+    assert committed_rows(clean_engine) == before | {
+        "usr": [row for row in before["usr"] if row.id != gone]
+    }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,14 +46,19 @@ from alembic import context
 from models_of_an_application import Base
 from sqlalchemy import NullPool, create_engine
 
-from flametrench_tenancy_sqlalchemy.migrations import include_name, render_item
+from flametrench_tenancy_sqlalchemy.migrations import (
+    include_object,
+    process_revision_directives,
+    render_item,
+)
 
 url = context.config.get_main_option("sqlalchemy.url")
 with create_engine(url, poolclass=NullPool).connect() as connection:
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
-        include_name=include_name,
+        include_object=include_object,
+        process_revision_directives=process_revision_directives,
         render_item=render_item,
     )
     with context.begin_transaction():
@@ -62,6 +69,7 @@ INI = """
 [alembic]
 script_location = %(here)s/migrations
 path_separator = newline
+revision_environment = true
 version_locations =
     %(here)s/migrations/versions
     {ours}
@@ -132,6 +140,11 @@ def test_a_refusal_is_a_message_not_a_traceback(
     with pytest.raises(SystemExit):
         checkout("upgrade", "head")
     assert "set DATABASE_URL" in "".join(capsys.readouterr())
+    with pytest.raises(SystemExit):
+        checkout("-x", "url=postgresql+asyncpg://u:secret@127.0.0.1:1/x", "upgrade", "head")
+    said = "".join(capsys.readouterr())
+    assert "no connection by postgresql+asyncpg: " in said
+    assert "secret" not in said
 
 
 def test_a_busy_table_is_not_waited_for_longer_than_asked(checkout: Alembic, empty: Engine) -> None:
@@ -171,6 +184,83 @@ def test_both_bases_come_and_go_side_by_side(application: Alembic, empty: Engine
     assert inspect(empty).get_table_names() == ["alembic_version"]
     application("upgrade", "app@head")  # which brings ours along
     assert set(inspect(empty).get_table_names()) == {*TABLES, "project", "alembic_version"}
+
+
+PLAIN = ("revision", "-m", "projects")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        PLAIN,
+        (*PLAIN, "--autogenerate"),
+        (*PLAIN, "--autogenerate", "--version-path", "migrations/versions"),
+        (*PLAIN, "--head", "flametrench_tenancy@head"),
+        (*PLAIN, "--head", "ft0002", "--splice", "--version-path", "migrations/versions"),
+        (*PLAIN, "--head", "base", "--version-path", str(version_location())),
+    ],
+)
+def test_no_revision_is_written_into_the_package_or_on_top_of_ours(
+    application: Alembic, capsys: Any, arguments: tuple[str, ...]
+) -> None:
+    application("upgrade", "heads")
+    ours = sorted(version_location().iterdir())
+    with pytest.raises(SystemExit):
+        application(*arguments)
+    assert sorted(version_location().iterdir()) == ours
+    assert list(Path("migrations/versions").iterdir()) == []
+    said = "".join(capsys.readouterr())
+    _, _, command = said.replace("\n", " ").partition(": alembic ")
+    application(*shlex.split(command), "-m", "projects")
+    application("upgrade", "heads")
+    application(*PLAIN, "--autogenerate", "--head", "app@head")
+    assert len(list(Path("migrations/versions").glob("*.py"))) == 2
+    application("upgrade", "heads")
+    application("check")
+
+
+ENTITIES = """
+from alembic_utils.pg_function import PGFunction
+from alembic_utils.pg_trigger import PGTrigger
+from alembic_utils.replaceable_entity import register_entities
+
+quiet = "BEFORE UPDATE ON public.org FOR EACH ROW WHEN (false) EXECUTE FUNCTION public.quiet()"
+register_entities([
+    PGFunction("public", "quiet()", "RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'"),
+    PGTrigger("public", "org_quiet", quiet, "public.org"),
+])
+"""
+
+
+def test_alembic_utils_brings_the_applications_triggers_and_leaves_ours(
+    application: Alembic, empty: Engine
+) -> None:
+    application("upgrade", "heads")
+    with empty.begin() as connection:
+        run(
+            connection,
+            "GRANT SELECT ON org TO pg_read_all_data; ALTER TABLE org ENABLE ROW LEVEL SECURITY",
+        )
+        run(connection, "CREATE POLICY org_seen ON org USING (true)")
+    ours = everything(empty)
+    Path("migrations/env.py").write_text(ENTITIES + ENV)
+
+    def alembic_of_its_own(*arguments: str) -> None:
+        # What is registered with alembic_utils, is for the whole process.
+        subprocess.run([sys.executable, "-m", "alembic", *arguments], check=True)
+
+    first = ("--head", "base", "--branch-label", "app", "--version-path", "migrations/versions")
+    alembic_of_its_own("revision", "--autogenerate", "-m", "quiet", *first)
+    written = next(Path("migrations/versions").glob("*.py")).read_text()
+    upgrade, _, _ = written.partition("def downgrade")
+    assert upgrade.count("op.create_entity") == 2
+    assert "op.drop_entity" not in upgrade
+    alembic_of_its_own("upgrade", "heads")
+    alembic_of_its_own("check")
+    alembic_of_its_own("downgrade", "app@base")
+    run_anew = everything(empty)
+    assert run_anew[0] == ours[0]
+    assert run_anew[2] == ours[2]
 
 
 @pytest.mark.parametrize("per_migration", [False, True])

@@ -29,7 +29,7 @@ def test_a_checkout_has_them_at_its_top_and_an_installed_package_inside(
     # No folder of theirs can shadow Alembic itself.
     assert list(script_location().rglob("__init__.py")) == []
     (tmp_path / "alembic").mkdir()
-    monkeypatch.setattr(migrations, "_PACKAGE", tmp_path)
+    monkeypatch.setattr(migrations.places, "_PACKAGE", tmp_path)
     assert script_location() == tmp_path / "alembic"
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from alembic import command
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, NullPool, create_engine, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from flametrench_tenancy_sqlalchemy.migrations import (
     HEAD,
     VERSION_TABLE,
+    AdvisoryLockTimeoutError,
     alembic_config,
     downgrade,
     upgrade,
@@ -66,6 +69,20 @@ def test_every_driver_migrates(empty: Engine, driver: str) -> None:
         create_reference(connection, newest=False)
     upgrade(url)
     assert tenancy_schema(empty) == built
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+def test_within_a_running_event_loop_as_well(empty: Engine, driver: str) -> None:
+    url = empty.url.set(drivername=f"postgresql+{driver}")
+
+    async def start() -> None:
+        upgrade(url, "ft0001")
+        engine = create_async_engine(url.set(drivername="postgresql+asyncpg"), poolclass=NullPool)
+        async with engine.connect() as connection:
+            await connection.run_sync(upgrade)
+
+    asyncio.run(start())
+    command.check(alembic_config(empty.url))
 
 
 # -- in a schema of their own
@@ -158,6 +175,31 @@ def test_deployers_who_start_together_all_succeed(empty: Engine) -> None:
         for done in [pool.submit(upgrade, empty.url) for _ in range(4)]:
             done.result(timeout=60)
     command.check(alembic_config(empty.url))
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2", "pg8000", "asyncpg"])
+def test_a_deployer_who_waits_too_long_is_told_who_holds_the_lock(
+    empty: Engine, driver: str
+) -> None:
+    named = empty.url.update_query_dict({"application_name": "the other deployer"})
+    with create_engine(named, poolclass=NullPool).begin() as first:
+        upgrade(first)
+        holder = first.connection.dbapi_connection.info.backend_pid  # type: ignore[union-attr]
+        for target in (empty.url.set(drivername=f"postgresql+{driver}"), empty.connect()):
+            if isinstance(target, Connection):
+                target.begin()
+            with pytest.raises(AdvisoryLockTimeoutError) as caught:
+                upgrade(target, advisory_lock_timeout="20ms")
+            [told] = caught.value.holders
+            assert told.startswith(
+                f"pid {holder}, user {empty.url.username}, application the other deployer, "
+            )
+            assert f"did so for 20ms: {told}" in str(caught.value)
+            assert ", connected since 2" in told
+        assert isinstance(target, Connection)
+        first.commit()
+        upgrade(target, advisory_lock_timeout="0s")  # its transaction has been spared
+        target.close()
 
 
 # -- as SQL for a DBA

@@ -351,10 +351,22 @@ _of_schema(
     by="ALTER TABLE org DISABLE TRIGGER org_revoked_is_final",
 )
 _of_schema(
+    *("disabled_trigger", "but on a replica", "trigger org_touch of org"),
+    by="ALTER TABLE org ENABLE REPLICA TRIGGER org_touch",
+)
+_of_schema(
     *("disabled_trigger", "of foreign keys", "constraint tup_created_by_fkey of tup"),
-    *("trigger tup_mem_duality of tup", "trigger tup_mem_duality_gone of tup"),
+    *("trigger tup_keeps_rows of tup", "trigger tup_mem_duality of tup"),
+    "trigger tup_mem_duality_gone of tup",
     by="ALTER TABLE tup DISABLE TRIGGER ALL",
 )
+for _course, _change in {
+    "with the caller's rights": "ALTER FUNCTION {} SECURITY INVOKER",
+    "on the caller's path": "ALTER FUNCTION {} RESET search_path",
+    "anybody's": "GRANT EXECUTE ON FUNCTION {} TO PUBLIC",
+}.items():
+    _function = "flametrench_tenancy_enter()"
+    _of_schema("insecure_function", _course, _function, by=_change.format(_function))
 _of_schema(
     *("schema_difference", "an index over all rows"),
     "index mem_unique_active of mem: expected CREATE UNIQUE INDEX ON mem USING btree "

@@ -12,6 +12,11 @@ INVITE: Final = (
     "INSERT INTO inv (id, org_id, identifier, role, invited_by, expires_at) VALUES "
     "(gen_random_uuid(), {acme}, 'x', 'member', {ann}, now() + interval '1 day')"
 )
+BACKWARDS: Final = (
+    "INSERT INTO mem (id, usr_id, org_id, role, status, replaces, created_at) VALUES "
+    "(gen_random_uuid(), {liz}, {acme}, 'guest', 'revoked', {doc}, now() - interval '1 day'), "
+    "({doc}, {liz}, {acme}, 'member', 'revoked', NULL, now())"
+)
 EVE_LEAVES: Final = (turn("eve@acme", "revoked"), withdraw("eve"))
 ACME_ENDS: Final = revoke("acme")
 # Nobody is left in bolt but a suspended member.
@@ -77,6 +82,7 @@ REFUSED_AT_ONCE: Final[dict[str, list[Attempt]]] = {
     "mem_replaces_same_chain": [
         Attempt("another user's", join("liz", status="suspended", replaces="sam@acme")),
         Attempt("another organization's", join("eve", "guest", "revoked", replaces="eve@bolt")),
+        Attempt("one that the same statement writes later, and earlier in time", BACKWARDS),
     ],
     "mem_replaces_unique": [
         Attempt(

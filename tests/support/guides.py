@@ -28,6 +28,7 @@ _BLOCK: Final = re.compile(
 # The commands that an installation puts on the path, whether the package is installed or not.
 _COMMANDS: Final = {
     "alembic": "-m alembic",
+    "flask": "-m flask",
     "flametrench-tenancy": f"-c 'import sys; from {PACKAGE}.cli import main; sys.exit(main())'",
     "python": "",
 }

@@ -37,12 +37,14 @@ def join(
     *,
     org: str = "acme",
     replaces: str | None = None,
+    at: str = "now()",
 ) -> str:
-    """Return the statement that writes a membership."""
+    """Return the statement that writes a membership, at the time of the client's clock."""
     predecessor = f"{{{replaces}}}" if replaces else "NULL"
     return (
-        "INSERT INTO mem (id, usr_id, org_id, role, status, replaces) VALUES "
-        f"(gen_random_uuid(), {{{user}}}, {{{org}}}, '{role}', '{status}', {predecessor})"
+        "INSERT INTO mem (id, usr_id, org_id, role, status, replaces, created_at, updated_at) "
+        f"VALUES (gen_random_uuid(), {{{user}}}, {{{org}}}, '{role}', '{status}', {predecessor}, "
+        f"{at}, {at})"
     )
 
 

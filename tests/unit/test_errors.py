@@ -11,6 +11,7 @@ import flametrench_ids
 import pytest
 
 from flametrench_tenancy_sqlalchemy import errors
+from flametrench_tenancy_sqlalchemy.contrib._http import status_of
 from flametrench_tenancy_sqlalchemy.errors import (
     AlreadyTerminalError,
     DuplicateMembershipError,
@@ -20,13 +21,16 @@ from flametrench_tenancy_sqlalchemy.errors import (
     InvalidIdError,
     InvitationExpiredError,
     InvitationNotPendingError,
+    LockTimeoutError,
     NotFoundError,
     OrgSlugConflictError,
+    PoolTimeoutError,
     PreconditionError,
     Reason,
     RoleHierarchyError,
     SoleOwnerError,
     TenancyError,
+    UnavailableError,
 )
 from tests.support.entities import NOW
 
@@ -41,6 +45,9 @@ EXAMPLES: list[tuple[TenancyError, str]] = [
     (InvitationExpiredError("late", inv_id="inv_1"), "conflict.invitation_expired"),
     (AlreadyTerminalError("ended", org_id="org_1"), "already_terminal"),
     (OrgSlugConflictError("acme"), "conflict.org_slug"),
+    (UnavailableError("later"), "unavailable"),
+    (LockTimeoutError(), "unavailable.lock_timeout"),
+    (PoolTimeoutError(), "unavailable.pool_timeout"),
     (PreconditionError("wrong", "mem_not_active", mem_id="mem_1"), "precondition.mem_not_active"),
     (IdentifierBindingRequiredError(), "precondition.identifier_binding_required"),
     (IdentifierMismatchError("a@b.c", "x@y.z"), "precondition.identifier_mismatch"),
@@ -94,6 +101,13 @@ def test_an_error_is_caught_by_what_it_is_a_kind_of() -> None:
     assert issubclass(InvalidIdError, ValueError)
     assert issubclass(IdentifierBindingRequiredError, PreconditionError)
     assert issubclass(IdentifierMismatchError, PreconditionError)
+    assert issubclass(LockTimeoutError, UnavailableError)
+    assert issubclass(PoolTimeoutError, UnavailableError)
+
+
+@pytest.mark.parametrize("error", [LockTimeoutError(), PoolTimeoutError()])
+def test_what_may_be_tried_again_later_is_no_fault_of_the_request(error: TenancyError) -> None:
+    assert status_of(error) == 503
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import create_engine, event, literal, make_url, select
+from sqlalchemy import bindparam, create_engine, event, func, literal, make_url, select, text
 from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import (
@@ -16,11 +17,13 @@ from flametrench_tenancy_sqlalchemy import (
     Invitation,
     Membership,
     Organization,
+    Status,
     Tuple,
     User,
     WireId,
     new_id,
 )
+from flametrench_tenancy_sqlalchemy.ids import ObjectId
 from tests.support.entities import NOW, a_user
 
 HEX = "0190f2a81b3c7abc8123456789abcdef"
@@ -61,10 +64,21 @@ def test_it_stores_a_native_uuid_and_reads_the_wire_id_and_null_stays_null() -> 
 
 
 def test_it_renders_inline() -> None:
-    assert WireId("usr").process_literal_param(None, POSTGRESQL) == "NULL"
-    statement = select(literal(WIRE, WireId("usr")))
-    rendered = statement.compile(dialect=POSTGRESQL, compile_kwargs={"literal_binds": True})
-    assert f"'{UUID(HEX)}'" in str(rendered)
+    inline: Any = {"dialect": POSTGRESQL, "compile_kwargs": {"literal_binds": True}}
+    for type_ in (WireId("usr"), ObjectId()):
+        assert str(literal(WIRE, type_).compile(**inline)) == f"'{UUID(HEX)}'"
+        assert str(literal(None, type_).compile(**inline)) == "NULL"
+
+
+@pytest.mark.parametrize(
+    "column, python_type",
+    [
+        *((User.id, str), (Tuple.object_uuid, UUID), (User.status, Status)),
+        *((User.created_at, datetime), (Invitation.pre_tuples, list)),
+    ],
+)
+def test_every_type_of_column_tells_what_it_reads_as(column: Any, python_type: type) -> None:
+    assert column.type.python_type is python_type
 
 
 def test_columns_of_one_type_share_a_cache_key_and_those_of_two_do_not() -> None:
@@ -122,6 +136,28 @@ def test_every_column_takes_ids_of_its_own_type_only(session: Session) -> None:
         for other in {"usr", "org", "mem", "inv", "tup"} - {type_}:
             with pytest.raises(InvalidIdError, match=f"{type_} id: "):
                 session.scalars(select(column).where(column == new_id(other)))
+
+
+def test_ids_inside_an_expression_have_the_type_of_what_they_are_compared_with(
+    session: Session,
+) -> None:
+    user = a_user()
+    session.add(user)
+    session.commit()
+    for condition in (
+        User.id == literal(user.id),
+        func.coalesce(User.id, None) == user.id,
+        func.coalesce(User.id, None) == literal(user.id),
+        text("id = :id").bindparams(bindparam("id", user.id, User.id.type)),
+    ):
+        assert session.scalars(select(User).where(condition)).all() == [user]
+    with pytest.raises(InvalidIdError):
+        session.scalars(select(User).where(User.id == literal("usr_")))
+
+
+def test_a_moment_can_be_moved_by_a_duration(session: Session) -> None:
+    [moved] = select(User.created_at + timedelta(days=1)).compile().params.values()
+    assert moved == timedelta(days=1)
 
 
 def test_tuples_are_found_by_any_form_of_an_id_and_asked_for_by_nothing_else(

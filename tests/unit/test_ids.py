@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from uuid import RFC_4122, UUID
 
@@ -28,6 +32,7 @@ from flametrench_tenancy_sqlalchemy.ids import (
 HEX = "0190f2a81b3c7abc8123456789abcdef"
 CANONICAL = "0190f2a8-1b3c-7abc-8123-456789abcdef"
 WIRE = f"org_{HEX}"
+FORKS = Path(__file__).parents[1] / "support" / "forks.py"
 
 # fmt: off
 NOT_ORG_IDS: list[Any] = [
@@ -75,6 +80,17 @@ def test_new_ids_only_grow_whatever_thread_they_come_from() -> None:
     assert encode("org", new_uuid()) > max(batch[-1] for batch in batches)
     with pytest.raises(flametrench_ids.InvalidTypeError):
         new_id("proj")  # which is not registered
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+@pytest.mark.parametrize("how", [("fork",), ("fork", "busy"), ("forkserver",), ("spawn",)])
+def test_no_process_repeats_the_ids_of_another(how: tuple[str, ...]) -> None:
+    made = subprocess.run(
+        [sys.executable, FORKS, *how], capture_output=True, text=True, check=True, timeout=60
+    )
+    number, different = made.stdout.split()
+    assert int(number) == 20_000
+    assert number == different
 
 
 @given(st.uuids(version=4), st.text() | st.binary() | st.integers() | st.none())

@@ -20,6 +20,8 @@ import pytest
 from flametrench_tenancy_sqlalchemy import (
     DuplicateMembershipError,
     InMemoryTenancyStore,
+    Limits,
+    Policy,
     PreTuple,
     Role,
     Status,
@@ -111,7 +113,8 @@ def test_a_query_is_a_plain_substring_in_any_case(store: InMemoryTenancyStore) -
         assert [named[org.id] for org in store.list_orgs(query=query).data] == found
 
 
-def test_ten_thousand_pre_tuples(store: InMemoryTenancyStore) -> None:
+def test_ten_thousand_pre_tuples() -> None:
+    store = InMemoryTenancyStore(policy=Policy(limits=Limits(pre_tuples=10_000)))
     owner = store.create_org(new_id("usr")).owner_membership
     grants = [PreTuple("editor", "proj", str(new_uuid())) for _ in range(10_000)]
     ahead = datetime.now(UTC) + timedelta(days=1)

@@ -66,8 +66,18 @@ def test_an_offer_is_pending_and_says_what_it_offers() -> None:
     assert (offer.status, offer.terminal_at, offer.terminal_by) == ("pending", None, None)
 
 
+def test_whether_it_is_overdue_is_told_as_of_the_reading() -> None:
+    offer = _offer()  # long ago, by the current time
+    assert offer.effective_status == "pending"
+    for read_at, status in ((EXPIRY + TICK, "expired"), (EXPIRY, "pending"), (None, "expired")):
+        offer.read_at = read_at
+        assert (offer.effective_status, offer.status) == (status, "pending")
+    offer.decline(by=None, at=NOW)
+    assert offer.effective_status == "declined"
+
+
 def test_an_identifier_is_kept_as_it_is() -> None:
-    for identifier in (" ", "Ä@example.com", "x" * 10_000, "a\nb"):
+    for identifier in ("a", "Ä@example.com", "\U0001f525" * 320, "a  b", "a\u200bb"):
         assert _offer(identifier=identifier).identifier == identifier
 
 
@@ -77,6 +87,10 @@ def test_an_identifier_is_kept_as_it_is() -> None:
         ("organization", an_org(Status.SUSPENDED), "org_not_active"),
         ("organization", an_org(Status.REVOKED), "org_not_active"),
         *(("identifier", v, "identifier_format") for v in ("", "a\0b", "\ud800", None, 7, b"a")),
+        *(("identifier", v, "identifier_format") for v in (" ", " a", "a\u00a0", "\u2003a", "a\n")),
+        *(("identifier", v, "identifier_format") for v in ("a\tb", "a\x7fb", "a\x85b", "a\x1bb")),
+        ("identifier", "x" * 321, "identifier_length"),
+        ("pre_tuples", [GRANT] * 101, "pre_tuple_count"),
         *(
             ("expires_at", value, "naive_expiration")
             for value in (EXPIRY.replace(tzinfo=None), date(2027, 1, 1), "2027-01-01Z", 18e8, None)

@@ -9,13 +9,14 @@ import pytest
 from sqlalchemy import make_url
 
 from flametrench_tenancy_sqlalchemy import PreTuple, Role, Tuple
+from flametrench_tenancy_sqlalchemy.ids import decode
 from flametrench_tenancy_sqlalchemy.models.pre_tuples import PreTuples, well_formed
 from flametrench_tenancy_sqlalchemy.models.tuple import (
     TupleKey,
     require_object_type,
     require_relation,
 )
-from tests.support.entities import an_invitation, refused
+from tests.support.entities import an_invitation, an_org, refused
 
 POSTGRESQL = make_url("postgresql+psycopg://").get_dialect()()
 HEX = "0190f2a81b3c7abc8123456789abcdef"
@@ -23,6 +24,7 @@ CANONICAL = "0190f2a8-1b3c-7abc-8123-456789abcdef"
 STORED = {"relation": "editor", "object_type": "proj", "object_id": CANONICAL}
 CAMEL = {"relation": "editor", "objectType": "proj", "objectId": CANONICAL}
 GRANT = PreTuple("editor", "proj", CANONICAL)
+ORG = an_org()
 
 
 @pytest.mark.parametrize(
@@ -65,11 +67,11 @@ def test_relations_and_object_types() -> None:
 
 
 @pytest.mark.parametrize("as_mapping", [False, True])
-@pytest.mark.parametrize("type_, read", [("proj", CANONICAL), ("usr", f"usr_{HEX}")])
+@pytest.mark.parametrize("type_, read", [("proj", CANONICAL), ("file", f"file_{HEX}")])
 def test_the_forms_of_a_pre_tuple_are_one(type_: str, read: str, as_mapping: bool) -> None:
     for given in (f"{type_}_{HEX}", CANONICAL, CANONICAL.upper(), HEX):
         raw = {"relation": "editor", "object_type": type_, "object_id": given}
-        grant = well_formed(raw if as_mapping else PreTuple(**raw))
+        grant = well_formed(raw if as_mapping else PreTuple(**raw), ORG.id)
         assert grant == PreTuple("editor", type_, read)
         assert an_invitation(PreTuple(**raw), grant).grants == [grant]
 
@@ -83,7 +85,13 @@ def test_the_forms_of_a_pre_tuple_are_one(type_: str, read: str, as_mapping: boo
             PreTuple("editor", "proj", id_)
             for id_ in ("", f"{CANONICAL}\n", f"{{{CANONICAL}}}", HEX.upper(), f"doc_{HEX}")
         ),
-        PreTuple("editor", "usr", f"org_{HEX}"),
+        *(PreTuple("editor", type_, f"org_{HEX}") for type_ in ("usr", "file")),
+        *(
+            PreTuple("editor", "proj", form)
+            for number in (0, 2**128 - 1)
+            for uuid in [UUID(int=number)]
+            for form in (str(uuid), str(uuid).upper(), uuid.hex, f"proj_{uuid.hex}")
+        ),
         PreTuple("editor", "proj", None),  # type: ignore[arg-type]  # what is refused
         PreTuple(7, "proj", CANONICAL),  # type: ignore[arg-type]  # what is refused
         {**STORED, "extra": "key"},
@@ -104,13 +112,21 @@ def test_malformed_pre_tuples_are_refused(grant: Any) -> None:
 
 @pytest.mark.parametrize("role", Role)
 def test_no_pre_tuple_grants_a_membership_role_on_an_organization(role: Role) -> None:
+    own = str(decode(ORG.id, "org", "org_id"))
     for relation in (role, role.value):
-        for id_ in (f"org_{HEX}", CANONICAL, HEX):
+        for id_ in (f"org_{HEX}", CANONICAL, HEX, ORG.id, own):
             with refused("precondition.pre_tuple_org_role"):
-                an_invitation(GRANT, PreTuple(relation, "org", id_))
-    # A role on something else, and another relation on an organization, are fine.
-    fine = [PreTuple(role.value, "proj", CANONICAL), PreTuple("billing", "org", f"org_{HEX}")]
-    assert an_invitation(*fine).grants == fine
+                an_invitation(GRANT, PreTuple(relation, "org", id_), org=ORG)
+    # A role on something else, and another relation on the inviting organization, are fine.
+    fine = [PreTuple(role.value, "proj", CANONICAL), PreTuple("billing", "org", ORG.id)]
+    assert an_invitation(*fine, org=ORG).grants == fine
+
+
+@pytest.mark.parametrize("type_", ["org", "usr", "mem", "inv", "tup"])
+def test_no_pre_tuple_grants_what_is_not_the_organizations_to_give(type_: str) -> None:
+    for id_ in (f"{type_}_{HEX}", CANONICAL, CANONICAL.upper(), HEX):
+        with refused("precondition.pre_tuple_org_role"):
+            an_invitation(GRANT, PreTuple("billing", type_, id_))
 
 
 def test_grants_are_the_distinct_pre_tuples_in_their_order() -> None:

@@ -15,6 +15,7 @@ from ..errors import (
     RoleHierarchyError,
     SoleOwnerError,
     TenancyError,
+    UnavailableError,
 )
 from ..models import Membership, Organization
 from ..models.base import not_found
@@ -54,6 +55,8 @@ def status_of(exc: TenancyError) -> int:
         return 403
     if isinstance(exc, InvalidIdError | InvalidRequestError):
         return 422
+    if isinstance(exc, UnavailableError):
+        return 503
     return 409
 
 

@@ -27,7 +27,8 @@ def diagnose(
 ) -> list[Finding]:
     """Return everything that is wrong, one finding for each check; nothing if all is well.
 
-    The schema comes first; where it lacks a table or a column, the rows are not examined.
+    The schema comes first. Where it lacks a table or a column, or hides some of it from the
+    Session's role, the rows are not examined, and a finding says why.
 
     Args:
         session: a Session on the database; nothing is written.
@@ -39,7 +40,7 @@ def diagnose(
     report = progress or _nobody
     schema = examine_schema(session.connection(bind_arguments=BIND))
     report(1, total)
-    if schema.lacks_columns:
+    if not schema.shows_rows:
         report(total, total)
         return schema.findings
     findings = list(schema.findings)
@@ -65,7 +66,7 @@ def repair(session: AnySession, *, clock: Clock = utc_now) -> list[Repair]:
 
     Raises:
         PreconditionError: ``isolation_level``; the transaction's snapshot may be older than the
-            locks.
+            locks. ``hidden_rows``; the role may not see all rows.
     """
     return Repairs(session, clock=clock).repair()
 

@@ -17,7 +17,7 @@ from .conditions import ACTIVE, LEFT_BEHIND, LEFT_OVER, ORPHANED, STILL_OFFERED,
 from .findings import EXAMPLES, Finding, Severity
 from .queries import (
     MALFORMED,
-    ORG_ROLE,
+    NOT_GRANTABLE,
     PREDECESSOR,
     Query,
     contradictory,
@@ -179,8 +179,9 @@ def checks(at: datetime) -> list[Check]:
         ),
         Check(
             "pre_tuple_org_role",
-            "pending invitations that promise a role in an organization without a membership",
-            promising(ORG_ROLE),
+            "pending invitations that promise a role in an organization without a membership, or "
+            "anything on another organization, or on what tenancy itself keeps",
+            promising(NOT_GRANTABLE),
         ),
         # What the schema refuses, unless something is missing from it or it has been bypassed.
         Check(

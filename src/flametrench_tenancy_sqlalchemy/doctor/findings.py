@@ -14,7 +14,7 @@ class Severity(StrEnum):
     """How bad a finding is."""
 
     ERROR = "error"
-    """A rule is broken: somebody has more, or less, than they should have."""
+    """A rule is broken, so that somebody has more, or less, than they should have; or may be."""
     WARNING = "warning"
     """No rule is broken, yet something is left lying about that someone should look at."""
 

@@ -11,10 +11,12 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    Text,
     TextClause,
     Uuid,
     and_,
     case,
+    cast,
     exists,
     func,
     literal,
@@ -33,6 +35,7 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from ..ids import UUID_PATTERN
 from ..models import Base, Invitation, Membership, Organization
+from ..models.pre_tuples import NO_OBJECTS, NOT_TO_GRANT
 from ..models.tuple import RELATION_PATTERN, TYPE_PATTERN
 from ..values import InvitationStatus, Role, Status
 from .conditions import ACTIVE
@@ -161,6 +164,8 @@ _RELATION: Final = _words("relation")
 _OBJECT_TYPE: Final = _words("object_type", "objectType")
 _OBJECT_ID: Final = _words("object_id", "objectId")
 
+_OBJECT_HEX: Final = func.right(func.replace(func.lower(_OBJECT_ID), "-", ""), 32)
+
 MALFORMED: Final = not_(
     and_(
         _RELATION.regexp_match(RELATION_PATTERN),
@@ -169,16 +174,26 @@ MALFORMED: Final = not_(
             func.lower(_OBJECT_ID).regexp_match(UUID_PATTERN),
             _OBJECT_ID.regexp_match(func.concat("^(", _OBJECT_TYPE, "_)?[0-9a-f]{32}$")),
         ),
+        _OBJECT_HEX.not_in([uuid.hex for uuid in NO_OBJECTS]),
     )
 )
-ORG_ROLE: Final = and_(_OBJECT_TYPE == "org", _RELATION.in_(list(Role)))
+NOT_GRANTABLE: Final = or_(
+    _OBJECT_TYPE.in_(NOT_TO_GRANT),
+    and_(
+        _OBJECT_TYPE == "org",
+        or_(
+            _RELATION.in_(list(Role)),
+            func.replace(cast(Invitation.org_id, Text), "-", "") != _OBJECT_HEX,
+        ),
+    ),
+)
 
 
 def promising(wrong: ColumnElement[bool]) -> Query:
     """Return the query for pending invitations with a pre-tuple that has something wrong.
 
     Args:
-        wrong: one of `MALFORMED` and `ORG_ROLE`.
+        wrong: one of `MALFORMED` and `NOT_GRANTABLE`.
     """
     return rows(Invitation).where(
         Invitation.status == InvitationStatus.PENDING,

@@ -25,10 +25,12 @@ from ..ids import encode, encode_object
 from ..models import Invitation, Membership, Organization, Tuple
 from ..models.tuple import TupleKey
 from ..repository.operation import Repository
+from ..transactions.sessions import connection_of
 from ..values import InvitationStatus, PreTuple, Status
 from ..writing import Change, write, write_expiry
 from .conditions import LEFT_BEHIND, LEFT_OVER, ORPHANED, STILL_OFFERED, WITHOUT_TUPLE
 from .findings import Repair
+from .schema import unseen
 
 
 class Repairs(Repository):
@@ -37,6 +39,7 @@ class Repairs(Repository):
     def repair(self) -> list[Repair]:
         """Put right what can be, as one unit, and tell what was done."""
         self._require_read_committed()
+        self._require_all_rows()
         with self._operation("repair") as operation:
             now = operation.at
             orgs = self._lock_organizations()
@@ -50,6 +53,13 @@ class Repairs(Repository):
                     for id_ in write_expiry(self.session, at=now)
                 ),
             ]
+
+    def _require_all_rows(self) -> None:
+        if hidden := [part for _, part in unseen(connection_of(self.session))]:
+            raise PreconditionError(
+                f"a repair must see all rows, and this role may not: {', '.join(hidden)}",
+                Reason.HIDDEN_ROWS,
+            )
 
     def _require_read_committed(self) -> None:
         level = self.session.scalar(select(func.current_setting("transaction_isolation")))

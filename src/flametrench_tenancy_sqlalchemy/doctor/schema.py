@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, func, select, text
 from ..migrations import catalog
 from ..migrations.catalog import Definitions, Part
 from ..migrations.comparison import differences
+from ..migrations.functions import INSECURE_FUNCTIONS
 from ..models import Base
 from .findings import EXAMPLES, Finding, Severity
 
@@ -20,11 +21,13 @@ _TRIGGER_NAMES: Final = {
     "usr": ("usr_stamp", "usr_touch"),
     "org": ("org_revoked_is_final", "org_stamp", "org_touch"),
     "mem": (
+        "mem_follows_replaced",
         "mem_identity_is_final",
         "mem_keeps_owner",
         "mem_keeps_owner_deleted",
         "mem_keeps_owner_joined",
         "mem_keeps_owner_returned",
+        "mem_keeps_rows",
         "mem_org_not_revoked",
         "mem_org_not_revoked_again",
         "mem_org_not_revoked_successor",
@@ -36,8 +39,8 @@ _TRIGGER_NAMES: Final = {
         "mem_tup_duality_changed",
         "mem_tup_duality_deleted",
     ),
-    "inv": ("inv_org_not_revoked", "inv_terminal_is_final"),
-    "tup": ("tup_mem_duality", "tup_mem_duality_gone"),
+    "inv": ("inv_keeps_rows", "inv_org_not_revoked", "inv_terminal_is_final"),
+    "tup": ("tup_keeps_rows", "tup_mem_duality", "tup_mem_duality_gone"),
 }
 TRIGGERS: Final = frozenset(
     Part("trigger", table, name) for table, names in _TRIGGER_NAMES.items() for name in names
@@ -67,6 +70,52 @@ _DISABLED: Final = text(
     """
 ).bindparams(bindparam("tables", expanding=True), bindparam("triggers", expanding=True))
 
+# What a role may not see, it must not judge: a tuple that is hidden is not missing.
+_UNSEEN: Final = text(
+    """
+    WITH seen AS (
+        SELECT pg_class.oid, relname, nspname, pg_namespace.oid AS schema
+        FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE nspname = :schema AND relname IN :tables
+    )
+    SELECT 'hidden_rows', format('table %s', relname) FROM seen WHERE row_security_active(oid)
+    UNION
+    SELECT 'unreadable', CASE WHEN has_any_column_privilege(oid, 'SELECT')
+        THEN format('column %s of %s', attname, relname) ELSE format('table %s', relname) END
+    FROM seen JOIN pg_attribute ON attrelid = oid
+    WHERE attnum > 0 AND NOT attisdropped AND relname || '.' || attname IN :columns
+        AND NOT has_column_privilege(oid, attnum, 'SELECT')
+    UNION
+    SELECT 'unreadable', format('schema %s', nspname) FROM seen
+    WHERE NOT has_schema_privilege(schema, 'USAGE')
+    """
+).bindparams(bindparam("tables", expanding=True), bindparam("columns", expanding=True))
+_COLUMNS: Final = [
+    f"{table.name}.{column.name}"
+    for table in Base.metadata.tables.values()
+    for column in table.columns
+]
+UNSEEN: Final = {
+    "hidden_rows": "tables with row-level security for this role; the rows were not examined",
+    "unreadable": "what this role may not read; the rows were not examined",
+}
+
+# In whose sessions no trigger and no foreign key does its work.
+_SILENCED: Final = text(
+    """
+    SELECT 'this session' WHERE current_setting('session_replication_role') = 'replica'
+    UNION ALL
+    SELECT concat_ws(' in ',
+        CASE WHEN setrole <> 0 THEN format('role %s', setrole::regrole) ELSE 'all roles' END,
+        'database ' || datname)
+    FROM pg_db_role_setting LEFT JOIN pg_database ON oid = setdatabase
+    WHERE (setdatabase = 0 OR datname = current_database())
+        AND EXISTS (
+            SELECT FROM unnest(setconfig) AS setting
+            WHERE lower(setting) = 'session_replication_role=replica')
+    """
+)
+
 # Any of the tables tells; the first schema of the path is where they would be created.
 _VISIBLE: Final = text(
     """
@@ -80,11 +129,13 @@ _VISIBLE: Final = text(
     """
 )
 
-# The definitions to compare with are those of temporary tables.
+# The definitions to compare with are those of temporary tables, and without their schema's name
+# only where the role may use that.
 _MAY_COMPARE: Final = text(
     """
     SELECT current_setting('transaction_read_only') = 'off'
         AND has_database_privilege(current_database(), 'TEMPORARY')
+        AND current_schema() IS NOT NULL
     """
 )
 
@@ -98,9 +149,10 @@ class SchemaReport:
     """Names of the constraints and indexes that are exactly as they should be."""
 
     @property
-    def lacks_columns(self) -> bool:
-        """Whether something is missing without which the rows cannot be examined."""
-        return any(f.check in {"missing_table", "missing_column"} for f in self.findings)
+    def shows_rows(self) -> bool:
+        """Whether there is all that is needed to examine the rows, and none of it hidden."""
+        needed = {"missing_table", "missing_column", *UNSEEN}
+        return needed.isdisjoint(finding.check for finding in self.findings)
 
 
 def examine_schema(connection: Connection) -> SchemaReport:
@@ -109,12 +161,15 @@ def examine_schema(connection: Connection) -> SchemaReport:
     Where nothing may be written, parts are looked for by name only.
     """
     schema = _schema_of(connection)
+    hidden = unseen(connection)
     tables = list(Base.metadata.tables)
     with _alone_on_search_path(connection, schema):
         found = catalog.describe(connection, schema, tables)
         names = [trigger.name for trigger in TRIGGERS]
         parameters = {"schema": schema, "tables": tables, "triggers": names}
         disabled = connection.scalars(_DISABLED, parameters).all()
+        silenced = connection.scalars(_SILENCED).all()
+        insecure = connection.scalars(text(INSECURE_FUNCTIONS)).all()
         wanted = _wanted(connection)
     missing = {
         # A table that is not there has no parts to miss.
@@ -133,7 +188,23 @@ def examine_schema(connection: Connection) -> SchemaReport:
             for check, (kind, message) in MISSING.items()
             for finding in _finding(check, message, [p for p in missing if p.kind == kind])
         ),
+        *(
+            finding
+            for check, message in UNSEEN.items()
+            for finding in _finding(check, message, [part for of, part in hidden if of == check])
+        ),
         *_finding("disabled_trigger", "triggers and foreign keys that are disabled", disabled),
+        *_finding(
+            "replication_role",
+            "whose sessions ignore triggers and foreign keys (session_replication_role)",
+            silenced,
+        ),
+        *_finding(
+            "insecure_function",
+            "trigger functions that do not look as the tables' owner into this schema alone; "
+            "`flametrench-tenancy migrate upgrade` mends them",
+            insecure,
+        ),
         *_finding(
             "schema_difference",
             "parts of the schema that are not as expected",
@@ -146,6 +217,13 @@ def examine_schema(connection: Connection) -> SchemaReport:
         if part.kind in {"constraint", "index"}
     }
     return SchemaReport(findings, frozenset(sound))
+
+
+def unseen(connection: Connection) -> list[tuple[str, str]]:
+    """Return what the connection's role may not see of the rows, each by a check of `UNSEEN`."""
+    given = {"schema": _schema_of(connection), "tables": list(Base.metadata.tables)}
+    found = connection.execute(_UNSEEN, given | {"columns": _COLUMNS})
+    return [(check, part) for check, part in found]
 
 
 def _schema_of(connection: Connection) -> str:
@@ -161,8 +239,7 @@ def _schema_of(connection: Connection) -> str:
 def _alone_on_search_path(connection: Connection, schema: str) -> Iterator[None]:
     """Have the server tell names without their schema."""
     before = connection.scalar(select(func.current_setting("search_path")))
-    quoted = connection.dialect.identifier_preparer.quote(schema)
-    connection.execute(select(func.set_config("search_path", quoted, True)))
+    connection.execute(select(func.set_config("search_path", func.quote_ident(schema), True)))
     yield
     connection.execute(select(func.set_config("search_path", before, True)))
 

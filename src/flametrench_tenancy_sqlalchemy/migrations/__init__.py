@@ -2,7 +2,7 @@
 
 On their own they keep their state in a version table of their own. In an Alembic environment of
 the application's, `version_location` is the second entry of ``version_locations``, and
-`include_name` and `render_item` are options for its autogenerate.
+`include_object`, `process_revision_directives` and `render_item` are options of its context.
 """
 
 from __future__ import annotations
@@ -10,26 +10,37 @@ from __future__ import annotations
 import os
 import threading
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Final
 
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, make_url
+from sqlalchemy.exc import ArgumentError
 
-from .adoption import SchemaMismatchError
-from .autogenerate import VERSION_TABLE, include_name, render_item
+from .autogenerate import (
+    VERSION_TABLE,
+    include_object,
+    process_revision_directives,
+    render_item,
+)
+from .errors import AdvisoryLockTimeoutError, SchemaMismatchError
+from .functions import SECURE_FUNCTIONS
+from .places import script_location, search_location, version_location
 
 __all__ = [
+    "ADVISORY_LOCK_TIMEOUT",
     "HEAD",
     "LOCK_TIMEOUT",
+    "SECURE_FUNCTIONS",
     "VERSION_TABLE",
+    "AdvisoryLockTimeoutError",
     "SchemaMismatchError",
     "alembic_config",
     "database_url",
     "downgrade",
-    "include_name",
+    "include_object",
+    "process_revision_directives",
     "render_item",
     "script_location",
     "search_location",
@@ -43,26 +54,11 @@ HEAD: Final = "flametrench_tenancy@head"
 LOCK_TIMEOUT: Final = "5s"
 """How long a migration waits for a table that others use, unless told otherwise."""
 
+ADVISORY_LOCK_TIMEOUT: Final = "5min"
+"""How long a deployer waits for another one, unless told otherwise."""
+
 # Alembic's context is global to the process.
 _one_at_a_time: Final = threading.Lock()
-
-_PACKAGE: Final = Path(__file__).resolve().parents[1]
-
-
-def script_location() -> Path:
-    """Return the folder of ``env.py``: inside the installed package, or beside ``src/``."""
-    installed = _PACKAGE / "alembic"
-    return installed if installed.is_dir() else _PACKAGE.parents[1] / "alembic"
-
-
-def version_location() -> Path:
-    """Return the folder of the revision files, for another environment's ``version_locations``."""
-    return script_location() / "versions"
-
-
-def search_location() -> Path:
-    """Return the folder of the opt-in branch for `list_orgs`, another version location."""
-    return script_location() / "search"
 
 
 def alembic_config(
@@ -70,6 +66,7 @@ def alembic_config(
     *,
     schema: str | None = None,
     lock_timeout: str = LOCK_TIMEOUT,
+    advisory_lock_timeout: str = ADVISORY_LOCK_TIMEOUT,
     search: bool = False,
 ) -> Config:
     """Return a configuration to use with Alembic's own commands.
@@ -78,6 +75,8 @@ def alembic_config(
         url: the database; ``DATABASE_URL`` from the environment if it is not given.
         schema: the schema to put the tables in, created where it does not exist.
         lock_timeout: how long to wait for a table that others use, as PostgreSQL writes it.
+        advisory_lock_timeout: how long to wait for another deployer, as an interval; ``0s`` is
+            not at all.
         search: whether the branch ``flametrench_tenancy_search`` is there, too: a second head.
     """
     config = Config()
@@ -90,6 +89,7 @@ def alembic_config(
         config.set_main_option("sqlalchemy.url", _escaped(rendered))
     config.attributes["schema"] = schema
     config.attributes["lock_timeout"] = lock_timeout
+    config.attributes["advisory_lock_timeout"] = advisory_lock_timeout
     return config
 
 
@@ -99,26 +99,36 @@ def upgrade(
     *,
     schema: str | None = None,
     lock_timeout: str = LOCK_TIMEOUT,
+    advisory_lock_timeout: str = ADVISORY_LOCK_TIMEOUT,
     search: bool = False,
 ) -> None:
     """Bring a database up to date; from async code, ``await connection.run_sync(upgrade)``.
 
     Args:
         target: the database, or a Connection to it. If that has a transaction open, the migrations
-            become part of it; else they are committed.
+            become part of it; else they are committed. Given a URL, it blocks an event loop.
         revision: how far to go, in Alembic's notation.
         schema: the schema to put the tables in, created where it does not exist.
         lock_timeout: how long to wait for a table that others use, as PostgreSQL writes it.
+        advisory_lock_timeout: how long to wait for another deployer, as an interval; ``0s`` is
+            not at all.
         search: whether the branch ``flametrench_tenancy_search`` may be named (``heads`` means
             both); from then on it must be.
 
     Raises:
-        SchemaMismatchError: there are tables of these names that differ from ours; nothing is
-            changed, and the error lists the differences.
-        CommandError: no database is named, or there is no such revision; Alembic's error.
+        AdvisoryLockTimeoutError: another deployer is still migrating; the error says who.
+        SchemaMismatchError: there are things of these names that differ from ours or belong to
+            somebody else; nothing is changed, and the error lists them.
+        CommandError: no database is named or reached, or there is no such revision; Alembic's own.
     """
     with _one_at_a_time:
-        config = _config_for(target, schema=schema, lock_timeout=lock_timeout, search=search)
+        config = _config_for(
+            target,
+            schema=schema,
+            lock_timeout=lock_timeout,
+            advisory_lock_timeout=advisory_lock_timeout,
+            search=search,
+        )
         command.upgrade(config, revision)
 
 
@@ -128,6 +138,7 @@ def downgrade(
     *,
     schema: str | None = None,
     lock_timeout: str = LOCK_TIMEOUT,
+    advisory_lock_timeout: str = ADVISORY_LOCK_TIMEOUT,
     search: bool = False,
 ) -> None:
     """Take migrations back; what they created is dropped, what they adopted stays.
@@ -137,13 +148,21 @@ def downgrade(
         revision: how far to go, such as ``flametrench_tenancy@base``.
         schema: the schema that the tables are in.
         lock_timeout: as for `upgrade`.
+        advisory_lock_timeout: as for `upgrade`.
         search: as for `upgrade`.
 
     Raises:
-        CommandError: no database is named, or there is no such revision; Alembic's error.
+        AdvisoryLockTimeoutError: as for `upgrade`.
+        CommandError: no database is named or reached, or there is no such revision; Alembic's own.
     """
     with _one_at_a_time:
-        config = _config_for(target, schema=schema, lock_timeout=lock_timeout, search=search)
+        config = _config_for(
+            target,
+            schema=schema,
+            lock_timeout=lock_timeout,
+            advisory_lock_timeout=advisory_lock_timeout,
+            search=search,
+        )
         command.downgrade(config, revision)
 
 
@@ -153,20 +172,29 @@ def database_url(given: str | URL | None) -> URL:
     A URL that names no driver gets psycopg, if that is installed, else SQLAlchemy's default.
 
     Raises:
-        CommandError: no database is named.
+        CommandError: no database is named, or it is none of PostgreSQL's.
     """
     url = given or os.environ.get("DATABASE_URL")
     if not url:
-        raise CommandError("no database: set DATABASE_URL, or say -x url=postgresql://…")
-    url = make_url(url)
+        raise CommandError("no database: set DATABASE_URL, or give its URL, postgresql://…")
+    try:
+        url = make_url(url)
+    except (ArgumentError, ValueError):
+        # What cannot be parsed may well contain a password.
+        raise CommandError("the database's URL cannot be understood") from None
     if url.drivername in {"postgres", "postgresql"}:
         driver = "postgresql+psycopg" if find_spec("psycopg") else "postgresql"
         url = url.set(drivername=driver)
+    if url.get_backend_name() != "postgresql":
+        raise CommandError(f"PostgreSQL is needed, not {url.get_backend_name()}")
     return url
 
 
 def _config_for(target: str | URL | Connection, **manner: Any) -> Config:
     if isinstance(target, Connection):
+        # Alembic does not translate where it looks for its version table.
+        translated = target.get_execution_options().get("schema_translate_map") or {}
+        manner["schema"] = manner["schema"] or translated.get(None)
         config = alembic_config(**manner)
         config.attributes["connection"] = target
         return config

@@ -6,31 +6,18 @@ created, what it has is left as it is, and what differs is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from alembic import op
 from alembic.operations.ops import AddConstraintOp
-from alembic.util import CommandError
 from sqlalchemy import Column, Constraint, Index, MetaData, Table
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from . import catalog
 from .catalog import Definitions, Item, Part
 from .comparison import differences, sound_tables, violations
+from .errors import SchemaMismatchError
 from .record import Record
-
-
-class SchemaMismatchError(CommandError):
-    """The database has tables of our names that the migration cannot work with."""
-
-    def __init__(self, schema: str, differences: Sequence[str]) -> None:
-        listed = "\n".join(f"  - {difference}" for difference in differences)
-        super().__init__(
-            f"schema {schema} has tables that cannot be adopted as they are; "
-            f"nothing was changed:\n{listed}"
-        )
-        self.schema = schema
-        self.differences = tuple(differences)
 
 
 def establish(

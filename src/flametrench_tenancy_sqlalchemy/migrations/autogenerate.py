@@ -1,30 +1,82 @@
 """Options for autogenerate in the application's own Alembic environment.
 
-Pass them to ``context.configure(include_name=include_name, render_item=render_item, …)``.
+Each has the name of the option of ``context.configure`` that it is for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from pathlib import Path
 from typing import Any, Final, Literal
 
+from alembic import context
 from alembic.autogenerate.api import AutogenContext
+from alembic.operations.ops import MigrationScript
+from alembic.runtime.migration import MigrationContext
+from alembic.util import CommandError
 from sqlalchemy.types import TypeDecorator
 
 from ..models import Base
+from .places import script_location
 
 VERSION_TABLE: Final = "flametrench_tenancy_version"
 """Where the revision is recorded when the migrations run on their own."""
 
 _PACKAGE: Final = __name__.split(".", maxsplit=1)[0]
+_FUNCTION_PREFIX: Final = "flametrench_tenancy_"
 
 
-def include_name(name: str | None, type_: str, parent_names: Mapping[str, str | None]) -> bool:
-    """Leave the tenancy tables, which are in the application's schema, to their own migrations."""
-    return type_ != "table" or (name not in Base.metadata.tables and name != VERSION_TABLE)
+def include_object(
+    item: Any, name: str | None, type_: str, reflected: bool, compare_to: object | None
+) -> bool:
+    """Leave what is tenancy's in the application's schema to the migrations of tenancy.
+
+    That is its tables, and what alembic_utils knows besides: triggers, their functions, and the
+    policies and grants that the application does not declare itself.
+    """
+    match type_:
+        case "table":
+            return not _is_ours(name)
+        case "function":
+            return not item.signature.startswith(_FUNCTION_PREFIX)
+        case "trigger":
+            return _FUNCTION_PREFIX not in item.definition
+        case "policy":
+            return not (reflected and _is_ours(item.on_entity.rpartition(".")[2]))
+        case "grant_table":
+            return not (reflected and _is_ours(item.table))
+    return True
 
 
-def render_item(type_: str, item: Any, context: AutogenContext) -> str | Literal[False]:
+def _is_ours(table: str | None) -> bool:
+    return table in Base.metadata.tables or table == VERSION_TABLE
+
+
+def process_revision_directives(
+    _context: MigrationContext, _revision: Any, directives: list[MigrationScript]
+) -> None:
+    """Refuse a revision of the application's on top of ours, which would be written beside them.
+
+    Raises:
+        CommandError: with the command for a branch of the application's own.
+    """
+    scripts = context.script
+    for directive in directives:
+        try:
+            heads = scripts.get_revisions(directive.head or "head")
+        except CommandError:
+            continue  # Alembic does not know which head, and says so
+        places = [head.path for head in heads if head is not None] + [directive.version_path or ""]
+        if any(Path(place).resolve().is_relative_to(script_location()) for place in places):
+            versions = os.path.relpath(Path(scripts.dir, "versions"))
+            raise CommandError(
+                "a revision of yours cannot be on top of tenancy's; begin a branch of your own: "
+                "alembic revision --autogenerate --head base --branch-label app "
+                f"--depends-on flametrench_tenancy@head --version-path {versions}"
+            )
+
+
+def render_item(type_: str, item: Any, _context: AutogenContext) -> str | Literal[False]:
     """Write column types of ours, which foreign keys to our tables have, as SQLAlchemy's own.
 
     A revision must not depend on what a class of ours means later.

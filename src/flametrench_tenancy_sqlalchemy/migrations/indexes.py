@@ -10,8 +10,8 @@ from alembic import context, op
 from sqlalchemy import select, text
 
 from . import catalog
-from .adoption import SchemaMismatchError
 from .catalog import Part
+from .errors import SchemaMismatchError
 
 # Kept for the session under these names while there is no transaction for them to be local to.
 _ALONE: Final = "tenancy.one_schema"
@@ -99,8 +99,8 @@ def _may_commit() -> bool:
 
 
 def _setting(name: str) -> str:
-    return f"current_setting('{name}')"
+    return f"pg_catalog.current_setting('{name}')"
 
 
 def _set(name: str, value: str, *, local: bool = False) -> None:
-    op.execute(f"SELECT set_config('{name}', {value}, {str(local).lower()})")
+    op.execute(f"SELECT pg_catalog.set_config('{name}', {value}, {str(local).lower()})")

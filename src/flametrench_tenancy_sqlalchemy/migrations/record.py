@@ -7,7 +7,7 @@ nothing that Alembic would compare with the models.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Self
 
@@ -15,7 +15,7 @@ from alembic import op
 from alembic.util import CommandError
 from sqlalchemy import text
 
-from .catalog import Part
+from .catalog import Definitions, Part
 
 _DROP: Final = {
     "table": "DROP TABLE IF EXISTS {name}",
@@ -32,14 +32,14 @@ class Record:
 
     created: list[Part] = field(default_factory=list)
     """What the revision created, in that order; the parts of a new table are not named."""
-    replaced: list[str] = field(default_factory=list)
-    """The definitions of triggers that ours took the place of."""
+    replaced: list[Part] = field(default_factory=list)
+    """The triggers of an older form that ours took the place of."""
 
     def owns(self, part: Part) -> bool:
         """Tell whether the revision created something, or the table that it belongs to."""
         return part in self.created or part.of_table in self.created
 
-    def add(self, parts: Iterable[Part], found: Mapping[Part, str]) -> None:
+    def add(self, parts: Iterable[Part], found: Definitions) -> None:
         """Note what has been created, given the definitions of what was there before."""
         for part in parts:
             if self.owns(part):
@@ -48,7 +48,7 @@ class Record:
                 self.created.append(part)
             elif part.kind == "trigger":
                 self.created.append(part)
-                self.replaced.append(found[part])
+                self.replaced.append(part)
 
     @classmethod
     def load(cls, function: str) -> Self | None:
@@ -60,7 +60,7 @@ class Record:
         if comment is None:
             return None
         fields = json.loads(comment)
-        return cls([Part(*part) for part in fields["created"]], fields["replaced"])
+        return cls(*([Part(*part) for part in fields[name]] for name in ("created", "replaced")))
 
     def save(self, function: str) -> None:
         """Write the record to a function."""
@@ -69,8 +69,15 @@ class Record:
         op.execute(text(f"COMMENT ON FUNCTION {function} IS '{quoted}'"))
 
     @classmethod
-    def undo(cls, function: str) -> None:
+    def undo(cls, function: str, known: Collection[Part], older: Definitions) -> None:
         """Drop what the record names, if it is still there, and bring back what was replaced.
+
+        The record only chooses: no word of it is executed.
+
+        Args:
+            function: where the record is.
+            known: all that the revision may have created.
+            older: the definitions of what it may have replaced.
 
         Raises:
             CommandError: there is no record, and nobody can tell whose tables these are.
@@ -81,7 +88,9 @@ class Record:
                 f"the comment of {function} does not say what the migrations created; "
                 "a downgrade needs it, and so it needs a connection"
             )
-        for part in reversed(record.created):
+        created = [part for part in known if part in record.created]
+        for part in sorted(created, key=record.created.index, reverse=True):
             op.execute(_DROP[part.kind].format(table=part.table, name=part.name))
-        for definition in record.replaced:
-            op.execute(text(definition.replace(":", r"\:")))
+        for part, definition in older.items():
+            if part in record.replaced:
+                op.execute(definition)

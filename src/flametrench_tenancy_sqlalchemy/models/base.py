@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy import (
@@ -19,9 +19,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, mapped_column
 from sqlalchemy.orm.attributes import flag_modified
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.sql.operators import OperatorType
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from ..errors import NotFoundError
+from ..errors import NotFoundError, cut, shown
 from ..ids import WireId, new_id
 from ..values import Term
 
@@ -55,6 +56,11 @@ class TermType(TypeDecorator[T], Generic[T]):
         super().__init__()
         self.words = words
 
+    @property
+    def python_type(self) -> type[T]:
+        """The enumeration."""
+        return self.words
+
     def process_bind_param(self, value: T | str | None, dialect: Dialect) -> str | None:
         """Store the word; a string must be one of them."""
         return None if value is None else str(self.words(value))
@@ -69,6 +75,17 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     impl = DateTime(timezone=True)
     cache_ok = True
+
+    @property
+    def python_type(self) -> type[datetime]:
+        """Aware datetimes."""
+        return datetime
+
+    def coerce_compared_value(self, op: OperatorType | None, value: Any) -> TypeEngine[Any]:
+        """Let a moment be moved by a ``timedelta``."""
+        if isinstance(value, timedelta):
+            return self.impl_instance.coerce_compared_value(op, value)
+        return self
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Store an aware datetime as the instant it is."""
@@ -122,7 +139,9 @@ def described(entity: Base, *names: str) -> str:
 def not_found(entity: type[Base], id_: object, parameter: str) -> NotFoundError:
     """Return the error for an argument that names nothing."""
     return NotFoundError(
-        f"{parameter}: there is no {entity.__name__.lower()} {id_!r}", parameter=parameter, id=id_
+        f"{parameter}: there is no {entity.__name__.lower()} {shown(id_)}",
+        parameter=parameter,
+        id=cut(id_),
     )
 
 

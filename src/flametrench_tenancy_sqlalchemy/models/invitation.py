@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Self
+from typing import Final, Self, cast
 
 from sqlalchemy import CheckConstraint, ColumnElement, ForeignKey, Index, Text, and_, func, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from ..clock import utc_now
 from ..errors import (
     IdentifierBindingRequiredError,
     IdentifierMismatchError,
@@ -16,8 +18,10 @@ from ..errors import (
     InvitationNotPendingError,
     PreconditionError,
     Reason,
+    shown,
 )
 from ..ids import WireId, new_id
+from ..policy import LETTER, Policy, require_at_most
 from ..values import InvitationStatus, PreTuple, Role, Status
 from .base import (
     Base,
@@ -35,6 +39,9 @@ from .membership import Membership, require_administrator
 from .organization import Organization
 from .pre_tuples import PreTuples, well_formed, well_formed_all
 from .user import User
+
+# Text without control characters, and without white space at its ends.
+_IDENTIFIER: Final = re.compile(r"(?!\s)[^\x00-\x1f\x7f-\x9f]+(?<!\s)")
 
 
 class Invitation(Base):
@@ -74,6 +81,9 @@ class Invitation(Base):
     terminal_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     terminal_by: Mapped[str | None] = mapped_column(WireId("usr"), ForeignKey(User.id))
 
+    read_at = cast("datetime | None", None)  # annotated, it would be taken for a column
+    """When it was read, by the clock of the repository that did; no column."""
+
     organization: Mapped[Organization] = relationship()
     inviter: Mapped[User] = relationship(foreign_keys=invited_by)
     invited_user: Mapped[User | None] = relationship(foreign_keys=invited_user_id)
@@ -92,17 +102,19 @@ class Invitation(Base):
         invited_by: str,
         expires_at: datetime,
         pre_tuples: Collection[PreTuple | Mapping[str, str]] = (),
+        policy: Policy = LETTER,
         at: datetime,
     ) -> Self:
         """Return a pending invitation into an active organization.
 
         Args:
             organization: where it leads.
-            identifier: how the invitee is known; any text that is not empty.
+            identifier: how the invitee is known.
             role: the role that the invitee will get.
             invited_by: the inviting user's wire id (``usr_…``).
             expires_at: the last moment to accept, a timezone-aware datetime.
             pre_tuples: what else the invitee will be granted.
+            policy: what the application decides.
             at: the time of the offer, a timezone-aware datetime.
 
         Raises:
@@ -116,6 +128,7 @@ class Invitation(Base):
             invited_by=invited_by,
             expires_at=expires_at,
             pre_tuples=pre_tuples,
+            policy=policy,
             at=at,
         )
         invitation.enter(organization)
@@ -131,33 +144,30 @@ class Invitation(Base):
         invited_by: str,
         expires_at: datetime,
         pre_tuples: Collection[PreTuple | Mapping[str, str]],
+        policy: Policy,
         at: datetime,
     ) -> Self:
         """Return what becomes a pending invitation when it may `enter` the organization.
 
         Raises:
-            PreconditionError: ``identifier_format``, ``naive_expiration``, ``past_expiration``,
-                ``expiration_range``, ``pre_tuple_format`` or ``pre_tuple_org_role``.
+            PreconditionError: ``identifier_format``, ``identifier_length``, ``naive_expiration``,
+                ``past_expiration``, ``expiration_range``, ``pre_tuple_count``,
+                ``pre_tuple_format`` or ``pre_tuple_org_role``.
         """
-        if not is_storable(identifier) or not identifier:
-            raise PreconditionError(
-                f"identifier {identifier!r} is empty, or not text that PostgreSQL can store",
-                Reason.IDENTIFIER_FORMAT,
-                parameter="identifier",
-            )
         return cls(
             id=new_id("inv"),
             org_id=org_id,
-            identifier=identifier,
+            identifier=_require_identifier(identifier, policy),
             role=role,
             status=InvitationStatus.PENDING,
             expires_at=_require_future(expires_at, at),
-            pre_tuples=well_formed_all(pre_tuples),
+            pre_tuples=well_formed_all(pre_tuples, org_id, policy),
             invited_by=invited_by,
             invited_user_id=None,
             created_at=at,
             terminal_at=None,
             terminal_by=None,
+            read_at=at,
         )
 
     def enter(self, organization: Organization) -> None:
@@ -168,6 +178,15 @@ class Invitation(Base):
         """
         organization.require_active()
         self.organization = organization
+
+    @property
+    def effective_status(self) -> InvitationStatus:
+        """Its status as lists filter by it: expired, too, where it was overdue when it was read.
+
+        By the clock of the repository that returned it; by the current time where none has.
+        """
+        overdue = self.is_overdue(self.read_at or utc_now())
+        return InvitationStatus.EXPIRED if overdue else self.status
 
     def is_overdue(self, at: datetime) -> bool:
         """Whether the invitation still says pending although its time is over."""
@@ -185,7 +204,7 @@ class Invitation(Base):
         Raises:
             PreconditionError: ``pre_tuple_format`` or ``pre_tuple_org_role``.
         """
-        return list(dict.fromkeys(map(well_formed, self.pre_tuples)))
+        return list(dict.fromkeys(well_formed(grant, self.org_id) for grant in self.pre_tuples))
 
     def accept(
         self,
@@ -330,10 +349,23 @@ class Invitation(Base):
             raise IdentifierMismatchError(accepting_identifier, self.identifier)
 
 
+def _require_identifier(identifier: str, policy: Policy) -> str:
+    if not is_storable(identifier) or not _IDENTIFIER.fullmatch(identifier):
+        raise PreconditionError(
+            f"identifier {shown(identifier)} is empty, has white space at an end or a control "
+            "character in it, or is not text that PostgreSQL can store",
+            Reason.IDENTIFIER_FORMAT,
+            parameter="identifier",
+        )
+    limit, length = policy.limits.identifier, len(identifier)
+    require_at_most(limit, length, "characters", "identifier", Reason.IDENTIFIER_LENGTH)
+    return identifier
+
+
 def _require_future(expires_at: datetime, at: datetime) -> datetime:
     if not isinstance(expires_at, datetime) or expires_at.utcoffset() is None:
         raise PreconditionError(
-            f"expires_at {expires_at!r} is not a timezone-aware datetime",
+            f"expires_at {shown(expires_at)} is not a timezone-aware datetime",
             Reason.NAIVE_EXPIRATION,
             parameter="expires_at",
         )

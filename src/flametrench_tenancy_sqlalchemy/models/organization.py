@@ -9,8 +9,9 @@ from typing import Final, Self
 from sqlalchemy import CheckConstraint, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ..errors import AlreadyTerminalError, OrgSlugConflictError, PreconditionError, Reason
+from ..errors import AlreadyTerminalError, OrgSlugConflictError, PreconditionError, Reason, shown
 from ..ids import new_id
+from ..policy import LETTER, Policy, require_at_most
 from ..values import UNSET, Status, Unset
 from .base import (
     Base,
@@ -54,14 +55,16 @@ class Organization(Timestamps, Base):
         return described(self, "status")
 
     @classmethod
-    def create(cls, *, name: str | None, slug: str | None, at: datetime) -> Self:
+    def create(
+        cls, *, name: str | None, slug: str | None, policy: Policy = LETTER, at: datetime
+    ) -> Self:
         """Return a new active organization with a well-formed name and slug.
 
         Raises:
-            PreconditionError: ``org_slug_format`` or ``name_format``.
+            PreconditionError: ``org_slug_format``, ``name_format`` or ``name_length``.
         """
         _require_slug(slug)
-        _require_name(name)
+        _require_name(name, policy)
         return cls(
             id=new_id("org"),
             status=Status.ACTIVE,
@@ -72,19 +75,25 @@ class Organization(Timestamps, Base):
         )
 
     def update(
-        self, *, name: str | Unset | None = UNSET, slug: str | Unset | None = UNSET, at: datetime
+        self,
+        *,
+        name: str | Unset | None = UNSET,
+        slug: str | Unset | None = UNSET,
+        policy: Policy = LETTER,
+        at: datetime,
     ) -> None:
         """Change what is given, clear what is ``None``, unless the organization is revoked.
 
         Raises:
             AlreadyTerminalError: it is revoked.
-            PreconditionError: ``org_slug_format`` or ``name_format``; nothing is changed.
+            PreconditionError: ``org_slug_format``, ``name_format`` or ``name_length``; nothing is
+                changed.
         """
         self._require_not_revoked()
         if slug is not UNSET:
             _require_slug(slug)
         if name is not UNSET:
-            _require_name(name)
+            _require_name(name, policy)
         if slug is not UNSET:
             self.slug = slug
         if name is not UNSET:
@@ -164,16 +173,19 @@ def is_slug(value: object) -> bool:
 def _require_slug(slug: str | None) -> None:
     if slug is not None and not is_slug(slug):
         raise PreconditionError(
-            f"slug {slug!r} is not 1 to 63 lowercase letters, digits and inner hyphens",
+            f"slug {shown(slug)} is not 1 to 63 lowercase letters, digits and inner hyphens",
             Reason.ORG_SLUG_FORMAT,
             parameter="slug",
         )
 
 
-def _require_name(name: str | None) -> None:
-    if name is not None and not is_storable(name):
+def _require_name(name: str | None, policy: Policy) -> None:
+    if name is None:
+        return
+    if not is_storable(name):
         raise PreconditionError(
-            f"name {name!r} is not text that PostgreSQL can store",
+            f"name {shown(name)} is not text that PostgreSQL can store",
             Reason.NAME_FORMAT,
             parameter="name",
         )
+    require_at_most(policy.limits.name, len(name), "characters", "name", Reason.NAME_LENGTH)

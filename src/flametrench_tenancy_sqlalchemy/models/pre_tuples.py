@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
+from uuid import UUID
 
 from sqlalchemy import JSON, Dialect
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator
 
-from ..errors import InvalidIdError, PreconditionError, Reason
+from ..errors import InvalidIdError, PreconditionError, Reason, shown
 from ..ids import decode_object, encode_object
+from ..policy import Policy, require_at_most
 from ..values import PreTuple, Role
 from .tuple import require_object_type, require_relation
+
+ROLES: Final = frozenset(Role)
+NOT_TO_GRANT: Final = frozenset({"usr", "mem", "inv", "tup"})
+"""Types of objects that tenancy itself keeps."""
+NO_OBJECTS: Final = (UUID(int=0), UUID(int=2**128 - 1))
+"""The Nil and the Max UUID, which stand for none and for all."""
 
 
 class PreTuples(TypeDecorator[list[PreTuple]]):
@@ -20,6 +28,11 @@ class PreTuples(TypeDecorator[list[PreTuple]]):
 
     impl = JSON().with_variant(JSONB(), "postgresql")
     cache_ok = True
+
+    @property
+    def python_type(self) -> type[list[PreTuple]]:
+        """A list."""
+        return list
 
     def process_bind_param(
         self, value: Iterable[PreTuple] | None, dialect: Dialect
@@ -43,15 +56,18 @@ class PreTuples(TypeDecorator[list[PreTuple]]):
         return [_as_stored(item) for item in (value if isinstance(value, list) else [value])]
 
 
-def well_formed(grant: PreTuple | Mapping[str, str]) -> PreTuple:
-    """Return a pre-tuple as it is read back, if an invitation may carry it.
+def well_formed(grant: PreTuple | Mapping[str, str], org_id: str) -> PreTuple:
+    """Return a pre-tuple as it is read back, if an invitation to an organization may carry it.
 
     It may not grant a membership's role on an organization: that would be a role without a
-    membership, in any organization the inviter cares to name.
+    membership. What an organization has no say in is not its invitation's to grant either: other
+    organizations, and what tenancy itself keeps.
 
     Raises:
-        PreconditionError: ``pre_tuple_format``; it is not three well-formed words.
-            ``pre_tuple_org_role``; it grants one of the six roles on an organization.
+        PreconditionError: ``pre_tuple_format``; it is not three well-formed words, or its object
+            is the Nil or the Max UUID. ``pre_tuple_org_role``; it grants one of the six roles on
+            an organization, or anything on another one, or on a user, membership, invitation or
+            tuple.
     """
     if isinstance(grant, Mapping):
         if set(grant) != {"relation", "object_type", "object_id"}:
@@ -63,29 +79,34 @@ def well_formed(grant: PreTuple | Mapping[str, str]) -> PreTuple:
         uuid = decode_object(grant.object_id, type_, "object_id")
     except (AttributeError, InvalidIdError, PreconditionError) as exc:
         raise _malformed(grant) from exc
-    if type_ == "org" and relation in list(Role):
+    if uuid in NO_OBJECTS:
+        raise _malformed(grant)
+    object_id = encode_object(type_, uuid)
+    if type_ in NOT_TO_GRANT or (type_ == "org" and (relation in ROLES or object_id != org_id)):
         raise PreconditionError(
-            f"pre_tuples: {relation!r} on an organization is a membership's to grant",
+            f"pre_tuples: {relation!r} on {type_} {object_id} is not an invitation's to grant",
             Reason.PRE_TUPLE_ORG_ROLE,
             parameter="pre_tuples",
         )
-    return PreTuple(relation=relation, object_type=type_, object_id=encode_object(type_, uuid))
+    return PreTuple(relation=relation, object_type=type_, object_id=object_id)
 
 
-def well_formed_all(grants: object) -> list[PreTuple]:
+def well_formed_all(grants: object, org_id: str, policy: Policy) -> list[PreTuple]:
     """Return a collection of pre-tuples, each as `well_formed` does.
 
     Raises:
-        PreconditionError: ``pre_tuple_format`` or ``pre_tuple_org_role``.
+        PreconditionError: ``pre_tuple_count``, ``pre_tuple_format`` or ``pre_tuple_org_role``.
     """
     if not isinstance(grants, Collection):  # an iterator would be empty when it is tried again
         raise _malformed(grants)
-    return [well_formed(grant) for grant in grants]
+    limit, parameter = policy.limits.pre_tuples, "pre_tuples"
+    require_at_most(limit, len(grants), "of them", parameter, Reason.PRE_TUPLE_COUNT)
+    return [well_formed(grant, org_id) for grant in grants]
 
 
 def _malformed(grant: object) -> PreconditionError:
     return PreconditionError(
-        f"pre_tuples: {grant!r} is not a relation, an object_type and an object_id of that type",
+        f"pre_tuples: {shown(grant)} is not a relation, an object's type and an id of that type",
         Reason.PRE_TUPLE_FORMAT,
         parameter="pre_tuples",
     )

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, ForeignKey, Index, Text, UniqueConstraint,
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from ..errors import PreconditionError, Reason
+from ..errors import PreconditionError, Reason, shown
 from ..ids import ObjectId, WireId, decode, decode_object, encode_object
 from .base import Base, UtcDateTime, described, id_column, matches
 from .user import User
@@ -146,4 +146,6 @@ def require_object_type(value: object, parameter: str) -> str:
 def _require_match(pattern: str, value: object, parameter: str, form: str, reason: Reason) -> str:
     if isinstance(value, str) and re.fullmatch(pattern[1:-1], value):
         return value
-    raise PreconditionError(f"{parameter}: {value!r} is not {form}", reason, parameter=parameter)
+    raise PreconditionError(
+        f"{parameter}: {shown(value)} is not {form}", reason, parameter=parameter
+    )

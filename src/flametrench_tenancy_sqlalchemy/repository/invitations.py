@@ -35,12 +35,13 @@ class InvitationOperations(Repository):
         Args:
             org_id: the organization's wire id (``org_…``).
             identifier: how the invitee is known, an e-mail address as a rule; compared byte for
-                byte when they accept.
+                byte when they accept. Without control characters, and white space at its ends.
             role: the role that they will get.
             invited_by: the inviting user's wire id (``usr_…``).
             expires_at: the last moment to accept, a timezone-aware datetime in the future.
             pre_tuples: what else they will be granted, each a `PreTuple` or a mapping with its
-                three keys; no membership role on an organization.
+                three keys; no membership role on an organization, and nothing on another
+                organization, a user, a membership, an invitation or a tuple.
 
         Returns:
             The pending invitation.
@@ -48,8 +49,9 @@ class InvitationOperations(Repository):
         Raises:
             InvalidIdError: an id is malformed or of another type.
             PreconditionError: ``role_format``, ``org_not_active``, ``identifier_format``,
-                ``naive_expiration``, ``past_expiration``, ``expiration_range``,
-                ``pre_tuple_format`` or ``pre_tuple_org_role``.
+                ``identifier_length``, ``naive_expiration``, ``past_expiration``,
+                ``expiration_range``, ``pre_tuple_count``, ``pre_tuple_format`` or
+                ``pre_tuple_org_role``.
             NotFoundError: there is no such organization or inviter.
 
         Specification: docs/tenancy.md#invitations, ADR 0003.
@@ -65,6 +67,7 @@ class InvitationOperations(Repository):
                 invited_by=invited_by,
                 expires_at=expires_at,
                 pre_tuples=pre_tuples or (),
+                policy=self._policy,
                 at=operation.at,
             )
             operation.join(org_id, invitation)
@@ -83,7 +86,9 @@ class InvitationOperations(Repository):
 
         Specification: docs/tenancy.md#invitations.
         """
-        return queries.get(self.session, Invitation, "inv_id", inv_id)
+        invitation = queries.get(self.session, Invitation, "inv_id", inv_id)
+        invitation.read_at = time_of(self._clock)
+        return invitation
 
     @reads
     def list_invitations(
@@ -111,7 +116,7 @@ class InvitationOperations(Repository):
         Specification: docs/tenancy.md#invitations.
         """
         require(org_id, "org", "org_id")
-        wanted = InvitationStatus.parse_if_given(status, "status")
+        wanted, now = InvitationStatus.parse_if_given(status, "status"), time_of(self._clock)
         page = queries.page(
             self.session,
             Invitation,
@@ -119,8 +124,10 @@ class InvitationOperations(Repository):
             cursor=cursor,
             limit=limit,
             there=org_id,
-            now=time_of(self._clock),
+            now=now,
         )
+        for invitation in page:
+            invitation.read_at = now
         if not page.data:
             queries.require_known(self.session, Organization, "org_id", org_id)
         return page

@@ -52,12 +52,9 @@ def is_owner(mem: Mem) -> ColumnElement[bool]:
 # Organizations.
 
 _ONE_ORG: Final = select(_org).where(_org.c.id == _SOUGHT_ORG)
-_ORG_OR_HOLDER: Final = select(_org).where(
-    or_(_org.c.id == _SOUGHT_ORG, _org.c.slug == bindparam("wanted"))
-)
 ORG: Final = deciding(to_change(_ONE_ORG, _org), Organization)
+HOLDER: Final = select(_org.c.id).where(_org.c.slug == bindparam("wanted"))
 ORG_TO_JOIN: Final = deciding(side_by_side(_ONE_ORG, _org), Organization)
-ORG_AND_HOLDER: Final = deciding(to_change(_ORG_OR_HOLDER.order_by(_org.c.id), _org), Organization)
 
 
 # Memberships, behind their organizations.

@@ -25,7 +25,7 @@ from .locking_reads import is_active, is_owner, side_by_side, to_change
 Entity = TypeVar("Entity", bound=Base)
 Owners: TypeAlias = dict[str, dict[str, Membership]]
 
-_org, _mem, _usr = map(table_of, (Organization, Membership, User))
+_org, _mem = map(table_of, (Organization, Membership))
 
 # One row, or two.
 
@@ -36,14 +36,13 @@ def organization(session: AnySession, org_id: str, *, joining: bool = False) -> 
     return _one(session, Organization, query, "org_id", org_id)
 
 
-def organization_and_holder(session: AnySession, org_id: str, slug: str) -> Organization:
-    """Lock an organization and who holds the slug that it is to get.
+def is_held(session: AnySession, slug: str | None) -> bool:
+    """Tell, without a lock, whether an organization holds a slug, once who asks is locked itself.
 
-    Or two that ask for each other's would wait for each other.
+    The unique index alone would let two that ask for each other's wait for each other: each has
+    been changed when it looks. Locking the holder would let anybody keep it waiting.
     """
-    found = session.scalars(reads.ORG_AND_HOLDER, {"sought": org_id, "wanted": slug})
-    org: Organization = _named(Organization, {each.id: each for each in found}, "org_id", org_id)
-    return org
+    return connection_of(session).scalar(reads.HOLDER, {"wanted": slug}) is not None
 
 
 def membership(session: AnySession, mem_id: str) -> Membership:
@@ -126,17 +125,6 @@ def invitation_and_administrator(
 
 
 # Many rows.
-
-
-def users(session: AnySession, usr_ids: Iterable[str]) -> set[str]:
-    """Return which of these users exist; they cannot vanish before the transaction ends."""
-    query = (
-        select(_usr.c.id)
-        .where(_among(session, _usr.c.id, usr_ids))
-        .order_by(_usr.c.id)
-        .with_for_update(read=True, key_share=True)
-    )
-    return set(connection_of(session).execute(query).scalars())
 
 
 def many_memberships(session: AnySession, mem_ids: Collection[str]) -> dict[str, Membership]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from functools import partial
@@ -10,17 +10,18 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionInTimeError
 
 from .. import _integrity
-from .._sql import deciding, table_of
+from .._sql import among, deciding, table_of
 from ..clock import Clock, time_of, utc_now
-from ..errors import PreconditionError, TenancyError
+from ..errors import PoolTimeoutError, PreconditionError, TenancyError
 from ..ids import require
 from ..models import Base, Invitation, Membership, Organization, User
 from ..models.base import not_found
 from ..policy import LETTER, Policy
 from ..transactions.savepoint import savepoint
-from ..transactions.sessions import AnySession, connection_of, where_writes_go
+from ..transactions.sessions import AnySession, connection_of, is_sqlite, where_writes_go
 from ..writing import Change, Guard, Written, write
 from . import locks
 
@@ -32,11 +33,23 @@ Unit: TypeAlias = Callable[[AnySession, str], AbstractContextManager[None]]
 Admission: TypeAlias = Callable[[AnySession, Collection[str], datetime], object]
 """Makes users known."""
 
+Reference: TypeAlias = tuple[str, str | None]
+"""A parameter, and the user whom it refers to."""
+
+
+@contextmanager
+def _pool_in_our_words() -> Iterator[None]:
+    try:
+        yield
+    except NoConnectionInTimeError as exc:
+        raise PoolTimeoutError from exc
+
 
 def reads(operation: F) -> F:
     """Mark an operation that only reads: it needs no unit, and may go to a replica."""
-    operation.__dict__["reads"] = True
-    return operation
+    read = _pool_in_our_words()(operation)
+    read.__dict__["reads"] = True
+    return read
 
 
 def only_reads(operation: Callable[..., Any]) -> bool:
@@ -49,10 +62,12 @@ class Operation:
 
     Attributes:
         at: its time.
+        relies_on: the users whom it has found to exist, and who may yet vanish.
     """
 
     def __init__(self, session: AnySession, at: datetime) -> None:
         self.at = at
+        self.relies_on: Sequence[Reference] = ()
         self._session = session
         self._conflicts: Mapping[str, TenancyError] = {}
 
@@ -125,26 +140,38 @@ class Repository:
         """
         session, users = self.session, users or {}
         operation = Operation(session, time_of(self._clock))
-        session.flush()  # the caller's own pending rows; what they break is theirs to see
-        with where_writes_go(session):
-            try:
-                with self._unit(session, name):
-                    self._admit(users.values(), operation.at)
-                    yield operation
-            except PreconditionError:
-                if into is not None:
-                    self._require_active(into)
+        with _pool_in_our_words():
+            session.flush()  # the caller's own pending rows; what they break is theirs to see
+            with (
+                where_writes_go(session),
+                self._refusals_in_our_words(operation, into, users),
+                self._unit(session, name),
+            ):
+                self._admit(users.values(), operation.at)
+                yield operation
+
+    @contextmanager
+    def _refusals_in_our_words(
+        self, operation: Operation, into: str | None, users: Mapping[str, str | None]
+    ) -> Iterator[None]:
+        try:
+            yield
+        except PreconditionError:
+            if into is not None:
+                self._require_active(into)
+            raise
+        except DBAPIError as exc:
+            if late := _integrity.lock_timeout(exc):
+                raise late from exc
+            if not _integrity.is_violation(exc):
                 raise
-            except DBAPIError as exc:
-                if not _integrity.is_violation(exc):
-                    raise
-                if into is not None:
-                    self._require_active(into)
-                self._require_users(users, exc)
-                error = operation.refusal(exc)
-                if error is None:
-                    raise
-                raise error from exc
+            if into is not None:
+                self._require_active(into)
+            self._require_users([*users.items(), *operation.relies_on], exc)
+            error = operation.refusal(exc)
+            if error is None:
+                raise
+            raise error from exc
 
     def _admit(self, usr_ids: Iterable[str | None], at: datetime) -> None:
         if self._admits is not None:
@@ -157,20 +184,28 @@ class Repository:
             raise not_found(Organization, org_id, "org_id")
         org.require_active()
 
-    def _require_users(self, users: Mapping[str, str | None], cause: DBAPIError) -> None:
+    def _require_users(self, users: Sequence[Reference], cause: DBAPIError) -> None:
         """Name the first argument whose user does not exist, after a refusal that may hide it."""
-        given = {usr_id for usr_id in users.values() if usr_id is not None}
+        given = [(parameter, usr_id) for parameter, usr_id in users if usr_id is not None]
         if not given or self._admits is not None:  # whom the refusal has made unknown again
             return
-        query = select(_usr.c.id).where(_usr.c.id.in_(given))
-        known = set(connection_of(self.session).execute(query).scalars())
-        for parameter, usr_id in users.items():
-            if usr_id is not None and usr_id not in known:
+        known = existing_users(self.session, given)
+        for parameter, usr_id in given:
+            if usr_id not in known:
                 raise not_found(User, usr_id, parameter) from cause
         column = _USER_COLUMNS.get(_integrity.constraint_name(cause) or "")
         if column is not None:  # they have come since the database looked for them
-            parameter = column if column in users else next(iter(users))
-            raise not_found(User, str(users[parameter]), parameter) from cause
+            parameter, usr_id = next((each for each in given if each[0] == column), given[0])
+            raise not_found(User, usr_id, parameter) from cause
+
+
+def existing_users(session: AnySession, users: Iterable[Reference]) -> set[str]:
+    """Return which of these users exist."""
+    given = {usr_id for _, usr_id in users if usr_id is not None}
+    if not given:
+        return set()
+    query = select(_usr.c.id).where(among(_usr.c.id, given, arrays=not is_sqlite(session)))
+    return set(connection_of(session).execute(query).scalars())
 
 
 def parsed_users(**users: Any) -> dict[str, str | None]:

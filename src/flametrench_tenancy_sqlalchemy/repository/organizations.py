@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from ..errors import Reason
 from ..ids import require
 from ..models import Membership, Organization
 from ..models.base import is_storable, not_found
 from ..models.organization import is_slug
+from ..policy import require_at_most
 from ..results import CreateOrgResult
 from ..values import UNSET, Page, Role, Status, Unset
 from ..writing import write_revocation
@@ -33,6 +35,7 @@ class OrganizationOperations(Repository):
         Raises:
             InvalidIdError: ``creator`` is no ``usr_`` wire id.
             PreconditionError: ``org_slug_format`` or ``name_format``; the text is malformed.
+                ``name_length``; the name is over the policy's limit.
             NotFoundError: there is no user ``creator``.
             OrgSlugConflictError: another organization holds the slug.
 
@@ -40,7 +43,7 @@ class OrganizationOperations(Repository):
         """
         users = {"creator": require(creator, "usr", "creator")}
         with self._operation("create_org", users=users) as operation:
-            org = Organization.create(name=name, slug=slug, at=operation.at)
+            org = Organization.create(name=name, slug=slug, policy=self._policy, at=operation.at)
             owner = Membership.join(org, creator, Role.OWNER, at=operation.at)
             operation.write(added=[org, owner], created_by=creator)
         return CreateOrgResult(org, owner)
@@ -98,17 +101,18 @@ class OrganizationOperations(Repository):
             NotFoundError: there is no such organization.
             AlreadyTerminalError: the organization is revoked.
             PreconditionError: ``org_slug_format`` or ``name_format``; the text is malformed.
+                ``name_length``; the name is over the policy's limit.
             OrgSlugConflictError: another organization holds the slug.
 
         Specification: ADR 0011.
         """
         require(org_id, "org", "org_id")
         with self._operation("update_org") as operation:
-            if is_slug(slug):
-                org = locks.organization_and_holder(self.session, org_id, str(slug))
-            else:
-                org = locks.organization(self.session, org_id)
-            org.update(name=name, slug=slug, at=operation.at)
+            org = locks.organization(self.session, org_id)
+            before = org.slug
+            org.update(name=name, slug=slug, policy=self._policy, at=operation.at)
+            if org.slug != before and locks.is_held(self.session, org.slug):
+                raise org.slug_taken()
             operation.write(changed=[org])
         return org
 
@@ -209,6 +213,7 @@ class OrganizationOperations(Repository):
         Raises:
             InvalidIdError: ``cursor`` is no ``org_`` wire id.
             PreconditionError: ``status_format`` or ``limit_format``; the argument is malformed.
+                ``query_length``; the text is over the policy's limit of names.
 
         Specification: ADR 0025.
         """
@@ -216,6 +221,8 @@ class OrganizationOperations(Repository):
         if query is None:
             found = queries.ORGS[in_status]
         elif is_storable(query):
+            longest = self._policy.limits.name
+            require_at_most(longest, len(query), "characters", "query", Reason.QUERY_LENGTH)
             found = queries.orgs_containing(query, in_status)
         else:  # nor can it be part of what is stored
             return Page([], None)

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import contains_eager
 
 from .._sql import word
-from ..errors import PreconditionError
+from ..errors import PreconditionError, shown
 from ..ids import decode, require
 from ..models import Base, Invitation, Membership, Organization, Tuple, User
 from ..models.base import not_found
@@ -101,7 +101,7 @@ def whole_number(limit: object) -> int:
     if isinstance(limit, int):
         return limit
     raise PreconditionError(
-        f"limit: {limit!r} is not a whole number", "limit_format", parameter="limit"
+        f"limit: {shown(limit)} is not a whole number", "limit_format", parameter="limit"
     )
 
 

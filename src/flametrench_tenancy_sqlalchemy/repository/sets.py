@@ -7,17 +7,17 @@ number of statements that does not depend on how many rows there are.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
 from typing import TypeVar
 
-from ..errors import PreconditionError
+from ..errors import PreconditionError, Reason, shown
 from ..ids import require
 from ..models import Invitation, Membership, Organization, User
 from ..models.base import not_found
+from ..policy import require_at_most
 from ..values import InvitationRequest, Outcome, Role
 from ..writing import goes_by_flush
 from . import locks
-from .operation import Repository, parsed_users
+from .operation import Operation, Reference, Repository, existing_users, parsed_users
 from .outcomes import attempt, done, settle, then
 
 T = TypeVar("T")
@@ -48,7 +48,8 @@ class SetOperations(Repository):
         Raises:
             InvalidIdError: ``org_id`` or ``invited_by`` is malformed or of another type.
             PreconditionError: ``row_format``; ``members`` is no collection, or something in it no
-                pair. ``role_format`` or ``org_not_active``, as an outcome.
+                pair. ``set_size``; there are more than the policy allows. ``role_format`` or
+                ``org_not_active``, as an outcome.
             NotFoundError: as an outcome; there is no such organization, user or inviter.
             DuplicateMembershipError: as an outcome; the user is an active member already.
 
@@ -56,7 +57,7 @@ class SetOperations(Repository):
         """
         require(org_id, "org", "org_id")
         parsed_users(invited_by=invited_by)
-        pairs = [attempt(_member, row) for row in _rows(members, "members")]
+        pairs = [attempt(_member, row) for row in self._rows(members, "members")]
         with self._operation("add_members") as operation:
             org = self._open_org(org_id, pairs)
 
@@ -68,7 +69,8 @@ class SetOperations(Repository):
 
             joining = then(pairs, join)
             usr_ids = [membership.usr_id for membership in done(joining)]
-            known = self._known([invited_by, *usr_ids] if usr_ids else [], operation.at)
+            asked = [("invited_by", invited_by), *(("usr_id", usr_id) for usr_id in usr_ids)]
+            known = self._known(operation, asked if usr_ids else [])
 
             def admit(membership: Membership) -> Membership:
                 _require_known(known, usr_id=membership.usr_id, invited_by=invited_by)
@@ -111,16 +113,15 @@ class SetOperations(Repository):
         Raises:
             InvalidIdError: ``org_id`` or ``invited_by`` is malformed or of another type.
             PreconditionError: ``row_format``; ``requests`` is no collection, or something in it no
-                `InvitationRequest`. ``role_format``, ``org_not_active``, ``identifier_format``,
-                ``naive_expiration``, ``past_expiration``, ``expiration_range``,
-                ``pre_tuple_format`` or ``pre_tuple_org_role``, as an outcome.
+                `InvitationRequest`. ``set_size``; there are more than the policy allows.
+                ``role_format`` or as for `create_invitation`, as an outcome.
             NotFoundError: as an outcome; there is no such organization or inviter.
 
         Specification: docs/tenancy.md#invitations, ADR 0003.
         """
         require(org_id, "org", "org_id")
         require(invited_by, "usr", "invited_by")
-        pairs = [attempt(_request, row) for row in _rows(requests, "requests")]
+        pairs = [attempt(_request, row) for row in self._rows(requests, "requests")]
         with self._operation("create_invitations") as operation:
             org = self._open_org(org_id, pairs)
 
@@ -133,11 +134,12 @@ class SetOperations(Repository):
                     invited_by=invited_by,
                     expires_at=request.expires_at,
                     pre_tuples=request.pre_tuples or (),
+                    policy=self._policy,
                     at=operation.at,
                 )
 
             offers = then(pairs, offer)
-            known = self._known([invited_by] if done(offers) else [], operation.at)
+            known = self._known(operation, [("invited_by", invited_by)] if done(offers) else [])
 
             def vouch(invitation: Invitation) -> Invitation:
                 _require_known(known, invited_by=invited_by)
@@ -164,7 +166,8 @@ class SetOperations(Repository):
             The outcome of each change, in their order: the membership that holds the role.
 
         Raises:
-            PreconditionError: ``row_format``; ``roles`` is no mapping. ``role_format`` or
+            PreconditionError: ``row_format``; ``roles`` is no mapping. ``set_size``; there are more
+                than the policy allows. ``role_format`` or
                 ``mem_not_active``, as an outcome.
             InvalidIdError: as an outcome; the id is no ``mem_`` wire id.
             NotFoundError: as an outcome; there is no such membership.
@@ -174,7 +177,7 @@ class SetOperations(Repository):
         """
         if not isinstance(roles, Mapping):
             raise _malformed("roles", roles, "a mapping of ids to roles")
-        pairs = [attempt(_change, row) for row in roles.items()]
+        pairs = [attempt(_change, row) for row in self._rows(roles.items(), "roles")]
         with self._operation("change_roles") as operation:
             locked = locks.many_memberships(self.session, [mem_id for mem_id, _ in done(pairs)])
             owners = locks.owners_among(self.session, locked.values())
@@ -216,7 +219,8 @@ class SetOperations(Repository):
         Raises:
             InvalidIdError: ``admin_usr_id`` is malformed or of another type; or, as an outcome,
                 the membership's id is.
-            PreconditionError: ``row_format``; ``mem_ids`` is no collection. ``mem_not_active`` or
+            PreconditionError: ``row_format``; ``mem_ids`` is no collection. ``set_size``; there are
+                more than the policy allows. ``mem_not_active`` or
                 ``scope_mismatch``, as an outcome.
             NotFoundError: as an outcome; there is no such membership.
             ForbiddenError: as an outcome; the acting user is no active owner or admin there, or
@@ -226,7 +230,7 @@ class SetOperations(Repository):
         Specification: docs/tenancy.md#admin-remove.
         """
         require(admin_usr_id, "usr", "admin_usr_id")
-        ids = [attempt(require, row, "mem", "mem_id") for row in _rows(mem_ids, "mem_ids")]
+        ids = [attempt(require, row, "mem", "mem_id") for row in self._rows(mem_ids, "mem_ids")]
         with self._operation("remove_members") as operation:
             locked = locks.many_memberships(self.session, done(ids))
             org_ids = {membership.org_id for membership in locked.values()}
@@ -243,11 +247,21 @@ class SetOperations(Repository):
             operation.write(changed=done(outcomes))
         return outcomes
 
-    def _known(self, usr_ids: Collection[str | None], at: datetime) -> set[str]:
+    def _rows(self, rows: Collection[T], parameter: str) -> Collection[T]:
+        # Not an iterator: the operation may be tried again.
+        if not isinstance(rows, Collection) or isinstance(rows, str | bytes):
+            raise _malformed(parameter, rows, "a list")
+        require_at_most(self._policy.limits.rows, len(rows), "rows", parameter, Reason.SET_SIZE)
+        return rows
+
+    def _known(self, operation: Operation, users: Sequence[Reference]) -> set[str]:
         """Return which of these users exist, if there are any."""
-        self._admit(usr_ids, at)
-        given = {usr_id for usr_id in usr_ids if usr_id is not None}
-        return locks.users(self.session, given) if given else set()
+        self._admit([usr_id for _, usr_id in users], operation.at)
+        known = existing_users(self.session, users)
+        # Not locked, which would take a privilege to update them. Should one vanish before the
+        # foreign key has locked them, the set as a whole says so.
+        operation.relies_on = [user for user in users if user[1] in known]
+        return known
 
     def _open_org(self, org_id: str, rows: Sequence[Outcome[T]]) -> Outcome[Organization]:
         """Lock an organization that may be joined, if anybody wants to; rows meet its error."""
@@ -262,13 +276,6 @@ class SetOperations(Repository):
             return org
 
         return attempt(lock)
-
-
-def _rows(rows: Collection[T], parameter: str) -> Collection[T]:
-    # Not an iterator: the operation may be tried again.
-    if isinstance(rows, Collection) and not isinstance(rows, str | bytes):
-        return rows
-    raise _malformed(parameter, rows, "a list")
 
 
 def _member(row: object) -> tuple[str, Role]:
@@ -291,7 +298,7 @@ def _change(row: tuple[str, Role | str]) -> tuple[str, Role]:
 
 def _malformed(parameter: str, given: object, expected: str) -> PreconditionError:
     return PreconditionError(
-        f"{parameter}: {given!r} is not {expected}", "row_format", parameter=parameter
+        f"{parameter}: {shown(given)} is not {expected}", "row_format", parameter=parameter
     )
 
 

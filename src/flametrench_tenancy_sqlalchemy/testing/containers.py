@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -75,7 +76,8 @@ def running_container() -> Iterator[tuple[str, str]]:
 
     image = chosen_image() or DEFAULT_IMAGE
     settings = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
-    container = PostgresContainer(image, driver=None).with_command(f"postgres {settings}")
+    container = PostgresContainer(image, driver=None, password=secrets.token_hex(16))
+    container = container.with_command(f"postgres {settings}")
     try:
         container.start()
     except Exception as exc:

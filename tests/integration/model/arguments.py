@@ -15,7 +15,7 @@ START: Final = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
 PEOPLE: Final = [f"usr_0190f2a81b3c7abc8000{n:012x}" for n in range(1, 6)]
 UNKNOWN: Final = "0190f2a81b3c7abc8fffffffffffffff"
 PROJECT: Final = "0190f2a8-1b3c-7abc-8000-00000000aaaa"
-NEWEST: Final = "the newest organization's id"
+THERE: Final = "the inviting organization's id"
 SPAN: Final = timedelta(minutes=5)
 INVITED: Final = "the invited identifier"
 
@@ -39,7 +39,7 @@ roles = mostly(ROLES, ["chief", None])
 slugs = mostly([None, "acme", "globex-2", "i"], ["-acme", "Acme", "acme\n", "", "a" * 64])
 names = mostly([None, "Acme", "50% off_", "A\\B", ""], ["nul\0", "\ud800"])
 queries = st.sampled_from([None, "ACME", "%", "_", "\\", "", "x", "nul\0"])
-identifiers = mostly(["ann@example.com", "Ann@example.com"], ["", "a\0b", None])
+identifiers = mostly(["ann@example.com", "Ann@example.com"], ["", "a\0b", " a", None])
 accepting = mostly([INVITED], ["ann@example.com", "", None])
 spans = mostly([timedelta(minutes=m) for m in (5, 60, 1)], [timedelta(0), timedelta(-1)])
 ticks = st.sampled_from([timedelta(minutes=m) for m in (5, 1, -2)] + [timedelta.resolution])
@@ -57,15 +57,15 @@ grants = mostly(
         Grant("editor", "proj", PROJECT.replace("-", "")),
         Grant("editor", "proj", f"proj_{PROJECT.replace('-', '')}"),
         Grant("viewer", "doc", PROJECT),
-        Grant("watcher", "org", NEWEST),
-        Grant("viewer", "usr", PEOPLE[0]),
+        Grant("watcher", "org", THERE),
     ],
     [
-        Grant("owner", "org", NEWEST),
+        Grant("viewer", "usr", PEOPLE[0]),
+        Grant("editor", "proj", "0" * 32),
+        Grant("owner", "org", THERE),
         Grant("viewer", "org", f"org_{UNKNOWN}"),
         Grant("editor", "doc", PEOPLE[0]),
         Grant("editor", "proj", "somewhere"),
-        Grant("Editor", "proj", PROJECT),
         Grant("editor", "project", PROJECT),
     ],
 )
@@ -85,11 +85,11 @@ offers = st.fixed_dictionaries(
 
 
 def about(pre_tuples: list[Any] | None, org_id: str) -> list[Any] | None:
-    """Return pre-tuples, those about the newest organization with its id."""
+    """Return pre-tuples, those about the inviting organization with its id."""
     if pre_tuples is None:
         return None
     return [
-        grant._replace(object_id=org_id) if getattr(grant, "object_id", None) == NEWEST else grant
+        grant._replace(object_id=org_id) if getattr(grant, "object_id", None) == THERE else grant
         for grant in pre_tuples
     ]
 

@@ -230,15 +230,15 @@ class TenancyMachine(RuleBasedStateMachine):
 
     @rule(org=picks, inviter=picks, offer=arg.offers)
     def create_invitation(self, org: int, inviter: int, offer: dict[str, Any]) -> None:
-        org_ids = self.ids(Org)
+        org_id = self.pick(Org, org)
         self.step(
             "create_invitation",
-            self.pick(Org, org),
+            org_id,
             offer["identifier"],
             offer["role"],
             self.pick(Usr, inviter),
             self.clock.now.replace(tzinfo=offer["zone"]) + offer["span"],
-            pre_tuples=arg.about(offer["pre_tuples"], [*org_ids, f"org_{arg.UNKNOWN}"][0]),
+            pre_tuples=arg.about(offer["pre_tuples"], str(org_id)),
         )
 
     @rule(inv=picks, usr=few_picks, identifier=arg.accepting)

@@ -136,10 +136,11 @@ class Reference(Reads):
     ) -> Inv:
         precondition(role in ROLES, "role_format")
         self._open_org(org_id)
-        precondition(has_form("text", identifier) and identifier != "", "identifier_format")
+        printable = has_form("text", identifier) and identifier.isprintable()
+        precondition(printable and identifier.strip(" ") == identifier != "", "identifier_format")
         precondition(expires_at.tzinfo is not None, "naive_expiration")
         precondition(expires_at > self.now, "past_expiration")
-        grants = tuple(map(well_formed, pre_tuples or ()))
+        grants = tuple(well_formed(grant, org_id) for grant in pre_tuples or ())
         self.user(invited_by, "invited_by")
         what = {"org_id": org_id, "identifier": identifier, "role": role, "status": "pending"}
         end = {"invited_user_id": None, "terminal_at": None, "terminal_by": None}

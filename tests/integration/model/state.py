@@ -12,6 +12,7 @@ from typing import Any, Final
 from tests.integration.model.records import Grant, Inv, Mem, R, Tables, Tup, Usr, object_id, type_of
 
 ROLES: Final = ("owner", "admin", "member", "guest", "viewer", "editor")
+KEPT: Final = ("org", "usr", "mem", "inv", "tup")
 RANKS: Final = {"owner": 4, "admin": 3, "member": 2, "guest": 1}
 STATUSES: Final = ("active", "suspended", "revoked")
 INV_STATUSES: Final = ("pending", "accepted", "declined", "revoked", "expired")
@@ -74,7 +75,7 @@ def has_form(form: str, value: object, type_: str = "") -> bool:
     return isinstance(value, str) and re.fullmatch(pattern, value) is not None
 
 
-def well_formed(grant: Grant | Mapping[str, str]) -> Grant:
+def well_formed(grant: Grant | Mapping[str, str], org_id: str) -> Grant:
     """Return a pre-tuple as it is read back, if an invitation may carry it."""
     if isinstance(grant, Mapping):
         precondition(set(grant) == set(Grant._fields), "pre_tuple_format")
@@ -85,8 +86,11 @@ def well_formed(grant: Grant | Mapping[str, str]) -> Grant:
         and has_form("object id", grant.object_id, grant.object_type),
         "pre_tuple_format",
     )
-    precondition(not (grant.object_type == "org" and grant.relation in ROLES), "pre_tuple_org_role")
-    return grant._replace(object_id=object_id(grant.object_type, grant.object_id))
+    grant = grant._replace(object_id=object_id(grant.object_type, grant.object_id))
+    precondition(not re.search("0{32}|f{32}", grant.object_id.replace("-", "")), "pre_tuple_format")
+    own = grant.object_id == org_id and grant.relation not in ROLES
+    precondition(own or grant.object_type not in KEPT, "pre_tuple_org_role")
+    return grant
 
 
 class State:

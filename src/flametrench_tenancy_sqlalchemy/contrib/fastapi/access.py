@@ -82,7 +82,7 @@ def require_grantable(
 ) -> None:
     """Refuse to promise what the application does not let this caller share."""
     session = itself(tenancy.session)
-    for grant in map(well_formed, grants):  # the application is asked about nothing else
+    for grant in [well_formed(grant, org_id) for grant in grants]:
         if may_grant is None or not may_grant(session, caller, org_id, grant):
             raise ForbiddenError(
                 f"the caller may not promise {grant.relation} on {grant.object_type} "

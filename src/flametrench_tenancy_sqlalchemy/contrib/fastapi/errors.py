@@ -33,6 +33,7 @@ RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     409: {"model": ErrorBody, "description": "The state of things does not allow it."},
     413: {"model": ErrorBody, "description": "The request's body is too large."},
     422: {"model": ErrorBody, "description": "The request is malformed."},
+    503: {"model": ErrorBody, "description": "A lock or a connection was not to be had in time."},
 }
 
 

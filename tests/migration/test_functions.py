@@ -1,0 +1,97 @@
+"""The trigger functions: whose they are, and in which schema, whatever its name."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Connection, Engine, delete
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.orm import Session, sessionmaker
+
+from flametrench_tenancy_sqlalchemy import Role, TenancyStore, Tuple
+from flametrench_tenancy_sqlalchemy.cli import main
+from flametrench_tenancy_sqlalchemy.doctor import diagnose
+from flametrench_tenancy_sqlalchemy.migrations import VERSION_TABLE, downgrade, upgrade
+from flametrench_tenancy_sqlalchemy.testing.factories import make_user
+
+from .reference import create_reference, run, run_script
+from .state import tables_of
+from .test_running import offline_sql
+
+NAMES = ["100%", "%s", "%(s)s", 'a"b', "a:b", "Ten ancy's", r"a\b", "a.b,c", "$do$"]
+
+
+def operate(engine: Engine) -> None:
+    """Have a member come, change and go, and tuples that nobody may take away."""
+    sessions = sessionmaker(engine)
+    with sessions.begin() as session:
+        ann, bob = make_user(session).id, make_user(session).id
+    store = TenancyStore(sessions)
+    founded = store.create_org(ann)
+    member = store.add_member(founded.org.id, bob, Role.MEMBER)
+    store.self_leave(store.change_role(member.id, Role.ADMIN).id)
+    with pytest.raises(IntegrityError, match="do not agree"), sessions.begin() as session:
+        session.execute(delete(Tuple))
+
+
+def test_they_act_as_the_owner_of_adopted_tables_not_as_who_migrates(blank: Connection) -> None:
+    run(blank, ["CREATE ROLE landlord", "CREATE ROLE deployer IN ROLE landlord"])
+    run(blank, "GRANT CREATE ON SCHEMA public TO landlord; SET LOCAL ROLE landlord")
+    create_reference(blank)
+    run(blank, "SET LOCAL ROLE deployer")
+    upgrade(blank)
+    owners = "SELECT DISTINCT proowner::regrole::text FROM pg_proc WHERE prosecdef"
+    assert blank.exec_driver_sql(owners).scalars().all() == ["landlord"]
+    upgrade(blank)
+    downgrade(blank, "base")
+
+
+@pytest.mark.parametrize("schema", NAMES)
+def test_a_schema_may_have_any_name(empty: Engine, schema: str) -> None:
+    target = ("--url", empty.url.render_as_string(hide_password=False), "--schema", schema)
+    translated = empty.execution_options(schema_translate_map={None: schema})
+    run_script(empty, offline_sql(schema))
+    operate(translated)
+    downgrade(empty.url, "ft0001", schema=schema)
+    assert main(["migrate", "upgrade", *target]) == 0
+    operate(translated)
+    assert main(["doctor", *target]) == 0
+    downgrade(empty.url, "base", schema=schema)
+    with empty.connect() as connection:
+        assert tables_of(connection, schema) == [VERSION_TABLE]
+
+
+@pytest.mark.parametrize("renamed", ["tenants", "Ten:ants, 1"])
+def test_a_schema_that_was_renamed_refuses_until_an_upgrade_mends_it(
+    empty: Engine, renamed: str
+) -> None:
+    upgrade(empty.url, schema="tenancy")
+    with empty.begin() as connection:
+        run(connection, f'ALTER SCHEMA tenancy RENAME TO "{renamed}"')
+    engine = empty.execution_options(schema_translate_map={None: renamed})
+    with pytest.raises(DBAPIError, match="does not exist"):
+        operate(engine)
+    with Session(engine) as session:
+        [finding] = diagnose(session)
+    assert finding.check == "insecure_function"
+    assert "migrate upgrade" in finding.message
+
+    upgrade(empty.url, schema=renamed)
+
+    operate(engine)
+    with Session(engine) as session:
+        assert diagnose(session) == []
+
+
+def test_schemas_that_change_places_are_mended_where_they_are_translated(empty: Engine) -> None:
+    blue, green = (
+        empty.execution_options(schema_translate_map={None: schema}) for schema in ("blue", "green")
+    )
+    for schema in ("blue", "green"):
+        upgrade(empty.url, schema=schema)
+    with empty.begin() as connection:
+        for name, other in (("blue", "spare"), ("green", "blue"), ("spare", "green")):
+            run(connection, f"ALTER SCHEMA {name} RENAME TO {other}")
+    for engine in (blue, green):
+        with engine.connect() as connection:
+            upgrade(connection)
+        operate(engine)
