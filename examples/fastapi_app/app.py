@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, HTTPException
-from pydantic import BaseModel
+from pydantic import BaseModel, StringConstraints
 from sqlalchemy import make_url, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from flametrench_tenancy_sqlalchemy import Membership, User, new_id
@@ -64,24 +65,31 @@ app.include_router(
 )
 
 
-class NewAccount(BaseModel):
-    email: str
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,255}$")]
 
 
-class NewWorkspace(BaseModel):
-    name: str
-    slug: str
-    project: str
+class NewAccount(BaseModel, extra="forbid"):
+    email: Text
 
 
-class NewProject(BaseModel):
-    name: str
+class NewWorkspace(BaseModel, extra="forbid"):
+    name: Text
+    slug: Text
+    project: Text
+
+
+class NewProject(BaseModel, extra="forbid"):
+    name: Text
 
 
 @app.post("/accounts", status_code=201)
 async def sign_up(body: NewAccount, session: SessionOfRequest) -> dict[str, Any]:
     user = User(id=new_id("usr"), display_name=body.email)
     session.add(Account(user=user, email=body.email))
+    try:
+        await session.flush()
+    except IntegrityError:
+        raise HTTPException(409) from None
     return {"id": user.id}
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 from flask import Flask, abort, g, request
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import make_url, select
+from sqlalchemy.exc import IntegrityError
 
 from flametrench_tenancy_sqlalchemy import User, new_id
 from flametrench_tenancy_sqlalchemy.contrib.flask import Tenancy
 
 from .models import Account, Base, Project
+
+# Neither PostgreSQL nor UTF-8 has every character of JSON, and nobody's name has lines.
+STORABLE = re.compile(r"[^\x00-\x1f\ud800-\udfff]{1,255}")
 
 db = SQLAlchemy(model_class=Base)
 tenancy = Tenancy(db.session)
@@ -20,6 +25,7 @@ tenancy = Tenancy(db.session)
 app = Flask(__name__)
 url = make_url(os.environ["DATABASE_URL"]).set(drivername="postgresql+psycopg")
 app.config["SQLALCHEMY_DATABASE_URI"] = url
+app.config["MAX_CONTENT_LENGTH"] = 256 * 1024
 db.init_app(app)
 tenancy.init_app(app)
 
@@ -30,21 +36,37 @@ def caller() -> str:
     return db.session.scalar(select(Account.id).where(Account.email == token)) or abort(401)
 
 
+def texts(*names: str) -> list[str]:
+    """Return the texts of these names, which are all that the request's JSON object has."""
+    try:
+        body = request.get_json()
+    except RecursionError:
+        abort(400)
+    if not isinstance(body, dict) or body.keys() != set(names):
+        abort(422)
+    if not all(isinstance(text, str) and STORABLE.fullmatch(text) for text in body.values()):
+        abort(422)
+    return [body[name] for name in names]
+
+
 @app.post("/accounts")
 def sign_up() -> Any:
-    email = request.get_json()["email"]
+    [email] = texts("email")
     user = User(id=new_id("usr"), display_name=email)
     db.session.add(Account(user=user, email=email))
-    db.session.commit()
+    try:
+        db.session.commit()
+    except IntegrityError:
+        abort(409)
     return {"id": user.id}, 201
 
 
 @app.post("/workspaces")
 def open_workspace() -> Any:
     """An organization and its first project, in one transaction."""
-    body = request.get_json()
-    created = tenancy.repository.create_org(caller(), name=body["name"], slug=body["slug"])
-    db.session.add(Project(name=body["project"], organization=created.org))
+    name, slug, project = texts("name", "slug", "project")
+    created = tenancy.repository.create_org(caller(), name=name, slug=slug)
+    db.session.add(Project(name=project, organization=created.org))
     db.session.commit()
     return {"id": created.org.id, "slug": created.org.slug}, 201
 
@@ -59,6 +81,7 @@ def list_projects(org_id: str) -> Any:
 @app.post("/<org_id>/projects")
 @tenancy.require_role("owner", "admin", "member", caller=caller)
 def add_project(org_id: str) -> Any:
-    db.session.add(Project(name=request.get_json()["name"], org_id=g.membership.org_id))
+    [name] = texts("name")
+    db.session.add(Project(name=name, org_id=g.membership.org_id))
     db.session.commit()
     return "", 201

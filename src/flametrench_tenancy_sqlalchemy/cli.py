@@ -1,4 +1,4 @@
-"""The command line: examine and repair a database, and run its migrations.
+"""The command line: examine and repair a database, run its migrations, print what to grant.
 
 Exit codes: 0 all is well, 1 something is wrong in the database, 2 the command could not do its
 work.
@@ -25,6 +25,7 @@ from .doctor import Finding, Progress, Repair, diagnose, repair
 from .doctor.report import as_json, as_table
 from .errors import TenancyError
 from .migrations.connecting import on_connection, reason
+from .migrations.grants import PURPOSES, grants
 
 T = TypeVar("T")
 Result: TypeAlias = tuple[list[Finding], list[Repair]]
@@ -105,6 +106,24 @@ def _parser() -> ArgumentParser:
         if revision is not None:
             way.add_argument("revision", **revision)
         way.set_defaults(run=run)
+
+    grant = commands.add_parser(
+        "grants",
+        help="print the SQL that gives a role its least privileges",
+        epilog="Nothing is connected to. To migrate tables that are there, a role has to own them, "
+        "or to be a member of the role that does.",
+    )
+    grant.add_argument("role", help="an existing role", metavar="ROLE")
+    grant.add_argument(
+        "--as",
+        dest="purpose",
+        choices=[*PURPOSES],
+        default="app",
+        help="app: a request's role; operator: who sees all organizations, and migrates; "
+        "worker: who lets invitations expire (default: %(default)s)",
+    )
+    grant.add_argument("--schema", default="public", help="the schema of the tables")
+    grant.set_defaults(run=_grants)
     return parser
 
 
@@ -172,6 +191,12 @@ def _revision(session: Session, *, schema: str | None) -> str:
 def _sql(arguments: Namespace) -> int:
     config = migrations.alembic_config(**_manner(arguments))
     command.upgrade(config, arguments.revision, sql=True)
+    return HEALTHY
+
+
+def _grants(arguments: Namespace) -> int:
+    for statement in grants(arguments.role, arguments.purpose, schema=arguments.schema):
+        print(f"{statement};")
     return HEALTHY
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from sqlalchemy.pool import NullPool
 from flametrench_tenancy_sqlalchemy import new_id
 from flametrench_tenancy_sqlalchemy.testing.databases import Databases
 from tests.support.ports import free_port
+from tests.support.web import wrong_bodies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,13 +143,32 @@ def test_projects_belong_to_organizations(application: Application, slug: str) -
             assert ann.get(f"/{named}/projects").json() == ["First", "Second"]
     with application.account() as bob:
         for response, status, code in (
-            (bob.get(f"/{slug}/projects"), 403, "forbidden"),
+            (bob.get(f"/{slug}/projects"), 404, "not_found"),
             (bob.post("/workspaces", json=workspace(slug)), 409, "conflict.org_slug"),
             (bob.get(f"/{new_id('org')}/projects"), 404, "not_found"),
         ):
             assert (response.status_code, response.json()["code"]) == (status, code)
     with application.client() as nobody:
         assert nobody.get(f"/{slug}/projects").status_code == 401
+
+
+@every_application
+def test_what_is_no_request_is_refused(application: Application, slug: str) -> None:
+    with application.account() as ann:
+        assert ann.post("/workspaces", json=workspace(slug)).status_code == 201
+        email = ann.headers["Authorization"].removeprefix("Bearer ")
+        assert ann.post("/accounts", json={"email": email}).status_code == 409
+        for path, names in (
+            ("/accounts", ["email"]),
+            ("/workspaces", ["name", "slug", "project"]),
+            (f"/{slug}/projects", ["name"]),
+        ):
+            unstorable = json.dumps(dict.fromkeys(names, "a\0b")).encode()
+            for content in (*wrong_bodies(*names), unstorable):
+                headers = {"Content-Type": "application/json"}
+                refused = ann.post(path, content=content, headers=headers)
+                assert 400 <= refused.status_code < 500, content
+        assert ann.get(f"/{slug}/projects").json() == ["First"]
 
 
 @every_application

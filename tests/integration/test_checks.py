@@ -227,7 +227,9 @@ OTHERS = ["", COMPOSED.upper(), f" {COMPOSED}", f"{COMPOSED}\n", f"{COMPOSED}\x0
 def promised(stage: Stage, a: Arguments, pre_tuples: str) -> Told:
     """Let another program have written the invitation's pre-tuples."""
     query = "UPDATE inv SET pre_tuples = CAST(:p AS jsonb) WHERE id = CAST(:id AS uuid)"
+    stage.session.execute(text("SET LOCAL ROLE NONE"))
     stage.session.execute(text(query), {"p": pre_tuples, "id": bare(a["inv_id"])})
+    stage.session.execute(text("RESET ROLE"))
     stage.session.expire(stage.tenancy.get_invitation(a["inv_id"]))
     return {"parameter": "pre_tuples"}
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from threading import Thread
 from typing import Annotated, Any, Final, TypeAlias
 
 import httpx
+import uvicorn
 from anyio.from_thread import start_blocking_portal
 from fastapi import Header, HTTPException
 from sqlalchemy import Connection, Engine
@@ -141,6 +144,35 @@ def asgi(app: ASGIApp, at_end: Callable[[], Awaitable[None]] | None = None) -> I
         yield lambda method, path, **options: portal.call(partial(send, method, path, **options))
         if at_end is not None:
             portal.call(at_end)
+
+
+@contextmanager
+def served(app: ASGIApp) -> Iterator[str]:
+    """Serve an application by a server of its own, and return its address."""
+    config = uvicorn.Config(app, port=0, log_level="critical", lifespan="off")
+    server = uvicorn.Server(config)
+    thread = Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def wrong_bodies(*names: str) -> Iterator[bytes]:
+    """Yield what is no JSON object that has some text of each name and nothing else."""
+    yield from (b"", b"{", b"null", b"[]", b'"text"', b"7", b"{}", b"\xff", b"[" * 100_000)
+    yield b"1" * 5_000
+    right = dict.fromkeys(names, "text")
+    yield json.dumps(right | {"unknown": "text"}).encode()
+    for name in names:
+        yield json.dumps({other: "text" for other in names if other != name}).encode()
+        for value in (7, True, None, ["text"], {"text": "text"}):
+            yield json.dumps(right | {name: value}).encode()
 
 
 def assert_refused(response: httpx.Response, status: int, code: str) -> dict[str, Any]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
+from functools import partial, wraps
 from typing import Any, TypeVar, cast
 
-from flask import Flask, current_app, g, request
+from flask import Flask, Response, current_app, g, request
 from sqlalchemy.orm import Session, scoped_session
 
 from ..clock import Clock, utc_now
 from ..errors import TenancyError
+from ..policy import LETTER, Policy
 from ..repository import TenancyRepository
 from ..values import Role
-from ._http import body_of, membership_in, status_of
+from ._http import body_of, membership_in, named_in, status_of
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -27,11 +28,18 @@ class Tenancy:
     Args:
         session: Flask-SQLAlchemy's ``db.session``, or any other ``scoped_session``.
         clock: returns the current time as a timezone-aware datetime.
+        policy: what the application decides; the specification's letter, if nothing is said.
     """
 
-    def __init__(self, session: scoped_session[Session], *, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        session: scoped_session[Session],
+        *,
+        clock: Clock = utc_now,
+        policy: Policy = LETTER,
+    ) -> None:
         self._session = session
-        self._clock = clock
+        self._repository = partial(TenancyRepository, clock=clock, policy=policy)
 
     def init_app(self, app: Flask) -> None:
         """Answer every `TenancyError` that leaves a view with ``{"code", "message", "details"}``.
@@ -45,28 +53,32 @@ class Tenancy:
     @property
     def repository(self) -> TenancyRepository:
         """A repository on the session of the current request."""
-        return TenancyRepository(self._session(), clock=self._clock)
+        return self._repository(self._session())
 
     def require_role(
         self, *roles: Role | str, caller: Callable[[], str], arg: str = "org_id"
     ) -> Callable[[View], View]:
         """Return the decorator of views that lets a request pass if its caller holds a role.
 
-        It answers 404 where there is no such organization, and 403 where the caller is no active
-        member with one of the roles, or the organization is not active. The view finds that
-        membership at ``flask.g.membership``.
+        It answers 404 where there is no such organization, or the caller is no active member of
+        it, and 403 to members who have none of the roles, or if the organization is suspended. The
+        view finds their membership at ``flask.g.membership``.
 
         Args:
             roles: the roles that may pass; any, if none is named.
             caller: returns the calling user's wire id, as authentication vouches for it.
             arg: the view's argument that names the organization, by wire id or by slug.
+
+        Raises:
+            PreconditionError: ``role_format``; one of the roles is none.
         """
+        allowed = [Role.parse(role, "roles") for role in roles]
 
         def decorate(view: View) -> View:
-            @functools.wraps(view)
+            @wraps(view)
             def guarded(*args: Any, **kwargs: Any) -> Any:
-                named = (request.view_args or {})[arg]
-                g.membership = membership_in(self.repository, named, caller(), *roles)
+                named = named_in(request.view_args or {}, arg)
+                g.membership = membership_in(self.repository, named, caller(), *allowed)
                 return current_app.ensure_sync(view)(*args, **kwargs)
 
             return cast("View", guarded)
@@ -74,6 +86,6 @@ class Tenancy:
         return decorate
 
 
-def error_response(exc: TenancyError) -> tuple[dict[str, Any], int]:
+def error_response(exc: TenancyError) -> Response:
     """Return the response for an error; it does not tell a stranger whom an invitation is for."""
-    return body_of(exc), status_of(exc)
+    return Response(body_of(exc), status_of(exc), content_type="application/json")

@@ -53,7 +53,9 @@ def is_owner(mem: Mem) -> ColumnElement[bool]:
 
 _ONE_ORG: Final = select(_org).where(_org.c.id == _SOUGHT_ORG)
 ORG: Final = deciding(to_change(_ONE_ORG, _org), Organization)
-HOLDER: Final = select(_org.c.id).where(_org.c.slug == bindparam("wanted"))
+HOLDER: Final = select(_org.c.id).where(
+    _org.c.slug == bindparam("wanted"), _org.c.id != _SOUGHT_ORG
+)
 ORG_TO_JOIN: Final = deciding(side_by_side(_ONE_ORG, _org), Organization)
 
 

@@ -41,13 +41,17 @@ def organization(session: AnySession, org_id: str, *, joining: bool = False) -> 
     return _one(session, Organization, query, "org_id", org_id)
 
 
-def is_held(session: AnySession, slug: str | None) -> bool:
-    """Tell, without a lock, whether an organization holds a slug, once who asks is locked itself.
+def is_held(session: AnySession, slug: str | None, org_id: str) -> bool:
+    """Tell, without a lock, whether another organization holds a slug that one asks for.
+
+    Once who asks is locked itself.
 
     The unique index alone would let two that ask for each other's wait for each other: each has
     been changed when it looks. Locking the holder would let anybody keep it waiting.
     """
-    return connection_of(session).scalar(reads.HOLDER, {"wanted": slug}) is not None
+    return (
+        connection_of(session).scalar(reads.HOLDER, {"wanted": slug, "sought": org_id}) is not None
+    )
 
 
 def membership(session: AnySession, mem_id: str) -> Membership:

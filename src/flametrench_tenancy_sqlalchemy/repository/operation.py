@@ -18,7 +18,10 @@ from ..changes import Changed, TenancyChange
 from ..clock import Clock, time_of, utc_now
 from ..errors import (
     DuplicateInvitationError,
+    DuplicateInvitationIdError,
+    DuplicateOrganizationError,
     ForbiddenError,
+    OrgSlugConflictError,
     PoolTimeoutError,
     PreconditionError,
     SeatLimitError,
@@ -56,8 +59,15 @@ Reference: TypeAlias = tuple[str, str | None]
 """A parameter, and the user whom it refers to."""
 
 
-# What a policy refuses comes after the question whether the users exist.
-_AFTER_USERS: Final = (DuplicateInvitationError, ForbiddenError, SeatLimitError)
+# What comes after the question whether the users exist.
+_AFTER_USERS: Final = (
+    DuplicateInvitationError,
+    DuplicateInvitationIdError,
+    DuplicateOrganizationError,
+    ForbiddenError,
+    OrgSlugConflictError,
+    SeatLimitError,
+)
 
 
 @contextmanager
@@ -144,7 +154,7 @@ class Operation:
         session, policy = self._session, self._policy
         offers = isinstance(newcomer, Invitation)
         alone = policy.seats is not None or (offers and policy.pending_invitations != "keep")
-        if not alone and not (offers and policy.inviter_authority):
+        if not alone and not named and not (offers and policy.inviter_authority):
             lock = partial(locks.organization, session, org_id, joining=True)
             change = Change(at=self.at, added=[newcomer], created_by=created_by)
             self._write(change, guard=Guard(org_id, lock, newcomer.enter))
@@ -197,7 +207,7 @@ class Operation:
             added=list(written.added),
             changed=[changed for changed in before if changed.before],
             granted=list(written.grants.values()),
-            withdrawn=taken,
+            withdrawn=[tuple_ for tuple_ in taken if tuple_.key not in change.withdrawn],
         )
         return written
 

@@ -56,6 +56,11 @@ class OrganizationOperations(Repository):
                 id_=org_id, name=name, slug=slug, policy=self._policy, at=operation.at
             )
             owner = Membership.join(org, creator, Role.OWNER, at=operation.at)
+            if org_id is not None and queries.is_there(self.session, org):
+                # Its own slug is not in its way.
+                if locks.is_held(self.session, slug, org_id):
+                    raise org.slug_taken()
+                raise org.already_there()
             operation.write(added=[org, owner], created_by=creator)
         return CreateOrgResult(org, owner)
 
@@ -127,7 +132,7 @@ class OrganizationOperations(Repository):
             self._permit("update_org", org)
             before = org.slug
             org.update(name=name, slug=slug, policy=self._policy, at=operation.at)
-            if org.slug != before and locks.is_held(self.session, org.slug):
+            if org.slug != before and locks.is_held(self.session, org.slug, org_id):
                 raise org.slug_taken()
             operation.write(changed=[org])
         return org

@@ -118,9 +118,10 @@ def revocable(session: AnySession, org_id: str) -> dict[str, int]:
     return dict(connection_of(session).execute(select(*counts)).mappings().one())
 
 
-def is_there(session: AnySession, entity: Invitation) -> bool:
-    """Tell whether the database has a row of an entity's id."""
-    query = select(_inv.c.id).where(_inv.c.id == entity.id)
+def is_there(session: AnySession, entity: Organization | Invitation) -> bool:
+    """Tell whether the database has a row of a new entity's id."""
+    table = table_of(type(entity))
+    query = select(table.c.id).where(table.c.id == entity.id)
     return connection_of(session).execute(query).first() is not None
 
 

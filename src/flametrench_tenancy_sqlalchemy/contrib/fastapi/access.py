@@ -7,22 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from sqlalchemy.orm import Session
+
 from ...errors import ForbiddenError
-from ...models import Invitation, Membership
+from ...ids import require
+from ...models import Invitation, Membership, Organization
 from ...models.base import not_found
+from ...models.pre_tuples import well_formed
 from ...repository import TenancyRepository
+from ...transactions.sessions import itself
 from ...values import PreTuple, Role
+from .._http import membership_in
 from .dependencies import Caller
 
 MANAGERS = (Role.OWNER, Role.ADMIN)
 
-MayGrant = Callable[[Caller, str, PreTuple], bool]
+MayGrant = Callable[[Session, Caller, str, PreTuple], bool]
 
 
 def member(tenancy: TenancyRepository, org_id: str, caller: Caller, *roles: Role) -> Membership:
-    """Return the caller's membership in an active organization; there must be such a one."""
-    tenancy.get_org(org_id)
-    return tenancy.require_role(org_id, caller.usr_id, *roles)
+    """Return the caller's membership in an active organization; strangers find none."""
+    return membership_in(tenancy, require(org_id, "org", "org_id"), caller.usr_id, *roles)
 
 
 def member_of_any_org(
@@ -31,7 +36,9 @@ def member_of_any_org(
     """Return the caller's membership, be the organization suspended: somebody must reinstate it."""
     tenancy.get_org(org_id)
     membership = tenancy.find_membership(org_id, caller.usr_id)
-    if membership is None or (roles and membership.role not in roles):
+    if membership is None:
+        raise not_found(Organization, org_id, "org_id")
+    if roles and membership.role not in roles:
         raise ForbiddenError(f"user {caller.usr_id} may not do this in {org_id}", org_id=org_id)
     return membership
 
@@ -58,12 +65,25 @@ def require_own(membership: Membership, caller: Caller) -> None:
         raise ForbiddenError(f"membership {membership.id} is not the caller's")
 
 
+def require_caller(
+    caller: Caller, *, usr_id: str | None = None, identifier: str | None = None
+) -> None:
+    """Refuse a body that says who acts, if that is anybody but the caller."""
+    if usr_id not in (None, caller.usr_id) or identifier not in (None, caller.identifier):
+        raise ForbiddenError("the request speaks for somebody else than its caller")
+
+
 def require_grantable(
-    may_grant: MayGrant | None, caller: Caller, org_id: str, grants: Iterable[PreTuple]
+    may_grant: MayGrant | None,
+    tenancy: TenancyRepository,
+    caller: Caller,
+    org_id: str,
+    grants: Iterable[PreTuple],
 ) -> None:
     """Refuse to promise what the application does not let this caller share."""
-    for grant in grants:
-        if may_grant is None or not may_grant(caller, org_id, grant):
+    session = itself(tenancy.session)
+    for grant in [well_formed(grant, org_id) for grant in grants]:
+        if may_grant is None or not may_grant(session, caller, org_id, grant):
             raise ForbiddenError(
                 f"the caller may not promise {grant.relation} on {grant.object_type} "
                 f"{grant.object_id}"
@@ -76,6 +96,14 @@ def visible_invitation(tenancy: TenancyRepository, inv_id: str, caller: Caller) 
     if is_invitee(invitation, caller) or tenancy.find_membership(invitation.org_id, caller.usr_id):
         return invitation
     raise not_found(Invitation, inv_id, "inv_id")
+
+
+def own_invitation(tenancy: TenancyRepository, inv_id: str, caller: Caller) -> Invitation:
+    """Return an invitation to its invitee; members see that it is somebody else's."""
+    invitation = visible_invitation(tenancy, inv_id, caller)
+    if not is_invitee(invitation, caller):
+        raise ForbiddenError(f"invitation {inv_id} is for somebody else", inv_id=inv_id)
+    return invitation
 
 
 def is_invitee(invitation: Invitation, caller: Caller) -> bool:

@@ -6,20 +6,20 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from ...errors import ForbiddenError
 from ...repository import TenancyRepository
 from ...values import InvitationStatus
 from .access import (
     MANAGERS,
     MayGrant,
-    is_invitee,
     member,
+    own_invitation,
+    require_caller,
     require_grantable,
     require_reach,
     visible_invitation,
 )
 from .dependencies import Caller, Endpoint
-from .schemas import AcceptedOut, InvitationIn, InvitationOut, PageInfo, PageOut
+from .schemas import AcceptedOut, AcceptIn, InvitationIn, InvitationOut, PageInfo, PageOut
 
 
 def add_routes(router: APIRouter, endpoint: Endpoint, *, may_grant: MayGrant | None) -> None:
@@ -58,7 +58,7 @@ def add_routes(router: APIRouter, endpoint: Endpoint, *, may_grant: MayGrant | N
 
         def action(tenancy: TenancyRepository) -> InvitationOut:
             require_reach(member(tenancy, org_id, caller, *MANAGERS), body.role)
-            require_grantable(may_grant, caller, org_id, grants)
+            require_grantable(may_grant, tenancy, caller, org_id, grants)
             created = tenancy.create_invitation(
                 org_id,
                 body.identifier,
@@ -84,11 +84,17 @@ def add_routes(router: APIRouter, endpoint: Endpoint, *, may_grant: MayGrant | N
 
     @router.post("/invitations/{inv_id}/accept")
     async def accept_invitation(
-        inv_id: str, session: Any = endpoint.session, caller: Caller = endpoint.caller
+        inv_id: str,
+        body: AcceptIn | None = None,
+        session: Any = endpoint.session,
+        caller: Caller = endpoint.caller,
     ) -> AcceptedOut:
         """Accept an invitation as the caller, whose proven identifier must be the invited one."""
+        if body is not None:
+            require_caller(caller, usr_id=body.as_usr_id, identifier=body.accepting_identifier)
 
         def action(tenancy: TenancyRepository) -> AcceptedOut:
+            own_invitation(tenancy, inv_id, caller)
             accepted = tenancy.accept_invitation(
                 inv_id, as_usr_id=caller.usr_id, accepting_identifier=caller.identifier
             )
@@ -103,8 +109,7 @@ def add_routes(router: APIRouter, endpoint: Endpoint, *, may_grant: MayGrant | N
         """Decline an invitation as the caller, whose proven identifier must be the invited one."""
 
         def action(tenancy: TenancyRepository) -> InvitationOut:
-            if not is_invitee(visible_invitation(tenancy, inv_id, caller), caller):
-                raise ForbiddenError(f"invitation {inv_id} is for somebody else", inv_id=inv_id)
+            own_invitation(tenancy, inv_id, caller)
             declined = tenancy.decline_invitation(inv_id, as_usr_id=caller.usr_id)
             return InvitationOut.model_validate(declined)
 

@@ -8,7 +8,14 @@ from fastapi import APIRouter
 
 from ...repository import TenancyRepository
 from ...values import Status
-from .access import MANAGERS, member, membership_of, require_own, require_reach
+from .access import (
+    MANAGERS,
+    member,
+    membership_of,
+    require_caller,
+    require_own,
+    require_reach,
+)
 from .dependencies import Caller, Endpoint
 from .schemas import LeaveIn, MemberIn, MembershipOut, PageInfo, PageOut, RoleIn
 
@@ -45,6 +52,7 @@ def add_routes(router: APIRouter, endpoint: Endpoint) -> None:
         caller: Caller = endpoint.caller,
     ) -> MembershipOut:
         """Make a user a member, in a role within the caller's reach."""
+        require_caller(caller, usr_id=body.invited_by)
 
         def action(tenancy: TenancyRepository) -> MembershipOut:
             require_reach(member(tenancy, org_id, caller, *MANAGERS), body.role)
@@ -77,8 +85,8 @@ def add_routes(router: APIRouter, endpoint: Endpoint) -> None:
 
         def action(tenancy: TenancyRepository) -> MembershipOut:
             actor = member(tenancy, org_id, caller, *MANAGERS)
-            require_reach(actor, membership_of(tenancy, org_id, mem_id).role, body.role)
-            return MembershipOut.model_validate(tenancy.change_role(mem_id, body.role))
+            require_reach(actor, membership_of(tenancy, org_id, mem_id).role, body.new_role)
+            return MembershipOut.model_validate(tenancy.change_role(mem_id, body.new_role))
 
         return await endpoint.perform(session, action)
 

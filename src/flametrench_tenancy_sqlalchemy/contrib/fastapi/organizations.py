@@ -26,12 +26,15 @@ def add_routes(router: APIRouter, endpoint: Endpoint, *, gate: Any) -> None:
 
     @router.post("/orgs", status_code=201)
     async def create_org(
-        body: OrgIn, session: Any = endpoint.session, caller: Caller = endpoint.caller
+        body: OrgIn | None = None,
+        session: Any = endpoint.session,
+        caller: Caller = endpoint.caller,
     ) -> CreatedOrgOut:
         """Create an organization that the caller owns."""
+        given = body.model_dump() if body else {}
 
         def action(tenancy: TenancyRepository) -> CreatedOrgOut:
-            created = tenancy.create_org(caller.usr_id, name=body.name, slug=body.slug)
+            created = tenancy.create_org(caller.usr_id, **given)
             return CreatedOrgOut.model_validate(created, from_attributes=True)
 
         return await endpoint.perform(session, action)

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeAlias, TypeVar
+from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 
 from ...values import InvitationStatus, PreTuple, Role, Status
 
 T = TypeVar("T")
+
+
+def _without_type(id_: str) -> str:
+    try:
+        return str(UUID(id_.rpartition("_")[2]))
+    except ValueError:
+        return id_  # another client's row, shown as it is
+
+
+PlainUuid: TypeAlias = Annotated[str, AfterValidator(_without_type)]
+"""An id whose type stands beside it."""
 
 
 class _Request(BaseModel):
@@ -24,22 +36,25 @@ class OrgIn(_Request):
 
 
 class MemberIn(_Request):
-    """Who is to become a member, and as what."""
+    """Who is to become a member, and as what; it is the caller who invites them."""
 
     usr_id: str
     role: Role
+    invited_by: str | None = None
 
 
 class RoleIn(_Request):
     """The role that a member is to have."""
 
-    role: Role
+    new_role: Role = Field(validation_alias=AliasChoices("new_role", "role"))
 
 
 class LeaveIn(_Request):
     """Whom a last owner makes owner before leaving."""
 
-    transfer_to: str | None = None
+    transfer_to: str | None = Field(
+        None, validation_alias=AliasChoices("transferTo", "transfer_to")
+    )
 
 
 class TransferIn(_Request):
@@ -49,10 +64,8 @@ class TransferIn(_Request):
     to_mem_id: str
 
 
-class PreTupleBody(_Request):
-    """A grant that an invitation promises."""
-
-    model_config = ConfigDict(extra="forbid", from_attributes=True)
+class PreTupleIn(_Request):
+    """A grant that an invitation is to promise."""
 
     relation: str
     object_type: str
@@ -69,7 +82,14 @@ class InvitationIn(_Request):
     identifier: str
     role: Role
     expires_at: datetime
-    pre_tuples: list[PreTupleBody] = []
+    pre_tuples: list[PreTupleIn] = []
+
+
+class AcceptIn(_Request):
+    """Who accepts: nobody but the caller, by the identifier that has been proven to be theirs."""
+
+    as_usr_id: str | None = None
+    accepting_identifier: str | None = None
 
 
 class _Answer(BaseModel):
@@ -102,6 +122,14 @@ class MembershipOut(_Answer):
     updated_at: datetime
 
 
+class PreTupleOut(_Answer):
+    """A grant that an invitation promises."""
+
+    relation: str
+    object_type: str
+    object_id: PlainUuid
+
+
 class InvitationOut(_Answer):
     """An invitation."""
 
@@ -110,7 +138,7 @@ class InvitationOut(_Answer):
     identifier: str
     role: Role
     status: InvitationStatus
-    pre_tuples: list[PreTupleBody]
+    pre_tuples: list[PreTupleOut]
     invited_by: str
     invited_user_id: str | None
     created_at: datetime
@@ -124,10 +152,10 @@ class TupleOut(_Answer):
 
     id: str
     subject_type: str
-    subject_id: str
+    subject_id: PlainUuid
     relation: str
     object_type: str
-    object_id: str
+    object_id: PlainUuid
     created_at: datetime
     created_by: str | None
 
