@@ -13,18 +13,23 @@ import pytest
 
 from flametrench_tenancy_sqlalchemy import (
     ActingTenancy,
+    ForbiddenError,
     Invitation,
     InvitationRequest,
     NotFoundError,
+    Organization,
     Outcome,
     Policy,
     PreconditionError,
     Role,
+    SeatLimitError,
     Status,
     TenancyError,
     TenancyRepository,
     canonical_email,
+    new_id,
 )
+from tests.support.counting import sent
 from tests.support.stage import DAY, IDENTIFIER, NOW, Stage
 
 ROLES: Final = {role.value: role for role in Role}
@@ -352,3 +357,140 @@ class TestAnInvitee:
         acting = tenancy.acting_as(stage.user(), identifier=IDENTIFIER.upper())
         assert [each.id for each in acting.inbox()] == [invitation.id]
         acting.accept_invitation(invitation.id)
+
+
+class TestWhatIsNotToBeKnown:
+    """A refusal says no more than it would of what does not exist."""
+
+    @pytest.fixture
+    def org(self, stage: Stage) -> Organization:
+        """Somebody else's organization, which is suspended."""
+        return stage.org(Status.SUSPENDED, slug="acme")
+
+    @pytest.fixture
+    def stranger(self, org: Organization, stage: Stage) -> ActingTenancy:
+        """The owner of another."""
+        return stage.tenancy.acting_as(stage.owner(stage.org()).usr_id)
+
+    def test_an_organization(
+        self, org: Organization, stranger: ActingTenancy, stage: Stage
+    ) -> None:
+        for org_id in (org.id, new_id("org")):
+            known = {"parameter": "org_id", "id": org_id}
+            with stage.refuses(NotFoundError, **known):
+                stranger.get_org(org_id)
+            with stage.refuses(NotFoundError, **known):
+                stranger.list_members(org_id)
+            with stage.refuses(NotFoundError, **known):
+                stranger.add_member(org_id, new_id("usr"), Role.GUEST)
+            with stage.refuses(NotFoundError, **known):
+                stranger.create_invitation(org_id, "\0", Role.GUEST, NOW)
+            with stage.refuses(NotFoundError, **known):
+                stranger.transfer_ownership(org_id, new_id("mem"))
+            (outcome,) = stranger.create_invitations(org_id, [OFFER])
+            assert outcome.error is not None
+            assert outcome.error.details == known
+        for slug in ("acme", "no-such"):
+            with stage.refuses(NotFoundError, parameter="slug", id=slug):
+                stranger.get_org_by_slug(slug)
+
+    def test_a_membership(self, org: Organization, stranger: ActingTenancy, stage: Stage) -> None:
+        own = stranger.list_memberships().data[0].org_id
+        for mem_id in (stage.owner(org).id, new_id("mem")):
+            with stage.refuses(NotFoundError, parameter="mem_id", id=mem_id):
+                stranger.change_role(mem_id, Role.GUEST)
+            with stage.refuses(NotFoundError, parameter="to_mem_id", id=mem_id):
+                stranger.transfer_ownership(own, mem_id)
+
+    def test_a_user(self, stage: Stage) -> None:
+        member = stage.member(stage.org())
+        acting = stage.tenancy.acting_as(member.usr_id)
+        for usr_id in (stage.user(), new_id("usr")):
+            with stage.refuses(ForbiddenError, usr_id=member.usr_id, org_id=member.org_id):
+                acting.add_member(member.org_id, usr_id, Role.GUEST)
+
+
+class TestASet:
+    """Rows are judged one after the other, by what the user is by then."""
+
+    def test_spans_what_is_the_users_and_what_is_not(
+        self, stage: Stage, tenancy: TenancyRepository
+    ) -> None:
+        admin = stage.member(stage.org(), Role.ADMIN)
+        targets = [
+            stage.member(admin.organization),
+            stage.owner(admin.organization),
+            stage.member(stage.org()),
+            stage.owner(stage.org(Status.SUSPENDED)),
+        ]
+        tenancy.reinstate_org(targets[3].org_id)
+        tenancy.add_member(targets[3].org_id, admin.usr_id, Role.OWNER)
+        tenancy.suspend_org(targets[3].org_id)
+        acting = tenancy.acting_as(admin.usr_id)
+        ids = [target.id for target in targets]
+        outcomes = acting.change_roles(dict.fromkeys(ids, Role.ADMIN))
+        codes = [each.error and each.error.code for each in outcomes]
+        assert codes == [None, FORBIDDEN, NOT_FOUND, NOT_ACTIVE]
+
+    def test_ends_for_who_removes_themselves(
+        self, stage: Stage, tenancy: TenancyRepository
+    ) -> None:
+        admin = stage.member(stage.org(), Role.ADMIN)
+        other = stage.member(admin.organization)
+        outcomes = tenancy.acting_as(admin.usr_id).remove_members([admin.id, other.id])
+        assert [each.error and each.error.code for each in outcomes] == [None, NOT_FOUND]
+
+    def test_goes_on_with_the_role_that_users_give_themselves(
+        self, stage: Stage, tenancy: TenancyRepository
+    ) -> None:
+        owner = stage.member(stage.org(), Role.OWNER)
+        members = [stage.member(owner.organization, role) for role in (Role.MEMBER, Role.OWNER)]
+        ids = [owner.id, *(member.id for member in members)]
+        outcomes = tenancy.acting_as(owner.usr_id).change_roles(dict.fromkeys(ids, Role.ADMIN))
+        assert [each.error and each.error.code for each in outcomes] == [None, None, FORBIDDEN]
+
+    def test_costs_no_statement_more_for_more_rows(
+        self, stage: Stage, tenancy: TenancyRepository
+    ) -> None:
+        def spent(number: int) -> list[int]:
+            org, numbers = stage.org(), []
+            acting = tenancy.acting_as(stage.owner(org).usr_id)
+            roles = [(stage.user(), Role.GUEST) for _ in range(number)]
+            calls: list[Callable[[], Any]] = [
+                lambda: acting.add_members(org.id, roles),
+                lambda: acting.create_invitations(org.id, [OFFER] * number),
+                lambda: acting.change_roles(dict.fromkeys(ids, Role.MEMBER)),
+                lambda: acting.remove_members(ids),
+            ]
+            for call in calls:
+                ids = [each.id for each in tenancy.list_members(org.id, status="active").data[1:]]
+                with sent(stage.session) as statements:
+                    call()
+                numbers.append(len(statements))
+            return numbers
+
+        assert spent(9) == spent(2)
+
+
+def test_a_join_counts_seats_behind_one_lock(stage: Stage) -> None:
+    policy = Policy.recommended(seats=lambda session, org: 3)
+    tenancy = TenancyRepository(stage.session, clock=stage.clock, policy=policy)
+    owner = stage.owner(stage.org())
+    acting = tenancy.acting_as(owner.usr_id)
+    with sent(stage.session) as statements:
+        acting.add_member(owner.org_id, stage.user(), Role.GUEST)
+    assert not [each for each in statements if "FROM org" in each and "FOR SHARE" in each]
+    acting.create_invitation(owner.org_id, IDENTIFIER, Role.GUEST, NOW + DAY)
+    with stage.refuses(SeatLimitError):
+        acting.create_invitation(owner.org_id, "new@example.com", Role.GUEST, NOW + DAY)
+
+
+def test_a_change_is_told_with_who_acted(stage: Stage) -> None:
+    told = []
+    policy = Policy(on_change=lambda session, change: told.append((change.operation, change.actor)))
+    tenancy = TenancyRepository(stage.session, clock=stage.clock, policy=policy)
+    owner = stage.owner(stage.org())
+    acting = tenancy.acting_as(owner.usr_id)
+    acting.update_org(owner.org_id, name="Acme")
+    acting.self_leave(owner.id, transfer_to=stage.member(owner.organization).usr_id)
+    assert told == [("update_org", owner.usr_id), ("self_leave", owner.usr_id)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 from ..errors import PreconditionError, Reason, SoleOwnerError, shown
 from ..ids import require
@@ -83,7 +84,7 @@ class DepartureOperations(Repository):
             membership, admin = locks.membership_and_administrator(
                 self.session, mem_id, admin_usr_id
             )
-            self._permit("admin_remove", membership)
+            self._permit("admin_remove", membership, look=lambda *_: admin)
             membership.remove(admin, admin_usr_id=admin_usr_id, at=operation.at)
             operation.write(changed=[membership])
         return membership
@@ -116,9 +117,10 @@ class DepartureOperations(Repository):
             donor, target = locks.memberships(
                 self.session, from_mem_id=from_mem_id, to_mem_id=to_mem_id
             )
-            self._permit("transfer_ownership", donor)
+            look = cache(locks.administrator)
             missing = not_found(Membership, to_mem_id, "to_mem_id")
-            self._permit("transfer_ownership", target, missing=missing)
+            self._permit("transfer_ownership", donor, look=look)
+            self._permit("transfer_ownership", target, look=look, missing=missing)
             if org_id not in (donor.org_id, target.org_id):
                 queries.require_known(self.session, Organization, "org_id", org_id)
             demoted, owner = donor.transfer_ownership(target, org_id=org_id, at=operation.at)

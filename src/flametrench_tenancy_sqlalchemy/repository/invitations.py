@@ -282,7 +282,7 @@ class InvitationOperations(Repository):
             invitation, admin = locks.invitation_and_administrator(
                 self.session, inv_id, admin_usr_id
             )
-            self._permit("revoke_invitation", invitation, invitation.role)
+            self._permit("revoke_invitation", invitation, invitation.role, look=lambda *_: admin)
             invitation.revoke(admin, admin_usr_id=admin_usr_id, at=operation.at)
             operation.write(changed=[invitation])
         return invitation
