@@ -472,6 +472,41 @@ class TestASet:
         assert spent(9) == spent(2)
 
 
+# How many statements it takes to see where the user stands, besides those of the operation.
+EXTRA: Final[dict[str, tuple[int, Callable[..., Any]]]] = {
+    "create_org": (0, lambda t, ids, *who: t.create_org(*who)),
+    "get_org": (1, lambda t, ids, *who: t.get_org(ids["org"])),
+    "list_members": (1, lambda t, ids, *who: t.list_members(ids["org"])),
+    "role_of": (0, lambda t, ids, *who: t.role_of(ids["org"], *who)),
+    "update_org": (1, lambda t, ids, *who: t.update_org(ids["org"], name="Acme")),
+    "change_role": (1, lambda t, ids, *who: t.change_role(ids["worker"], Role.GUEST)),
+    "admin_remove": (0, lambda t, ids, *who: t.admin_remove(ids["worker"], *who)),
+    "revoke_invitation": (0, lambda t, ids, *who: t.revoke_invitation(ids["offer"], *who)),
+    "self_leave": (0, lambda t, ids, *who: t.self_leave(ids["owner"])),
+    # Which is locked and written by one statement, unless somebody is to be judged in between.
+    "create_invitation": (
+        2,
+        lambda t, ids, *who: t.create_invitation(
+            *(ids["org"], "new@example.com", Role.GUEST, *who, NOW + DAY)
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXTRA)
+def test_asking_costs_so_many_statements(name: str, stage: Stage) -> None:
+    ids, (extra, call) = build(stage), EXTRA[name]
+    owner = ids["usr of owner"]
+    numbers = []
+    for tenancy, who in ((stage.tenancy, [owner]), (stage.tenancy.acting_as(owner), [])):
+        savepoint = stage.session.begin_nested()
+        with sent(stage.session) as statements:
+            call(tenancy, ids, *who)
+        numbers.append(len(statements))
+        savepoint.rollback()
+    assert numbers[1] - numbers[0] == extra
+
+
 def test_a_join_counts_seats_behind_one_lock(stage: Stage) -> None:
     policy = Policy.recommended(seats=lambda session, org: 3)
     tenancy = TenancyRepository(stage.session, clock=stage.clock, policy=policy)
