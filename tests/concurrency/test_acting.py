@@ -151,3 +151,13 @@ def test_who_is_none_the_less_for_what_was_abandoned_may(
     first = happens(scene, scene[f"{request_.who}@acme"])
     ending = races(level).against(first, request_.on(scene), commit=False)
     assert ending == Ending(DONE, DONE, waited=True)
+
+
+@pytest.mark.parametrize("name", ["add_member", "create_invitation", "renew_invitation"])
+def test_users_who_let_others_join_do_not_wait_for_each_other(
+    name: str, races: Callable[[str], Races], scene: Scene
+) -> None:
+    (request_,) = (each for each in REQUESTS if each.name == name)
+    other = REQUESTS[1]._replace(call=lambda a, s: a.add_member(s["acme"], s["max"], Role.GUEST))
+    ending = races(READ_COMMITTED).against(request_.on(scene), other.on(scene))
+    assert ending == Ending(DONE, DONE, waited=False)
