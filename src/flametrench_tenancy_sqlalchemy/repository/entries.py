@@ -101,9 +101,8 @@ class Entries:
             self._seats = seats_of(session, policy, orgs, users, at=at)
         self._live: dict[tuple[str, str], list[Invitation]] = defaultdict(list)
         if policy.pending_invitations != "keep" and offers:
-            org_ids = {each.org_id for each in offers}
-            identifiers = {each.identifier for each in offers}
-            for each in locks.live_invitations(session, org_ids, identifiers, at=at):
+            places = {(each.org_id, each.identifier) for each in offers}
+            for each in locks.live_invitations(session, places, at=at):
                 self._live[each.org_id, each.identifier].append(each)
         self._inviters: dict[tuple[str, str], Membership] = {}
         if policy.inviter_authority and offers:
@@ -155,11 +154,10 @@ def end_rivals(session: AnySession, policy: Policy, accepted: Invitation) -> lis
     limited = policy.seats is not None and policy.seats(itself(session), org) is not None
     changed: list[Base] = [as_it_is(org)]
     if at is not None and (policy.accept_ends_others or limited):
-        identifiers = {accepted.identifier, policy.canonical(accepted.identifier)}
+        spellings = {accepted.identifier, policy.canonical(accepted.identifier)}
+        places = {(org.id, each) for each in spellings}
         with session.no_autoflush:
-            rivals = locks.live_invitations(
-                session, [org.id], identifiers, at=at, besides=accepted.id
-            )
+            rivals = locks.live_invitations(session, places, at=at, besides=accepted.id)
         for rival in rivals:
             rival.end(at, by=accepted.terminal_by)
         changed += rivals
