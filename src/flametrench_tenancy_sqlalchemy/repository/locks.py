@@ -19,7 +19,7 @@ from .._sql import deciding, table_of, word
 from ..ids import decode
 from ..models import Base, Invitation, Membership, Organization, Tuple, User
 from ..models.base import not_found
-from ..transactions.sessions import AnySession, among, among_pairs, connection_of, found_first
+from ..transactions.sessions import AnySession, among, connection_of, found_first, pairs_among
 from ..values import InvitationStatus, Status
 from . import locking_reads as reads
 from .locking_reads import is_active, is_owner, side_by_side, to_change
@@ -213,7 +213,7 @@ def acting(
     """Lock the active memberships by which users act, at places: a user in an organization each."""
     if not places:
         return {}
-    there = among_pairs(session, (_mem.c.usr_id, _mem.c.org_id), places)
+    there = pairs_among(session, (_mem.c.usr_id, _mem.c.org_id), places)
     query = select(_mem).where(there, is_active(_mem)).order_by(_mem.c.id)
     query = (reads.to_change if to_change else side_by_side)(query, _mem)
     found = session.scalars(deciding(query, Membership))
@@ -234,7 +234,7 @@ def live_invitations(
     query = select(_inv).where(
         _is_pending,
         _inv.c.id.is_distinct_from(besides),
-        among_pairs(session, (_inv.c.org_id, _inv.c.identifier), places),
+        pairs_among(session, (_inv.c.org_id, _inv.c.identifier), places),
         _inv.c.expires_at >= at,
     )
     return _invitations(session, query)
@@ -244,7 +244,7 @@ def offers_made(session: AnySession, places: Collection[tuple[str, str]]) -> lis
     """Lock the pending invitations, overdue or not, at places: an organization and an inviter."""
     if not places:
         return []
-    there = among_pairs(session, (_inv.c.org_id, _inv.c.invited_by), places)
+    there = pairs_among(session, (_inv.c.org_id, _inv.c.invited_by), places)
     return _invitations(session, select(_inv).where(_is_pending, there))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
@@ -56,24 +56,15 @@ def among(session: AnySession, id_column: Column[Any], ids: Iterable[str]) -> Co
     return id_column == any_(array_of(id_column.type, ids))
 
 
-def among_pairs(
-    session: AnySession,
-    columns: tuple[Column[Any], Column[Any]],
-    pairs: Collection[tuple[str, str]],
+def pairs_among(
+    session: AnySession, columns: Sequence[Column[Any]], pairs: Collection[tuple[str, str]]
 ) -> ColumnElement[bool]:
-    """Return the condition that two columns are one of many pairs.
-
-    Each is looked up with both of its halves: two arrays would let the planner settle for one, and
-    read all that somebody who is everywhere has, or all that is in the largest organization.
-    """
+    """Return the condition that two columns are one of many pairs of ids, by a look at each."""
     if is_sqlite(session):
         return tuple_(*columns).in_(pairs)
-    halves = zip(*pairs, strict=True) if pairs else ((), ())
-    arrays = {
-        column.name: array_of(column.type, values)
-        for column, values in zip(columns, halves, strict=True)
-    }
-    return tuple_(*columns).in_(select(*rows_of(arrays).c))
+    values = zip(*pairs, strict=True)
+    given = rows_of({c.name: array_of(c.type, ids) for c, ids in zip(columns, values, strict=True)})
+    return tuple_(*columns).in_(select(*given.c))
 
 
 def found_first(session: AnySession, id_column: Column[Any], ids: SelectBase) -> Any:
