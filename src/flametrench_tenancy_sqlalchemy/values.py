@@ -130,6 +130,24 @@ class PreTuple:
 
 
 @dataclass(frozen=True, slots=True)
+class NewMember:
+    """One of the users who are made members as a set.
+
+    Attributes:
+        usr_id: the user's wire id (``usr_…``).
+        role: the role that they get.
+        org_id: the organization's wire id (``org_…``), if not the whole set's.
+        invited_by: the wire id (``usr_…``) of the user who brought them in, if not the whole set's.
+    """
+
+    usr_id: str
+    role: Role | str
+    _: KW_ONLY
+    org_id: str | None = None
+    invited_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class InvitationRequest:
     """One of the invitations that are created as a set.
 
@@ -138,6 +156,8 @@ class InvitationRequest:
         role: the role that the invitee will get.
         expires_at: the last moment to accept, a timezone-aware datetime in the future.
         pre_tuples: what else the invitee will be granted.
+        org_id: the organization's wire id (``org_…``), if not the whole set's.
+        invited_by: the inviting user's wire id (``usr_…``), if not the whole set's.
     """
 
     identifier: str
@@ -145,6 +165,21 @@ class InvitationRequest:
     _: KW_ONLY
     expires_at: datetime
     pre_tuples: Collection[PreTuple | Mapping[str, str]] = ()
+    org_id: str | None = None
+    invited_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoleChange:
+    """One of the roles that are changed as a set.
+
+    Attributes:
+        mem_id: the membership's wire id (``mem_…``).
+        new_role: the role from now on.
+    """
+
+    mem_id: str
+    new_role: Role | str
 
 
 @dataclass(frozen=True, slots=True)

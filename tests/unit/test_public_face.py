@@ -33,6 +33,8 @@ PUBLIC = {
     "InvitationStatus",
     "PreTuple",
     "InvitationRequest",
+    "NewMember",
+    "RoleChange",
     "Outcome",
     "Page",
     "UNSET",

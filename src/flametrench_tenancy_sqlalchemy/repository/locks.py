@@ -19,7 +19,7 @@ from .._sql import deciding, table_of, word
 from ..ids import decode
 from ..models import Base, Invitation, Membership, Organization, Tuple, User
 from ..models.base import not_found
-from ..transactions.sessions import AnySession, among, connection_of
+from ..transactions.sessions import AnySession, among, connection_of, pairs_among
 from ..values import InvitationStatus, Status
 from . import locking_reads as reads
 from .locking_reads import is_active, is_owner, side_by_side, to_change
@@ -142,6 +142,17 @@ def invitation_and_administrator(
 # Many rows.
 
 
+def organizations(
+    session: AnySession, org_ids: Collection[str], *, joining: bool
+) -> dict[str, Organization]:
+    """Lock organizations, by id: to change them, or, side by side with others, to join them."""
+    if not org_ids:
+        return {}
+    query = select(_org).where(among(session, _org.c.id, org_ids)).order_by(_org.c.id)
+    locked = (side_by_side if joining else to_change)(query, _org)
+    return {each.id: each for each in session.scalars(deciding(locked, Organization))}
+
+
 def many_memberships(session: AnySession, mem_ids: Collection[str]) -> dict[str, Membership]:
     """Lock memberships behind their organizations, which come loaded with them."""
     if not mem_ids:
@@ -217,9 +228,8 @@ def acting(
     """Lock the active memberships by which users act, at places: a user in an organization each."""
     if not places:
         return {}
-    users, orgs = zip(*places, strict=True)
-    there = (among(session, _mem.c.usr_id, set(users)), among(session, _mem.c.org_id, set(orgs)))
-    query = select(_mem).where(*there, is_active(_mem)).order_by(_mem.c.id)
+    there = pairs_among(session, (_mem.c.usr_id, _mem.c.org_id), places)
+    query = select(_mem).where(there, is_active(_mem)).order_by(_mem.c.id)
     query = (reads.to_change if to_change else side_by_side)(query, _mem)
     found = session.scalars(deciding(query, Membership))
     return {(each.usr_id, each.org_id): each for each in found}
@@ -251,13 +261,8 @@ def offers_made(session: AnySession, places: Collection[tuple[str, str]]) -> lis
     """Lock the pending invitations, overdue or not, at places: an organization and an inviter."""
     if not places:
         return []
-    orgs, users = zip(*places, strict=True)
-    query = select(_inv).where(
-        _is_pending,
-        among(session, _inv.c.invited_by, set(users)),
-        among(session, _inv.c.org_id, set(orgs)),
-    )
-    return [o for o in _invitations(session, query) if (o.org_id, o.invited_by) in places]
+    there = pairs_among(session, (_inv.c.org_id, _inv.c.invited_by), places)
+    return _invitations(session, select(_inv).where(_is_pending, there))
 
 
 def invitations_of(session: AnySession, identifiers: Collection[str]) -> list[Invitation]:

@@ -28,7 +28,7 @@ from ..errors import (
     TenancyError,
 )
 from ..ids import require
-from ..models import Base, Invitation, Organization, Tuple, User
+from ..models import Base, Invitation, Membership, Organization, Tuple, User
 from ..models.base import not_found
 from ..policy import LETTER, Policy
 from ..transactions.savepoint import savepoint
@@ -132,14 +132,12 @@ class Operation:
         keys = [tuple_.key for tuple_ in taken]
         return self._write(Change(at=self.at, taken=keys, **change), taken=taken)
 
-    def join(
-        self,
-        org_id: str,
-        newcomer: Newcomer,
-        *,
-        created_by: str | None = None,
-        named: bool = False,
-    ) -> None:
+    def keeps_others_out(self, kind: type[Newcomer]) -> bool:
+        """Whether who comes in depends on who else is there: their organization is not shared."""
+        policy = self._policy
+        return policy.seats is not None if kind is Membership else policy.looks_at_others
+
+    def join(self, org_id: str, newcomer: Newcomer, *, named: bool = False) -> None:
         """Write what joins an organization, behind a lock on it, if it may.
 
         The lock is a shared one, unless the policy looks at who else is there.
@@ -147,15 +145,14 @@ class Operation:
         Args:
             org_id: the organization.
             newcomer: the membership or invitation.
-            created_by: the user behind the tuple.
             named: whether the caller has chosen its id, which may be taken.
         """
         session, policy = self._session, self._policy
         offers = isinstance(newcomer, Invitation)
-        alone = policy.seats is not None or (offers and policy.pending_invitations != "keep")
+        alone = self.keeps_others_out(type(newcomer))
         if not alone and not named and not (offers and policy.inviter_authority):
             lock = partial(locks.organization, session, org_id, joining=True)
-            change = Change(at=self.at, added=[newcomer], created_by=created_by)
+            change = Change(at=self.at, added=[newcomer], by_inviters=True)
             self._write(change, guard=Guard(org_id, lock, newcomer.enter))
             return
         org = locks.organization(session, org_id, joining=not alone)
@@ -168,7 +165,7 @@ class Operation:
         self.write(
             added=[newcomer],
             changed=[*ended, *([as_it_is(org)] if alone else [])],
-            created_by=created_by,
+            by_inviters=True,
         )
 
     def revoke_all_of(self, org: Organization) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, any_, update
+from sqlalchemy import Column, ColumnElement, Connection, Engine, any_, select, tuple_, update
 from sqlalchemy.orm import Session, scoped_session
 
-from .._sql import array_of
+from .._sql import array_of, rows_of
 from ..models import Invitation, Membership, Organization, Tuple, User
 
 AnySession: TypeAlias = Session | scoped_session[Session]
@@ -43,6 +43,17 @@ def among(session: AnySession, id_column: Column[Any], ids: Iterable[str]) -> Co
     if is_sqlite(session):
         return id_column.in_(ids)
     return id_column == any_(array_of(id_column.type, ids))
+
+
+def pairs_among(
+    session: AnySession, columns: Sequence[Column[Any]], pairs: Collection[tuple[str, str]]
+) -> ColumnElement[bool]:
+    """Return the condition that two columns are one of many pairs of ids, by a look at each."""
+    if is_sqlite(session):
+        return tuple_(*columns).in_(pairs)
+    values = zip(*pairs, strict=True)
+    given = rows_of({c.name: array_of(c.type, ids) for c, ids in zip(columns, values, strict=True)})
+    return tuple_(*columns).in_(select(*given.c))
 
 
 def commits_by_itself(connection: Connection) -> bool:
