@@ -204,6 +204,23 @@ def identifiers_invited(
     return connection_of(session).execute(query.distinct()).all()
 
 
+def inviting(session: AnySession, *, after: str | None, limit: int) -> Sequence[str]:
+    """Return the first organizations, after one of them, that have pending invitations."""
+    query = select(_inv.c.org_id).where(_inv.c.status == word(InvitationStatus.PENDING))
+    if after is not None:
+        query = query.where(_inv.c.org_id > after)
+    page = query.distinct().order_by(_inv.c.org_id).limit(limit)
+    return connection_of(session).scalars(page).all()
+
+
+def identifiers_pending(session: AnySession, org_ids: Iterable[str]) -> Sequence[Any]:
+    """Return the identifiers of pending invitations, overdue or not, to organizations."""
+    query = select(_inv.c.org_id, _inv.c.identifier).where(
+        among(session, _inv.c.org_id, org_ids), _inv.c.status == word(InvitationStatus.PENDING)
+    )
+    return connection_of(session).execute(query.distinct()).all()
+
+
 def accepted_by(session: AnySession, usr_ids: Iterable[str]) -> Sequence[Invitation]:
     """Return the invitations that users have accepted."""
     query = select(_inv).where(
