@@ -37,6 +37,7 @@ from .results import (
     TransferOwnershipResult,
 )
 from .store import TenancyStore, unit_of_work
+from .transactions.afterwards import after_commit
 from .values import (
     UNSET,
     InvitationRequest,
@@ -99,6 +100,7 @@ __all__ = [
     "UnavailableError",
     "User",
     "WireId",
+    "after_commit",
     "canonical_email",
     "new_id",
     "unit_of_work",

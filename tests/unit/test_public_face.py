@@ -18,6 +18,7 @@ PUBLIC = {
     "TenancyStore",
     "InMemoryTenancyStore",
     "unit_of_work",
+    "after_commit",
     # the models
     "Base",
     "Organization",
