@@ -29,14 +29,14 @@ from .ids import WireId, new_id
 from .memory import InMemoryTenancyStore
 from .models import Base, Invitation, Membership, Organization, Tuple, User
 from .policy import Limits, Policy, canonical_email
-from .repository import TenancyRepository
+from .repository import ActingTenancy, TenancyRepository
 from .results import (
     AcceptInvitationResult,
     CreateOrgResult,
     InvitationPreview,
     TransferOwnershipResult,
 )
-from .store import TenancyStore, unit_of_work
+from .store import ActingTenancyStore, TenancyStore, unit_of_work
 from .transactions.afterwards import after_commit
 from .values import (
     UNSET,
@@ -53,6 +53,8 @@ from .values import (
 __all__ = [
     "UNSET",
     "AcceptInvitationResult",
+    "ActingTenancy",
+    "ActingTenancyStore",
     "AlreadyTerminalError",
     "Base",
     "Changed",

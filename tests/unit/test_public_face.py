@@ -17,6 +17,8 @@ PUBLIC = {
     "TenancyRepository",
     "TenancyStore",
     "InMemoryTenancyStore",
+    "ActingTenancy",
+    "ActingTenancyStore",
     "unit_of_work",
     "after_commit",
     # the models

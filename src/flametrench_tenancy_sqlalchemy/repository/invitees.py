@@ -31,6 +31,9 @@ class InviteeOperations(Repository):
             NotFoundError: there is no such invitation.
         """
         require(inv_id, "inv", "inv_id")
+        if self._actor is not None:
+            invitation = queries.get(self.session, Invitation, "inv_id", inv_id)
+            self._permit_reading("preview_invitation", invitation)
         found = connection_of(self.session).execute(queries.PREVIEW, {"sought": inv_id})
         row = found.one_or_none()
         if row is None:
@@ -96,6 +99,7 @@ class InviteeOperations(Repository):
         Raises:
             PreconditionError: ``identifier_format``; the identifier is no text.
         """
+        self._permit_alone("erase_identifier")
         spellings = self._spellings(identifier)
         with self._operation("erase_identifier") as operation:
             found = locks.invitations_of(self.session, spellings)

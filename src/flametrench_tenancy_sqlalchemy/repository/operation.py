@@ -45,6 +45,7 @@ from ..writing import (
 from . import locks, queries
 from .consequences import end_offers, grants_to_take, partings
 from .entries import Entries, Newcomer, as_it_is
+from .permission import ForSomebody
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -152,7 +153,7 @@ class Operation:
         """
         session, policy = self._session, self._policy
         offers = isinstance(newcomer, Invitation)
-        alone = policy.seats is not None or (offers and policy.pending_invitations != "keep")
+        alone = policy.looks_at_others(offers=offers)
         if not alone and not named and not (offers and policy.inviter_authority):
             lock = partial(locks.organization, session, org_id, joining=True)
             change = Change(at=self.at, added=[newcomer], created_by=created_by)
@@ -216,7 +217,7 @@ class Operation:
         return conflict or _integrity.broken_rule(cause)
 
 
-class Repository:
+class Repository(ForSomebody):
     """The common ground of the operations, bound to the caller's Session.
 
     Args:
@@ -263,6 +264,8 @@ class Repository:
             by: the user whose doing it is, if the arguments tell.
         """
         session, users = self.session, users or {}
+        if self._actor is not None:
+            by = self._actor.usr_id
         operation = Operation(session, name, self._policy, by=by, at=time_of(self._clock))
         with _pool_in_our_words():
             session.flush()  # the caller's own pending rows; what they break is theirs to see
@@ -285,8 +288,9 @@ class Repository:
                 self._require_active(into)
             raise
         except _AFTER_USERS as exc:
-            self._require_users([*users.items()], exc)
-            raise
+            if self._actor is None or not isinstance(exc, ForbiddenError):
+                self._require_users([*users.items()], exc)
+            raise  # at once to whoever may not do it: they are not to learn who exists
         except DBAPIError as exc:
             if late := _integrity.lock_timeout(exc):
                 raise late from exc

@@ -98,6 +98,14 @@ def require_known(
         raise not_found(entity, id_, parameter)
 
 
+def standing(session: AnySession, usr_id: str, org_id: str) -> Membership | None:
+    """Return the active membership by which a user asks, with its organization, if they have it."""
+    found: Membership | None = session.scalars(
+        _STANDING, {"whose": usr_id, "there": org_id}
+    ).one_or_none()
+    return found
+
+
 def revocable(session: AnySession, org_id: str) -> dict[str, int]:
     """Return how many memberships, tuples and invitations would end with an organization."""
     about = _tup.c.object_type == "org", _tup.c.object_id == decode(org_id, "org", "org_id")
@@ -205,6 +213,14 @@ ADMITTED: Final = ACTIVE_MEMBERSHIP.join(Membership.organization).where(
     Organization.status == Status.ACTIVE
 )
 """The same where the organization is active, too."""
+
+_STANDING: Final = deciding(
+    select(_mem, _org)
+    .join(_org, _org.c.id == _mem.c.org_id)
+    .where(_mem.c.usr_id == _WHOSE, _mem.c.org_id == _THERE, _mem.c.status == word(Status.ACTIVE)),
+    Membership,
+    options=[contains_eager(Membership.organization)],
+)
 
 ROLE_OF: Final = (
     select(_mem.c.role)

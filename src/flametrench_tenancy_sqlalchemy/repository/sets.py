@@ -7,6 +7,7 @@ number of statements that does not depend on how many rows there are.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from typing import TypeVar
 
 from ..errors import PreconditionError, Reason, shown
@@ -14,6 +15,7 @@ from ..ids import require
 from ..models import Invitation, Membership, Organization, User
 from ..models.base import not_found
 from ..policy import require_at_most
+from ..transactions.sessions import AnySession
 from ..values import InvitationRequest, Outcome, Role
 from ..writing import goes_by_flush
 from . import locks
@@ -59,10 +61,13 @@ class SetOperations(Repository):
         parsed_users(invited_by=invited_by)
         pairs = [attempt(_member, row) for row in self._rows(members, "members")]
         with self._operation("add_members") as operation:
-            org = self._open_org(org_id, pairs)
+            org = self._open_org("add_members", org_id, pairs)
+
+            look = cache(locks.administrator)
 
             def join(pair: tuple[str, Role]) -> Membership:
                 usr_id, role = pair
+                self._permit("add_members", org.unwrap(), role, look=look)
                 return Membership.join(
                     org.unwrap(), usr_id, role, invited_by=invited_by, at=operation.at
                 )
@@ -123,10 +128,13 @@ class SetOperations(Repository):
         require(invited_by, "usr", "invited_by")
         pairs = [attempt(_request, row) for row in self._rows(requests, "requests")]
         with self._operation("create_invitations") as operation:
-            org = self._open_org(org_id, pairs)
+            org = self._open_org("create_invitations", org_id, pairs)
+
+            look = cache(locks.administrator)
 
             def offer(pair: tuple[InvitationRequest, Role]) -> Invitation:
                 request, role = pair
+                self._permit("create_invitations", org.unwrap(), role, look=look)
                 return Invitation.offer(
                     org.unwrap(),
                     request.identifier,
@@ -182,9 +190,15 @@ class SetOperations(Repository):
             locked = locks.many_memberships(self.session, [mem_id for mem_id, _ in done(pairs)])
             owners = locks.owners_among(self.session, locked.values())
 
+            actors = self._actors({membership.org_id for membership in locked.values()})
+
+            def look(session: AnySession, usr_id: str, org_id: str) -> Membership | None:
+                return actors.get(org_id)
+
             def change(pair: tuple[str, Role]) -> tuple[Membership, Membership]:
                 mem_id, role = pair
                 membership = standing = _found(locked, mem_id)
+                self._permit("change_roles", membership, membership.role, role, look=look)
                 others = owners[membership.org_id]
                 others.pop(mem_id, None)
                 try:
@@ -194,6 +208,8 @@ class SetOperations(Repository):
                 finally:
                     if standing.is_active_owner:
                         others[standing.id] = standing
+                if actors.get(membership.org_id) is membership:
+                    actors[membership.org_id] = standing
                 return membership, standing
 
             changes = then(pairs, change)
@@ -239,6 +255,7 @@ class SetOperations(Repository):
             def remove(mem_id: str) -> Membership:
                 membership = _found(locked, mem_id)
                 acting = admins.get(membership.org_id)
+                self._permit("remove_members", membership, look=lambda *_: acting)
                 membership.remove(acting, admin_usr_id=admin_usr_id, at=operation.at)
                 return membership
 
@@ -263,7 +280,9 @@ class SetOperations(Repository):
         operation.relies_on = [user for user in users if user[1] in known]
         return known
 
-    def _open_org(self, org_id: str, rows: Sequence[Outcome[T]]) -> Outcome[Organization]:
+    def _open_org(
+        self, operation: str, org_id: str, rows: Sequence[Outcome[T]]
+    ) -> Outcome[Organization]:
         """Lock an organization that may be joined, if anybody wants to; rows meet its error."""
         if not any(row.ok for row in rows):
             return Outcome()
@@ -272,6 +291,7 @@ class SetOperations(Repository):
             # A flush cannot pass over who has come meanwhile: nobody may.
             side_by_side = not goes_by_flush(self.session)
             org = locks.organization(self.session, org_id, joining=side_by_side)
+            self._permit(operation, org)
             org.require_active()
             return org
 
