@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from ..errors import PreconditionError, Reason, SoleOwnerError, shown
 from ..ids import require
-from ..models import Membership, Organization, User
+from ..models import Membership, Organization, Tuple, User
 from ..models.base import not_found
 from ..results import TransferOwnershipResult
 from . import locks, queries
+from .consequences import promised
 from .operation import Repository, parsed_users
 
 
@@ -167,7 +168,7 @@ class DepartureOperations(Repository):
             candidates = locks.acting(session, places, to_change=True)
             heirs_found = {org_id: candidates.get((named[org_id], org_id)) for org_id in needy}
             offers = locks.offers_made(session, {(org.id, usr_id) for org in orgs})
-            tuples = locks.tuples_of(session, usr_id)
+            tuples = self._tuples_that_go(usr_id, orgs)
             promoted = []
             for membership in held:
                 if membership.org_id in needy:
@@ -188,6 +189,15 @@ class DepartureOperations(Repository):
             replaced = [heir for heir in heirs_found.values() if heir is not None]
             operation.write_all(changed=[*held, *replaced, *offers], added=promoted, taken=tuples)
         return held
+
+    def _tuples_that_go(self, usr_id: str, orgs: Collection[Organization]) -> list[Tuple]:
+        """Lock a user's tuples, but for those of organizations that they have joined meanwhile."""
+        found = locks.tuples_of(self.session, usr_id)
+        left = {(usr_id, org.id) for org in orgs}
+        about = {(usr_id, tuple_.object_id) for tuple_ in found if tuple_.object_type == "org"}
+        joined = queries.belonging(self.session, about - left)
+        kept = promised(self.session, [usr_id], found, besides=left)
+        return [t for t in found if t.key not in kept and (usr_id, t.object_id) not in joined]
 
 
 def _parsed_heirs(heirs: object) -> dict[str, str]:

@@ -115,8 +115,8 @@ class Operation:
         """Write a `Change`, which has the operation's time, with what follows from it."""
         policy, offers, taken = self._policy, list[Invitation](), list[Tuple]()
         if policy.departure_revokes_offers or policy.departure_withdraws_grants:
-            parted = list(partings(changed, added))
             with self._session.no_autoflush:
+                parted = partings(self._session, changed, added)
                 if policy.departure_revokes_offers:
                     offers = end_offers(self._session, parted, by=self._by, at=self.at)
                 if policy.departure_withdraws_grants:
@@ -203,12 +203,11 @@ class Operation:
             return write(self._session, change, guard=guard)
         before = [Changed(entity, what_was(entity)) for entity in change.changed]
         written = write(self._session, change, guard=guard)
-        self.tell(
-            added=list(written.added),
-            changed=[changed for changed in before if changed.before],
-            granted=list(written.grants.values()),
-            withdrawn=[tuple_ for tuple_ in taken if tuple_.key not in change.withdrawn],
-        )
+        added, changed = list(written.added), [changed for changed in before if changed.before]
+        if added or changed:
+            granted = list(written.grants.values())
+            withdrawn = [tuple_ for tuple_ in taken if tuple_.key not in change.withdrawn]
+            self.tell(added=added, changed=changed, granted=granted, withdrawn=withdrawn)
         return written
 
     def refusal(self, cause: DBAPIError) -> TenancyError | None:
