@@ -12,7 +12,7 @@ import flametrench_tenancy
 import httpx
 import pytest
 from fastapi import FastAPI, WebSocket
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
@@ -29,6 +29,7 @@ from flametrench_tenancy_sqlalchemy import (
     Role,
     Status,
     TenancyRepository,
+    Tuple,
     User,
     canonical_email,
     new_id,
@@ -36,6 +37,7 @@ from flametrench_tenancy_sqlalchemy import (
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
 from flametrench_tenancy_sqlalchemy.migrations import SchemaMismatchError, upgrade
 from flametrench_tenancy_sqlalchemy.testing import containers, plugin, servers
+from tests.adopters.test_neighbours import IDENTITY_TABLES
 from tests.integration.conformance.differences import DIFFERENCES
 from tests.migration.reference import create_reference
 from tests.migration.state import everything
@@ -287,6 +289,28 @@ def test_users(reader: Reader) -> None:
         assert session.query(User).count() == len(
             ["ann", "customer", "customer", "colleague", person]
         )
+    here["engine"].dispose()
+
+
+def test_invitations(reader: Reader, engine_: Engine) -> None:
+    upgrade(reader.database)
+    reader.execute(IDENTITY_TABLES)
+    [guide] = chapters("invitations.md")
+
+    reader.follow(guide)
+
+    here = reader.here
+    with Session(engine_) as session:
+        credentials = session.execute(text("SELECT identifier, usr_id FROM cred"))
+        assert [(email, f"usr_{usr_id.hex}") for email, usr_id in credentials] == [
+            ("ben@example.com", here["ben"])
+        ]
+        members = TenancyRepository(session).list_members(here["acme"].id)
+        assert [member.usr_id for member in members] == [here["ann"], here["ben"], here["cem"]]
+        [granted] = session.scalars(select(Tuple).where(Tuple.relation == "editor"))
+        assert granted.subject_id == here["ben"]
+    with pytest.raises(PermissionError):
+        here["join"](here["invitation"].id, "guessed")
     here["engine"].dispose()
 
 
