@@ -102,9 +102,8 @@ class Entries:
             self._seats = seats_of(session, policy, orgs, users, at=at)
         self._live: dict[tuple[str, str], list[Invitation]] = defaultdict(list)
         if policy.pending_invitations != "keep" and offers:
-            org_ids = {each.org_id for each in offers}
-            identifiers = {each.identifier for each in offers}
-            for each in locks.live_invitations(session, org_ids, identifiers, at=at):
+            places = {(each.org_id, each.identifier) for each in offers}
+            for each in locks.live_invitations(session, places, at=at):
                 self._live[each.org_id, each.identifier].append(each)
         self._inviters: dict[tuple[str, str], Membership] = {}
         if policy.inviter_authority and offers:
@@ -160,13 +159,8 @@ def end_rivals(session: AnySession, policy: Policy, accepted: Invitation) -> lis
             identifier = policy.canonical(accepted.identifier)
             stored = queries.identifiers_invited(session, [org.id], at=at) if limited else ()
             same = {given for _, given in stored if policy.canonical(given) == identifier}
-            rivals = locks.live_invitations(
-                session,
-                [org.id],
-                {accepted.identifier, identifier, *same},
-                at=at,
-                besides=accepted.id,
-            )
+            places = {(org.id, each) for each in {accepted.identifier, identifier, *same}}
+            rivals = locks.live_invitations(session, places, at=at, besides=accepted.id)
     for rival in rivals:
         rival.end(at, by=accepted.terminal_by)
     return [as_it_is(org), *rivals]
