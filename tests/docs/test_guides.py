@@ -287,8 +287,12 @@ def test_users(reader: Reader) -> None:
         tenancy.add_member(tenancy.get_org_by_slug("acme").id, person.usr_id, Role.MEMBER)
         assert session.scalars(here["members"]).all() == [person]
         assert session.query(User).count() == len(
-            ["ann", "customer", "customer", "colleague", person]
+            ["ann", "ben", "cem", "customer", "customer", "colleague", person]
         )
+        assert [account.email for account in session.query(here["Account"]).order_by("id")] == [
+            "ann@example.com",
+            "ben@example.com",
+        ]
     here["engine"].dispose()
 
 
