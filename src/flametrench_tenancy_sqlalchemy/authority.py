@@ -84,11 +84,11 @@ class Rule:
         reach: Iterable[Role] = (),
         missing: NotFoundError,
     ) -> None:
-        """Refuse what a user may not do in an organization.
+        """Refuse what a user may not do by a membership, where it is not enough whom it is about.
 
         Args:
             membership: their membership there, with its organization at hand, if they have one.
-            own: whether it is about themselves.
+            own: whether it is about themselves, so that it is not hidden from them.
             reach: the roles that they would give or touch; none may rank above their own.
             missing: what they are told who must not learn that it is there.
 
@@ -97,8 +97,6 @@ class Rule:
             PreconditionError: ``org_not_active``.
             ForbiddenError: they lack the role, or one of those to give or touch is above theirs.
         """
-        if self.own and own:
-            return
         if membership is None or membership.status is not Status.ACTIVE:
             raise missing
         if self.hidden and not own and membership.role not in self.roles:
@@ -107,15 +105,17 @@ class Rule:
             membership.organization.require_active()
         if membership.role not in self.roles:
             raise ForbiddenError(
-                f"{membership.role} is no role in {membership.org_id} that may do this",
+                f"user {membership.usr_id} may not do this as {membership.role} of "
+                f"{membership.org_id}",
                 usr_id=membership.usr_id,
                 org_id=membership.org_id,
-                roles=sorted(self.roles),
+                roles=sorted(self.roles) or None,
             )
         for role in reach:
             if not membership.may_give(role):
                 raise ForbiddenError(
-                    f"{membership.role} may not give or touch {role} in {membership.org_id}",
+                    f"user {membership.usr_id} may not give or touch {role} as {membership.role} "
+                    f"of {membership.org_id}",
                     usr_id=membership.usr_id,
                     org_id=membership.org_id,
                 )
@@ -180,8 +180,4 @@ RULES: Final[Mapping[str, Rule]] = {
     "expire_invitations": Rule(),
     "erase_identifier": Rule(),
 }
-"""An operation's name -> who may do it.
-
-What users may about themselves without a membership, in short: create an organization, see and
-leave their own memberships, see, accept and decline invitations to them.
-"""
+"""An operation's name -> who may do it."""

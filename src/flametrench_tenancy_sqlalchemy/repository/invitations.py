@@ -310,13 +310,13 @@ class InvitationOperations(Repository):
         require(inv_id, "inv", "inv_id")
         session, policy = self.session, self._policy
         with self._operation("renew_invitation") as operation:
-            invitation = locks.invitation(session, inv_id, alone=policy.looks_at_others)
+            invitation = locks.invitation(session, inv_id, alone=policy.looks_at_others())
             self._permit("renew_invitation", invitation, invitation.role)
             org = invitation.organization
             entries = Entries(session, policy, [org], [invitation], at=operation.at)
             invitation.renew(expires_at, policy=policy, at=operation.at)
             ended = entries.admit(invitation)
-            if policy.looks_at_others:
+            if policy.looks_at_others():
                 as_it_is(org)
             operation.write(changed=[invitation, *ended, org])
         return invitation

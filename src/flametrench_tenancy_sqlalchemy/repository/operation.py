@@ -153,7 +153,7 @@ class Operation:
         """
         session, policy = self._session, self._policy
         offers = isinstance(newcomer, Invitation)
-        alone = policy.seats is not None or (offers and policy.pending_invitations != "keep")
+        alone = policy.looks_at_others(offers=offers)
         if not alone and not named and not (offers and policy.inviter_authority):
             lock = partial(locks.organization, session, org_id, joining=True)
             change = Change(at=self.at, added=[newcomer], created_by=created_by)

@@ -73,8 +73,7 @@ class ForSomebody:
     ) -> None:
         """Do the same for what joins an organization, which is locked by this as joining needs."""
         if self._actor is not None:
-            policy = self._policy
-            alone = policy.seats is not None or (offers and policy.pending_invitations != "keep")
+            alone = self._policy.looks_at_others(offers=offers)
             org = locks.organization(self.session, org_id, joining=not alone)
             self._permit(operation, org, *reach)
 
