@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
@@ -51,6 +51,8 @@ from ._schemas import (
     TransferIn,
     TransferOut,
 )
+
+Action = TypeVar("Action", bound=Callable[..., Any])
 
 MayGrant: TypeAlias = Callable[[Session, Caller, str, PreTuple], bool]
 """Tells whether the caller may promise a grant in an organization."""
@@ -160,10 +162,10 @@ ENDPOINTS: Final[list[Endpoint]] = []
 
 def _endpoint(
     request: str, answer: type[BaseModel], *, status: int = 200, open_to: For = For.CALLER
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+) -> Callable[[Action], Action]:
     method, path = request.split()
 
-    def add(action: Callable[..., Any]) -> Callable[..., Any]:
+    def add(action: Action) -> Action:
         ENDPOINTS.append(Endpoint(method, path, action, answer, status, open_to))
         return action
 
@@ -233,10 +235,8 @@ def revoke_org(call: Call, org_id: str) -> Organization:
 @_endpoint("POST /orgs/{org_id}/transfer-ownership", TransferOut)
 def transfer_ownership(call: Call, org_id: str, body: TransferIn) -> TransferOwnershipResult:
     """Hand the caller's ownership to another member."""
-    own = call.acting.find_membership(org_id, call.caller.usr_id)
-    if own is not None and own.id != body.from_mem_id:
-        donor = call.membership_in(org_id, body.from_mem_id)
-        call.require_caller(usr_id=donor.usr_id)
+    donor = get_member(call, org_id, body.from_mem_id)
+    call.require_caller(usr_id=donor.usr_id)
     return call.acting.transfer_ownership(org_id, body.to_mem_id)
 
 

@@ -52,42 +52,8 @@ NEWCOMER: Final = {"usr_id": "{usr:stranger}", "role": "member"}
 HANDS_OVER: Final = {"from_mem_id": "{mem:owner}", "to_mem_id": "{mem:member}"}
 ELSEWHERE: Final = OFFER | {"identifier": "other@example.com"}
 
-CALLERS: Final = ("owner", "admin", "member", "guest", "viewer", "suspended", "stranger", "invitee")
-SEEN: Final = (200, 200, 200, 200, 200, 404, 404, 404)
-MANAGED: Final = (200, 200, 403, 403, 403, 404, 404, 404)
-ADDED: Final = (201, 201, 403, 403, 403, 404, 404, 404)
-OWNED: Final = (200, 403, 403, 403, 403, 404, 404, 404)
-OWN: Final = (403, 403, 200, 403, 403, 404, 404, 404)
-ANSWERED: Final = (403, 403, 403, 403, 403, 404, 404, 200)
 MEM: Final = "/orgs/{acme}/members"
 INV: Final = "/invitations/{inv:acme}"
-
-# All that there are; what every caller of CALLERS, in that order, is answered.
-ENDPOINTS: Final[list[tuple[str, Any, tuple[int, ...]]]] = [
-    ("POST /orgs", {"name": "New", "slug": "new"}, (201,) * 8),
-    ("GET /orgs", None, (403,) * 8),
-    ("GET /orgs/{acme}", None, SEEN),
-    ("PUT /orgs/{acme}", {"name": "New"}, MANAGED),
-    ("POST /orgs/{acme}/suspend", None, OWNED),
-    ("POST /orgs/{acme}/reinstate", None, (409, *OWNED[1:])),
-    ("POST /orgs/{acme}/revoke", None, OWNED),
-    ("POST /orgs/{acme}/transfer-ownership", HANDS_OVER, OWNED),
-    (f"GET {MEM}", None, SEEN),
-    (f"POST {MEM}", NEWCOMER, ADDED),
-    (f"GET {MEM}/{{mem:member}}", None, SEEN),
-    (f"POST {MEM}/{{mem:member}}/change-role", {"new_role": "guest"}, MANAGED),
-    (f"POST {MEM}/{{mem:member}}/suspend", None, MANAGED),
-    (f"POST {MEM}/{{mem:suspended}}/reinstate", None, MANAGED),
-    (f"POST {MEM}/{{mem:member}}/self-leave", None, OWN),
-    (f"POST {MEM}/{{mem:member}}/admin-remove", None, MANAGED),
-    ("GET /orgs/{acme}/invitations", None, SEEN),
-    ("POST /orgs/{acme}/invitations", ELSEWHERE, ADDED),
-    (f"GET {INV}", None, (200, 200, 200, 200, 200, 404, 404, 200)),
-    (f"POST {INV}/accept", None, ANSWERED),
-    (f"POST {INV}/decline", None, ANSWERED),
-    (f"POST {INV}/revoke", None, (200, 200, 403, 403, 403, 404, 404, 403)),
-]
-
 RIVAL: Final = f"{MEM}/{{mem:rival}}"
 MALFORMED: Final = ["acme", "usr_x", "org_", "%00", "%ED%A0%80", "org_%0A", "💥"]
 UNKNOWN: Final = "0190f2a81b3c7abc8123456789abcdef"
@@ -199,68 +165,6 @@ STATUS: Final = {
 }
 
 
-@pytest.fixture(scope="module")
-def stage(engine: Engine) -> Iterator[tuple[Connection, Cast]]:
-    """Everybody, on a connection whose work is gone in the end."""
-    with engine.connect() as connection:
-        undone = connection.begin()
-        with Session(connection, join_transaction_mode="create_savepoint") as session:
-            cast = Cast(session)
-        yield connection, cast
-        undone.rollback()
-
-
-@pytest.fixture(scope="module")
-def cast(stage: tuple[Connection, Cast]) -> Cast:
-    return stage[1]
-
-
-@pytest.fixture
-def connection(stage: tuple[Connection, Cast]) -> Iterator[Connection]:
-    """The same connection, on which a test's work is gone after it."""
-    connection = stage[0]
-    undone = connection.begin_nested()
-    yield connection
-    undone.rollback()
-
-
-@pytest.fixture
-def tenancy(connection: Connection) -> Iterator[TenancyRepository]:
-    """What the application does besides."""
-    with Session(connection, join_transaction_mode="create_savepoint") as session:
-        yield TenancyRepository(session)
-
-
-def may_grant(session: Session, caller: Caller, org_id: str, grant: PreTuple) -> bool:
-    """Let everybody share the one project that there is, as the database finds it."""
-    found = session.scalar(select(literal(UUID(grant.object_id))))
-    return (grant.relation, str(found)) == ("editor", PROJECT)
-
-
-@pytest.fixture(scope="module")
-def app(stage: tuple[Connection, Cast]) -> FastAPI:
-    """An application with the tenancy endpoints and none else."""
-    app = FastAPI()
-    app.include_router(
-        tenancy_router(
-            session=sessions(stage[0]), caller=get_caller, gate=operator_only, may_grant=may_grant
-        )
-    )
-    return app
-
-
-@pytest.fixture(scope="module")
-def asked(app: FastAPI, cast: Cast) -> Iterator[Ask]:
-    with asgi(app) as send:
-        yield Ask(send, cast)
-
-
-@pytest.fixture
-def ask(asked: Ask, connection: Connection) -> Ask:
-    """Sends requests to the application."""
-    return asked
-
-
 def generic(request_: str) -> str:
     """Return a request with the path as its endpoint declares it."""
     return re.sub(r"\{(mem|inv):\w+\}", r"{\1_id}", request_.replace("{acme}", "{org_id}"))
@@ -268,37 +172,6 @@ def generic(request_: str) -> str:
 
 def ids(page: Any) -> list[str]:
     return [entity["id"] for entity in page.json()["data"]]
-
-
-@pytest.mark.parametrize("request_, body, statuses", ENDPOINTS, ids=[e[0] for e in ENDPOINTS])
-def test_callers_may_do_what_their_memberships_allow(
-    ask: Ask, connection: Connection, request_: str, body: Any, statuses: tuple[int, ...]
-) -> None:
-    before = rows(connection)
-    for caller, status in zip(CALLERS, statuses, strict=True):
-        with connection.begin_nested() as undone:
-            response = ask(f"{caller} {request_}", body)
-            assert response.status_code == status, f"{caller}: {response.text}"
-            done = status < 300 and not request_.startswith("GET")
-            assert (rows(connection) != before) == done
-            undone.rollback()
-        if status >= 400 and request_ != "GET /orgs":  # that answer is the application's gate's
-            code = {403: "forbidden", 404: "not_found"}.get(status)
-            assert_refused(response, status, code or response.json()["code"])
-
-
-@pytest.mark.parametrize("request_", [request_ for request_, _, _ in ENDPOINTS if "{" in request_])
-def test_what_is_not_for_a_stranger_is_to_them_as_if_it_did_not_exist(
-    ask: Ask, cast: Cast, request_: str
-) -> None:
-    [body] = [body for endpoint, body, _ in ENDPOINTS if endpoint == request_]
-    name = "acme" if "{acme}" in request_ else "inv:acme"
-    there = cast.ids[name]
-    missing = new_id(there.partition("_")[0])
-    found = ask(f"stranger {request_}", body)
-    assert_refused(found, 404, "not_found")
-    nothing = ask(f"stranger {request_.replace(f'{{{name}}}', missing)}", body)
-    assert (nothing.status_code, nothing.text) == (404, found.text.replace(there, missing))
 
 
 @pytest.mark.parametrize("refusal", REFUSED, ids=[f"{r!a} {code}" for r, _, code in REFUSED])
