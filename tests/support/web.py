@@ -142,7 +142,7 @@ class Ask:
         if body is not None:
             options["content"] = self._cast.fill(json.dumps(body)).encode()
         if "content" in options:
-            headers["Content-Type"] = "application/json"
+            headers.setdefault("Content-Type", "application/json")
         return self._send(method, self._cast.fill(path), headers=headers, **options)
 
 

@@ -104,7 +104,7 @@ def malformed(errors: Sequence[Any]) -> InvalidRequestError:
     return InvalidRequestError("the request is malformed", errors=shown)
 
 
-def json_of(body: bytes, limits: Limits) -> Any:
+def json_of(body: bytes | bytearray, limits: Limits) -> Any:
     """Return the JSON value that a body is, each name in it given once.
 
     Raises:

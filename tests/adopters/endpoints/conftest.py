@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
-import httpx
 import pytest
 from fastapi import FastAPI
-from flask import Flask
-from sqlalchemy import literal, select
-from sqlalchemy.orm import Session, scoped_session, sessionmaker
+from sqlalchemy.orm import Session
 
-from flametrench_tenancy_sqlalchemy import PreTuple, TenancyRepository
-from flametrench_tenancy_sqlalchemy.contrib.fastapi import Caller, tenancy_router
-from flametrench_tenancy_sqlalchemy.contrib.flask import Tenancy
-from tests.support.web import (
-    PROJECT,
-    Ask,
-    Cast,
-    asgi,
-    calling,
-    get_caller,
-    only_operators,
-    operator_only,
-    served,
-    served_wsgi,
-    sessions,
-)
+from flametrench_tenancy_sqlalchemy import TenancyRepository
+from tests.support.endpoints import FRAMEWORKS, Application, AskWith
+from tests.support.web import Ask, Cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,53 +51,23 @@ def tenancy(connection: Connection) -> Iterator[TenancyRepository]:
         yield TenancyRepository(session)
 
 
-def may_grant(session: Session, caller: Caller, org_id: str, grant: PreTuple) -> bool:
-    """Let everybody share the one project that there is, as the database finds it."""
-    found = session.scalar(select(literal(UUID(grant.object_id))))
-    return (grant.relation, str(found)) == ("editor", PROJECT)
-
-
-def on_fastapi(connection: Connection) -> FastAPI:
-    app = FastAPI()
-    app.include_router(
-        tenancy_router(
-            session=sessions(connection), caller=get_caller, gate=operator_only, may_grant=may_grant
-        )
-    )
-    return app
-
-
-def on_flask(connection: Connection) -> Flask:
-    app = Flask(__name__)
-    session = scoped_session(sessionmaker(connection, join_transaction_mode="create_savepoint"))
-    app.teardown_appcontext(lambda _: session.remove())
-    endpoints = Tenancy(session).blueprint(caller=calling, gate=only_operators, may_grant=may_grant)
-    app.register_blueprint(endpoints)
-    return app
+@pytest.fixture(scope="module", params=FRAMEWORKS)
+def framework(request: pytest.FixtureRequest) -> str:
+    """Each of the frameworks."""
+    name: str = request.param
+    return name
 
 
 @pytest.fixture(scope="module")
-def document(stage: tuple[Connection, Cast]) -> dict[str, Any]:
-    """What FastAPI says of the endpoints, on whatever framework they are."""
-    return on_fastapi(stage[0]).openapi()
-
-
-@pytest.fixture(scope="module", params=["FastAPI", "Flask"])
-def app(request: pytest.FixtureRequest, stage: tuple[Connection, Cast]) -> FastAPI | Flask:
-    """An application with the tenancy endpoints and none else."""
-    return on_fastapi(stage[0]) if request.param == "FastAPI" else on_flask(stage[0])
+def application(framework: str, stage: tuple[Connection, Cast]) -> Application:
+    """An application on each of the frameworks."""
+    return Application.on(framework, stage[0])
 
 
 @pytest.fixture(scope="module")
-def asked(app: FastAPI | Flask, cast: Cast) -> Iterator[Ask]:
-    if isinstance(app, Flask):
-        app.testing = True
-        transport = httpx.WSGITransport(app)
-        with httpx.Client(transport=transport, base_url="http://app") as client:
-            yield Ask(client.request, cast)
-    else:
-        with asgi(app) as send:
-            yield Ask(send, cast)
+def asked(application: Application, cast: Cast) -> Iterator[Ask]:
+    with application.asked(cast) as ask:
+        yield ask
 
 
 @pytest.fixture
@@ -122,8 +76,33 @@ def ask(asked: Ask, connection: Connection) -> Ask:
     return asked
 
 
+@pytest.fixture
+def ask_each(stage: tuple[Connection, Cast], connection: Connection) -> Iterator[list[Ask]]:
+    """Sends requests to one application on every framework."""
+    with ExitStack() as stack:
+        applications = [Application.on(name, connection) for name in FRAMEWORKS]
+        yield [stack.enter_context(app.asked(stage[1])) for app in applications]
+
+
+@pytest.fixture
+def ask_with(framework: str, cast: Cast, connection: Connection) -> Iterator[AskWith]:
+    """Sends requests to an application with a clock or a policy of its own."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(
+            Application.on(framework, connection, **options).asked(cast)
+        )
+
+
 @pytest.fixture(scope="module")
-def address(app: FastAPI | Flask) -> Iterator[str]:
+def address(application: Application) -> Iterator[str]:
     """Where the application is served."""
-    with served_wsgi(app) if isinstance(app, Flask) else served(app) as address:
+    with application.served() as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def document(stage: tuple[Connection, Cast]) -> dict[str, Any]:
+    """What FastAPI says of the endpoints, on whatever framework they are."""
+    app = Application.on("FastAPI", stage[0]).app
+    assert isinstance(app, FastAPI)
+    return app.openapi()

@@ -5,6 +5,7 @@ The contract's table once more, in sets of callers: owners manage, members see, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from flametrench_tenancy_sqlalchemy import Status, new_id
+from flametrench_tenancy_sqlalchemy.contrib._endpoints import ENDPOINTS
 from tests.support.rows import rows
 from tests.support.web import IDENTIFIER, TOMORROW, Ask, Cast, assert_refused
 
@@ -209,3 +211,9 @@ def test_all_organizations_are_for_the_operator_alone(ask: Ask) -> None:
     for caller in ("nobody", *CALLERS):
         assert ask(f"{caller} GET /orgs").status_code == 403
     assert ask("nobody GET /orgs", headers={"X-Operator": "yes"}).status_code == 200
+
+
+def test_there_is_a_row_for_every_endpoint() -> None:
+    named = re.compile(r"\{(mem|inv):\w+\}")
+    rows_ = {named.sub(r"{\1_id}", row.request.replace("{acme}", "{org_id}")) for row in ROWS}
+    assert rows_ | {"GET /orgs"} == {f"{each.method} {each.path}" for each in ENDPOINTS}

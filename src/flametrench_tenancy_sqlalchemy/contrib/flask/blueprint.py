@@ -90,8 +90,8 @@ def _arguments(model: type[BaseModel], limits: Limits) -> dict[str, Any]:
         given["query"] = {name: values[-1] for name, values in request.args.lists()}
     if "body" in model.model_fields:
         body = _body(limits)
-        value = json_of(body, limits) if body and request.is_json else body
-        if value not in (None, b""):
+        value = json_of(body, limits) if body and request.is_json else bytes(body) or None
+        if value is not None:
             given["body"] = value
     try:
         return dict(model.model_validate(given, from_attributes=True))  # as FastAPI does
@@ -99,14 +99,16 @@ def _arguments(model: type[BaseModel], limits: Limits) -> dict[str, Any]:
         raise malformed(exc.errors()) from exc
 
 
-def _body(limits: Limits) -> bytes:
+def _body(limits: Limits) -> bytearray:
     """Return the body, whatever length has been announced, up to the limit."""
-    body = b""
+    body = bytearray()
     try:
-        while chunk := request.stream.read(limits.body + 1 - len(body)):
+        while len(body) <= limits.body and (
+            chunk := request.stream.read(limits.body + 1 - len(body))
+        ):
             body += chunk
-    except RequestEntityTooLarge as exc:  # for the application
-        raise RequestTooLargeError("the body is longer than the application's limit") from exc
+    except RequestEntityTooLarge as exc:
+        raise RequestTooLargeError("the body is longer than the application takes") from exc
     if len(body) > limits.body:
         raise RequestTooLargeError(f"the body is longer than {limits.body} bytes")
     return body
