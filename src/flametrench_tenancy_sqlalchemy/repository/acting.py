@@ -73,7 +73,23 @@ class ActsForUsers(ABC, Generic[Acting]):
     def _for(self, actor: Actor) -> Acting: ...
 
 
-class ActingTenancy:
+class ForOneUser:
+    """Whatever runs for one user."""
+
+    _actor: Actor
+
+    @property
+    def usr_id(self) -> str:
+        """The user's wire id."""
+        return self._actor.usr_id
+
+    @property
+    def identifier(self) -> str | None:
+        """The identifier that authentication has proven to be theirs."""
+        return self._actor.identifier
+
+
+class ActingTenancy(ForOneUser):
     """The operations of tenancy for one user, who is whoever acts in them.
 
     Each checks, under its own locks, that the user may; `authority` has the table. Arguments,
@@ -90,16 +106,6 @@ class ActingTenancy:
     def __init__(self, tenancy: TenancyRepository, actor: Actor) -> None:
         self._tenancy = tenancy._bound_to(actor)
         self._actor = actor
-
-    @property
-    def usr_id(self) -> str:
-        """The user's wire id."""
-        return self._actor.usr_id
-
-    @property
-    def identifier(self) -> str | None:
-        """The identifier that authentication has proven to be theirs."""
-        return self._actor.identifier
 
     # Organizations
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from ..errors import PreconditionError, Reason, SoleOwnerError, shown
 from ..ids import require
 from ..models import Membership, Organization, User
-from ..models.base import not_found
 from ..results import TransferOwnershipResult
 from . import locks, queries
 from .operation import Repository, parsed_users
@@ -116,8 +115,7 @@ class DepartureOperations(Repository):
             donor, target = locks.memberships(
                 self.session, from_mem_id=from_mem_id, to_mem_id=to_mem_id
             )
-            missing = not_found(Membership, to_mem_id, "to_mem_id")
-            self._permit("transfer_ownership", target, missing=missing)
+            self._permit("transfer_ownership", target, named=("to_mem_id", to_mem_id))
             if org_id not in (donor.org_id, target.org_id):
                 queries.require_known(self.session, Organization, "org_id", org_id)
             demoted, owner = donor.transfer_ownership(target, org_id=org_id, at=operation.at)

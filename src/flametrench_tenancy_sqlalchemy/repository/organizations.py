@@ -96,7 +96,7 @@ class OrganizationOperations(Repository):
         if not is_slug(slug):
             raise not_found(Organization, slug, "slug")
         org = queries.one(self.session, Organization, queries.ORG_BY_SLUG, "slug", slug)
-        self._permit_reading("get_org_by_slug", org, not_found(Organization, slug, "slug"))
+        self._permit_reading("get_org_by_slug", org, named=("slug", slug))
         return org
 
     def update_org(

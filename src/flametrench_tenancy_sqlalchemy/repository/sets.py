@@ -15,12 +15,12 @@ from ..ids import require
 from ..models import Invitation, Membership, Organization, User
 from ..models.base import not_found
 from ..policy import require_at_most
-from ..transactions.sessions import AnySession
 from ..values import InvitationRequest, Outcome, Role
 from ..writing import goes_by_flush
 from . import locks
 from .operation import Operation, Reference, Repository, existing_users, parsed_users
 from .outcomes import attempt, done, settle, then
+from .permission import Look
 
 T = TypeVar("T")
 
@@ -61,9 +61,8 @@ class SetOperations(Repository):
         parsed_users(invited_by=invited_by)
         pairs = [attempt(_member, row) for row in self._rows(members, "members")]
         with self._operation("add_members") as operation:
-            org = self._open_org("add_members", org_id, pairs)
-
             look = cache(locks.administrator)
+            org = self._open_org("add_members", org_id, pairs, look)
 
             def join(pair: tuple[str, Role]) -> Membership:
                 usr_id, role = pair
@@ -128,9 +127,8 @@ class SetOperations(Repository):
         require(invited_by, "usr", "invited_by")
         pairs = [attempt(_request, row) for row in self._rows(requests, "requests")]
         with self._operation("create_invitations") as operation:
-            org = self._open_org("create_invitations", org_id, pairs)
-
             look = cache(locks.administrator)
+            org = self._open_org("create_invitations", org_id, pairs, look)
 
             def offer(pair: tuple[InvitationRequest, Role]) -> Invitation:
                 request, role = pair
@@ -189,16 +187,15 @@ class SetOperations(Repository):
         with self._operation("change_roles") as operation:
             locked = locks.many_memberships(self.session, [mem_id for mem_id, _ in done(pairs)])
             owners = locks.owners_among(self.session, locked.values())
-
             actors = self._actors({membership.org_id for membership in locked.values()})
-
-            def look(session: AnySession, usr_id: str, org_id: str) -> Membership | None:
-                return actors.get(org_id)
 
             def change(pair: tuple[str, Role]) -> tuple[Membership, Membership]:
                 mem_id, role = pair
                 membership = standing = _found(locked, mem_id)
-                self._permit("change_roles", membership, membership.role, role, look=look)
+                acting = actors.get(membership.org_id)
+                self._permit(
+                    "change_roles", membership, membership.role, role, look=lambda *_: acting
+                )
                 others = owners[membership.org_id]
                 others.pop(mem_id, None)
                 try:
@@ -208,7 +205,7 @@ class SetOperations(Repository):
                 finally:
                     if standing.is_active_owner:
                         others[standing.id] = standing
-                if actors.get(membership.org_id) is membership:
+                if acting is membership:
                     actors[membership.org_id] = standing
                 return membership, standing
 
@@ -281,7 +278,7 @@ class SetOperations(Repository):
         return known
 
     def _open_org(
-        self, operation: str, org_id: str, rows: Sequence[Outcome[T]]
+        self, operation: str, org_id: str, rows: Sequence[Outcome[T]], look: Look
     ) -> Outcome[Organization]:
         """Lock an organization that may be joined, if anybody wants to; rows meet its error."""
         if not any(row.ok for row in rows):
@@ -291,7 +288,7 @@ class SetOperations(Repository):
             # A flush cannot pass over who has come meanwhile: nobody may.
             side_by_side = not goes_by_flush(self.session)
             org = locks.organization(self.session, org_id, joining=side_by_side)
-            self._permit(operation, org)
+            self._permit(operation, org, look=look)
             org.require_active()
             return org
 
