@@ -15,7 +15,7 @@ GRANT USAGE ON SCHEMA "tenancy" TO "tenancy_app";
 GRANT SELECT, INSERT ON "tenancy".usr TO "tenancy_app";
 GRANT SELECT, INSERT, UPDATE (status, name, slug, updated_at) ON "tenancy".org TO "tenancy_app";
 GRANT SELECT, INSERT, UPDATE (status, removed_by, updated_at) ON "tenancy".mem TO "tenancy_app";
-GRANT SELECT, INSERT, UPDATE (status, invited_user_id, terminal_at, terminal_by) ON "tenancy".inv TO "tenancy_app";
+GRANT SELECT, INSERT, UPDATE (identifier, status, invited_user_id, expires_at, terminal_at, terminal_by) ON "tenancy".inv TO "tenancy_app";
 GRANT SELECT, INSERT, DELETE, UPDATE (created_by) ON "tenancy".tup TO "tenancy_app";
 -- operator
 GRANT USAGE, CREATE ON SCHEMA "tenancy" TO "tenancy_operator";

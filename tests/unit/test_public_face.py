@@ -35,6 +35,8 @@ PUBLIC = {
     "InvitationStatus",
     "PreTuple",
     "InvitationRequest",
+    "NewMember",
+    "RoleChange",
     "Outcome",
     "Page",
     "UNSET",

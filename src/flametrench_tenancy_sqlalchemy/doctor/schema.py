@@ -16,7 +16,7 @@ from ..migrations.functions import INSECURE_FUNCTIONS
 from ..models import Base
 from .findings import EXAMPLES, Finding, Severity
 
-# Those of the migrations 0001 and 0002, by table. A test compares them with a migrated database.
+# Those of the migrations, by table. A test compares them with a migrated database.
 _TRIGGER_NAMES: Final = {
     "usr": ("usr_stamp", "usr_touch"),
     "org": ("org_revoked_is_final", "org_stamp", "org_touch"),

@@ -15,7 +15,8 @@ PURPOSES: Final[Mapping[str, Mapping[str, str]]] = {
         "usr": "SELECT, INSERT",
         "org": "SELECT, INSERT, UPDATE (status, name, slug, updated_at)",
         "mem": "SELECT, INSERT, UPDATE (status, removed_by, updated_at)",
-        "inv": "SELECT, INSERT, UPDATE (status, invited_user_id, terminal_at, terminal_by)",
+        "inv": "SELECT, INSERT, UPDATE "
+        "(identifier, status, invited_user_id, expires_at, terminal_at, terminal_by)",
         "tup": "SELECT, INSERT, DELETE, UPDATE (created_by)",
     },
     # Whoever looks at all organizations, and migrates: what they create is theirs.

@@ -62,6 +62,13 @@ class Invitation(Base):
         partial_index("inv_pending_idx", "identifier", where=text("status = 'pending'")),
         page_index("inv_org_page_idx", "org_id NULLS FIRST", "id"),
         page_index("inv_org_status_page_idx", "status", "org_id", "id", "expires_at"),
+        page_index("inv_identifier_page_idx", "identifier NULLS FIRST", "status", "id"),
+        partial_index("inv_offers_idx", "invited_by", "org_id", where=text("status = 'pending'")),
+        partial_index(
+            *("inv_live_idx", "org_id", "identifier", "expires_at"),
+            where=text("status = 'pending'"),
+        ),
+        partial_index("inv_accepted_idx", "invited_user_id", where=text("status = 'accepted'")),
     )
 
     id: Mapped[str] = id_column("inv")

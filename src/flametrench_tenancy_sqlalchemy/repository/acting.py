@@ -20,12 +20,15 @@ from ..results import (
 from ..transactions.sessions import where_writes_go
 from ..values import (
     UNSET,
+    Fields,
     InvitationRequest,
     InvitationStatus,
+    NewMember,
     Outcome,
     Page,
     PreTuple,
     Role,
+    RoleChange,
     SeatCount,
     Status,
     Unset,
@@ -223,7 +226,7 @@ class ActingTenancy(ForOneUser):
     def add_members(
         self,
         org_id: str,
-        members: Sequence[tuple[str, Role | str]],
+        members: Collection[tuple[str, Role | str] | NewMember | Fields],
         *,
         all_or_nothing: bool = False,
     ) -> list[Outcome[Membership]]:
@@ -237,7 +240,10 @@ class ActingTenancy(ForOneUser):
         return self._tenancy.change_role(mem_id, new_role)
 
     def change_roles(
-        self, roles: Mapping[str, Role | str], *, all_or_nothing: bool = False
+        self,
+        roles: Mapping[str, Role | str] | Collection[RoleChange | Fields],
+        *,
+        all_or_nothing: bool = False,
     ) -> list[Outcome[Membership]]:
         """Change the roles of many members, each as `change_role` does."""
         return self._tenancy.change_roles(roles, all_or_nothing=all_or_nothing)
@@ -300,7 +306,7 @@ class ActingTenancy(ForOneUser):
     def create_invitations(
         self,
         org_id: str,
-        requests: Sequence[InvitationRequest],
+        requests: Collection[InvitationRequest | Fields],
         *,
         all_or_nothing: bool = False,
     ) -> list[Outcome[Invitation]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from ..errors import PreconditionError, Reason, SoleOwnerError, shown
 from ..ids import require
-from ..models import Membership, Organization, User
+from ..models import Membership, Organization, Tuple, User
 from ..results import TransferOwnershipResult
 from . import locks, queries
+from .consequences import promised
 from .operation import Repository, parsed_users
 
 
@@ -165,7 +166,7 @@ class DepartureOperations(Repository):
             candidates = locks.acting(session, places, to_change=True)
             heirs_found = {org_id: candidates.get((named[org_id], org_id)) for org_id in needy}
             offers = locks.offers_made(session, {(org.id, usr_id) for org in orgs})
-            tuples = locks.tuples_of(session, usr_id)
+            tuples = self._tuples_that_go(usr_id, orgs)
             promoted = []
             for membership in held:
                 if membership.org_id in needy:
@@ -186,6 +187,17 @@ class DepartureOperations(Repository):
             replaced = [heir for heir in heirs_found.values() if heir is not None]
             operation.write_all(changed=[*held, *replaced, *offers], added=promoted, taken=tuples)
         return held
+
+    def _tuples_that_go(self, usr_id: str, orgs: Collection[Organization]) -> list[Tuple]:
+        """Lock a user's tuples, but for those of organizations that they have joined meanwhile."""
+        found = locks.tuples_of(self.session, usr_id)
+        left = {(usr_id, org.id) for org in orgs}
+        elsewhere = [t for t in found if (usr_id, t.object_id) not in left]
+        about = {(usr_id, t.object_id) for t in elsewhere if t.object_type == "org"}
+        joined = queries.belonging(self.session, about)
+        kept = promised(self.session, [usr_id], elsewhere, besides=left)
+        kept |= {t.key for t in elsewhere if (usr_id, t.object_id) in joined}
+        return [t for t in found if t.key not in kept]
 
 
 def _parsed_heirs(heirs: object) -> dict[str, str]:

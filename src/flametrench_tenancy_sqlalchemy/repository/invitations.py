@@ -8,7 +8,7 @@ from typing import Final
 
 from ..clock import time_of
 from ..ids import require
-from ..models import Invitation, Organization, User
+from ..models import Base, Invitation, Organization, User
 from ..models.tuple import TupleKey
 from ..results import AcceptInvitationResult
 from ..values import InvitationStatus, Page, PreTuple, Role
@@ -312,13 +312,13 @@ class InvitationOperations(Repository):
         with self._operation("renew_invitation") as operation:
             invitation = locks.invitation(session, inv_id, alone=policy.looks_at_others())
             self._permit("renew_invitation", invitation, invitation.role)
-            org = invitation.organization
+            org, returns = invitation.organization, invitation.is_overdue(operation.at)
             entries = Entries(session, policy, [org], [invitation], at=operation.at)
             invitation.renew(expires_at, policy=policy, at=operation.at)
-            ended = entries.admit(invitation)
-            if policy.looks_at_others():
-                as_it_is(org)
-            operation.write(changed=[invitation, *ended, org])
+            others: list[Base] = []
+            if returns and policy.looks_at_others():
+                others = [*entries.admit(invitation), as_it_is(org)]
+            operation.write(changed=[invitation, *others])
         return invitation
 
     def expire_invitations(self, *, limit: int = 1000) -> int:

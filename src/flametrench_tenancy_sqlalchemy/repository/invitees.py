@@ -74,14 +74,15 @@ class InviteeOperations(Repository):
                 ``limit_format``; the limit is no whole number.
         """
         now = time_of(self._clock)
+        spellings = {f"spelling_{n}": each for n, each in enumerate(self._spellings(identifier))}
         page = queries.page(
             self.session,
             Invitation,
-            queries.inbox(),
+            queries.inbox(*spellings),
             cursor=cursor,
             limit=limit,
-            identifiers=self._spellings(identifier),
             now=now,
+            **spellings,
         )
         for invitation in page:
             invitation.read_at = now

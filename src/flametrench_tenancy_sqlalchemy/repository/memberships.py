@@ -48,7 +48,7 @@ class MembershipOperations(Repository):
             membership = Membership.draft(
                 org_id, usr_id, role, invited_by=invited_by, at=operation.at
             )
-            operation.join(org_id, membership, created_by=invited_by)
+            operation.join(org_id, membership)
         return membership
 
     @reads

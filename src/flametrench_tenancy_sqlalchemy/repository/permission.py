@@ -10,6 +10,7 @@ from copy import copy
 from typing import Self, TypeAlias
 
 from ..authority import RULES, Actor
+from ..errors import ForbiddenError
 from ..models import Invitation, Membership, Organization
 from ..models.base import not_found
 from ..policy import Policy
@@ -101,6 +102,17 @@ class ForSomebody:
         if not (rule.own and about == self._actor.usr_id):
             membership = queries.standing(self.session, self._actor.usr_id, org_id)
             rule.judge(membership, missing=not_found(Organization, org_id, "org_id"))
+
+    def _permit_as(self, usr_id: str | None) -> None:
+        """Refuse the acting user to do in another's name what a row of a set says.
+
+        Raises:
+            ForbiddenError: it names another.
+        """
+        if self._actor is not None and usr_id != self._actor.usr_id:
+            raise ForbiddenError(
+                f"user {self._actor.usr_id} acts in nobody else's name", usr_id=self._actor.usr_id
+            )
 
     def _permit_alone(self, operation: str, usr_id: str | None = None) -> None:
         """Refuse what the acting user may not do for others, or at all."""

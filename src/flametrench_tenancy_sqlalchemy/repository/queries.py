@@ -22,7 +22,7 @@ from sqlalchemy import (
     or_,
     select,
 )
-from sqlalchemy.orm import contains_eager
+from sqlalchemy.orm import contains_eager, joinedload
 
 from .._sql import deciding, table_of, word
 from ..errors import PreconditionError, shown
@@ -317,20 +317,28 @@ def invitations_in(status: InvitationStatus | None) -> Select[Any]:
 
 
 @cache
-def inbox() -> Select[Any]:
-    """Return the query for what may be accepted ``:now`` under some ``:identifiers``."""
+def inbox(*spellings: str) -> Select[Any]:
+    """Return the query for what may be accepted ``:now``, and the organizations that it leads to.
+
+    Args:
+        spellings: the parameters that an identifier's spellings are; a stretch for each.
+    """
     query = (
         select(Invitation)
         .join(Invitation.organization)
-        .options(contains_eager(Invitation.organization))
         .where(
-            Invitation.identifier.in_(bindparam("identifiers", expanding=True)),
-            Invitation.status == word(InvitationStatus.PENDING),
             Invitation.expires_at >= bindparam("now", type_=Invitation.expires_at.type),
             Organization.status == word(Status.ACTIVE),
         )
     )
-    return page_of(query, Stretch())
+    pending = {Invitation.status: InvitationStatus.PENDING}
+    stretches = (
+        Stretch({Invitation.identifier: bindparam(each)} | pending, nulls_first=True)
+        for each in spellings
+    )
+    page = page_of(query, *stretches)
+    listed = page.column_descriptions[0]["entity"]
+    return page.options(joinedload(listed.organization, innerjoin=True))
 
 
 def orgs_containing(text: str, status: Status | None) -> Select[Any]:
