@@ -203,6 +203,7 @@ class MembershipOperations(Repository):
         """
         require(org_id, "org", "org_id")
         self._permit_reading_in("list_members", org_id)
+        newest_first = bool(newest_first)
         narrowed = Status.parse_if_given(status, "status"), _parsed_roles(roles)
         if query is None:
             found = queries.members_in(*narrowed, newest_first=newest_first)
