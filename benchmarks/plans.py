@@ -8,13 +8,13 @@ from itertools import product
 from typing import Final
 
 from benchmarks.compare import Lane, Plan, Results
-from benchmarks.operations import PAGES, READS, SEARCHES, SETS, WRITES
+from benchmarks.operations import PAGES, PEOPLE, READS, SEARCHES, SETS, WRITES
 from benchmarks.report import Goal, average, worst
 from benchmarks.sides import MODES, SIDES, Mode
 from benchmarks.turns import HERE, Distance
 
-COMPARED: Final = [side for side in SIDES if side != "without rules"]
-GROWN: Final = [each for each in (*WRITES, *READS) if each != "revoke_org"]
+COMPARED: Final = [each for each in SIDES if each not in ("without rules", "recommended")]
+GROWN: Final = [each for each in (*WRITES, *READS, *PEOPLE) if each != "revoke_org"]
 FAR: Final = Distance("+1 ms", 0.001)
 
 
@@ -79,7 +79,7 @@ def growth(
     *,
     name: str = "growth",
     rounds: int = 40,
-    sides: Sequence[str] = ("ours",),
+    sides: Sequence[str] = ("ours", "recommended"),
     operations: Sequence[str] = GROWN,
     members: Sequence[int] = (10_000, 1_000_000),
 ) -> Plan:
