@@ -66,6 +66,12 @@ class Recommended(Ours):
     policy = Policy.recommended()
 
 
+class WithSeats(Ours):
+    """Ours, where seats are limited, and so counted."""
+
+    policy = Policy.recommended(seats=lambda session, org: 10_000_000)
+
+
 class ReadsApart(Ours):
     """Ours, whose standalone reads go through an engine in AUTOCOMMIT."""
 
@@ -128,6 +134,7 @@ SIDES: Final[dict[str, type[Side]]] = {
     "peer": Peer,
     "listened": Listened,
     "recommended": Recommended,
+    "with seats": WithSeats,
     "reads apart": ReadsApart,
     "without rules": WithoutRules,
 }

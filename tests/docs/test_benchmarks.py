@@ -119,9 +119,8 @@ def test_growth_is_told_in_time_and_memory(server: Server, tmp_path: Path) -> No
     growth.run(tmp_path, server)
     raw = json.loads((tmp_path / "growth.json").read_text())
     assert [goal["verdict"] for goal in raw["goals"]].count("not measured") == 0
-    assert {sample["player"] for sample in raw["samples"]} == {
-        *("ours, 50", "ours, 500", "recommended, 50", "recommended, 500")
-    }
+    players = {f"{side}, {size}" for side in ("ours", "recommended") for size in (50, 500)}
+    assert {sample["player"] for sample in raw["samples"]} == players
     assert all(sample["peak"] != [0] for sample in raw["samples"] if sample["traced"])
 
 

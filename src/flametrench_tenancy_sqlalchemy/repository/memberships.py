@@ -154,7 +154,7 @@ class MembershipOperations(Repository):
             NotFoundError: there is no such organization.
         """
         org = queries.get(self.session, Organization, "org_id", org_id)
-        seats = seats_of(self.session, self._policy, [org], at=time_of(self._clock))
+        seats = seats_of(self.session, self._policy, [org], at=time_of(self._clock), unlimited=True)
         return seats[org_id].count
 
     @reads
