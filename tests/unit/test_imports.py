@@ -20,7 +20,7 @@ ORDER = [
         "ids",
         "policy",
         "models",
-        "results changes _integrity users _sql",
+        "results changes authority _integrity users _sql",
         "transactions",
     ),
     *("writing", "repository", "store canonical", "aio memory migrations", "doctor contrib", "cli"),

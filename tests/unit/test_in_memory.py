@@ -64,7 +64,7 @@ def test_operations_take_the_parameters_that_the_peer_takes(
     theirs = [(p.name, p.kind) for p in signature.parameters.values()]
     assert [(p.name, p.kind) for p in mine.parameters.values()][: len(theirs)] == theirs
     further = list(mine.parameters.values())[len(theirs) :]
-    assert all(p.kind is p.KEYWORD_ONLY and p.default is None for p in further)
+    assert all(p.kind is p.KEYWORD_ONLY and p.default in (None, False) for p in further)
     for parameter in signature.parameters.values():
         # The peer's `...` stands for "omitted", which has a name of its own here.
         if parameter.default is not ...:

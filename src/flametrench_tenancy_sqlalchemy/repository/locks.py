@@ -231,6 +231,25 @@ def acting(
     return {(each.usr_id, each.org_id): each for each in found}
 
 
+def beside(
+    session: AnySession, memberships: Collection[Membership]
+) -> dict[tuple[str, str], Membership]:
+    """Lock what users hold, active or suspended, beside memberships of the same organizations."""
+    if not memberships:
+        return {}
+    users, orgs = {m.usr_id for m in memberships}, {m.org_id for m in memberships}
+    query = select(_mem).where(
+        among(session, _mem.c.usr_id, users),
+        among(session, _mem.c.org_id, orgs),
+        ~_is_revoked,
+        ~among(session, _mem.c.id, [m.id for m in memberships]),
+    )
+    found = session.scalars(deciding(to_change(query.order_by(_mem.c.id), _mem), Membership))
+    # Of several, the active one counts.
+    ordered = sorted(found, key=lambda m: m.status is Status.ACTIVE)
+    return {(each.usr_id, each.org_id): each for each in ordered}
+
+
 def live_invitations(
     session: AnySession,
     places: Collection[tuple[str, str]],

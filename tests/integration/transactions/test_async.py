@@ -30,12 +30,14 @@ from flametrench_tenancy_sqlalchemy import (
     Invitation,
     InvitationRequest,
     Membership,
+    NewMember,
     Organization,
     OrgSlugConflictError,
     Outcome,
     Page,
     PreTuple,
     Role,
+    RoleChange,
     SoleOwnerError,
     Status,
     TenancyError,
@@ -133,7 +135,9 @@ FORMS: Final[list[Run]] = [in_the_callers_transaction, in_a_unit_of_work, standa
 
 def public_functions(form: type) -> dict[str, Any]:
     functions = inspect.getmembers(form, inspect.isfunction)
-    return {name: function for name, function in functions if not name.startswith("_")}
+    return {
+        name: function for name, function in functions if not name.startswith(("_", "acting_as"))
+    }
 
 
 @pytest.mark.parametrize("form", DOORS)
@@ -191,6 +195,13 @@ async def what_type_checkers_see_of_sets(
     invited = await tenancy.create_invitations("org_", [request], "usr_", all_or_nothing=True)
     assert_type(invited, list[Outcome[Invitation]])
     assert_type(await tenancy.change_roles({"mem_": "owner"}), list[Outcome[Membership]])
+    rows: list[NewMember | dict[str, str]] = [NewMember("usr_", Role.OWNER, org_id="org_")]
+    assert_type(await tenancy.add_members(members=rows), list[Outcome[Membership]])
+    assert_type(await tenancy.create_invitations(requests=[request]), list[Outcome[Invitation]])
+    changes = [RoleChange("mem_", "owner")]
+    assert_type(await tenancy.change_roles(changes), list[Outcome[Membership]])
+    await tenancy.add_members("org_")  # type: ignore[call-overload]
+    await tenancy.add_members(members=[("usr_", "owner")])  # type: ignore[list-item]
     assert_type(await tenancy.remove_members(["mem_"], "usr_"), list[Outcome[Membership]])
 
 
