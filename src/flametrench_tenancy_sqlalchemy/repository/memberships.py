@@ -161,7 +161,7 @@ class MembershipOperations(Repository):
         """
         org = queries.get(self.session, Organization, "org_id", org_id)
         self._permit_reading("count_seats", org)
-        seats = seats_of(self.session, self._policy, [org], at=time_of(self._clock))
+        seats = seats_of(self.session, self._policy, [org], at=time_of(self._clock), unlimited=True)
         return seats[org_id].count
 
     @reads
