@@ -108,13 +108,20 @@ class Policy:
     on_change: Callable[[Session, TenancyChange], object] | None = None
 
     def __post_init__(self) -> None:
-        if self.pending_invitations not in get_args(PendingInvitations):
-            raise ValueError(
-                f"policy: pending_invitations must be one of {get_args(PendingInvitations)}, "
-                f"not {shown(self.pending_invitations)}"
-            )
-        if self.invitation_lifetime is not None and self.invitation_lifetime <= timedelta(0):
-            raise ValueError("policy: invitation_lifetime must be positive")
+        self._require("limits", isinstance(self.limits, Limits), "Limits")
+        for name in ("canonical_identifier", "seats", "on_change"):
+            decides = getattr(self, name)
+            self._require(name, decides is None or callable(decides), "a function")
+        lifetime, choices = self.invitation_lifetime, get_args(PendingInvitations)
+        positive = isinstance(lifetime, timedelta) and lifetime > timedelta(0)
+        self._require("invitation_lifetime", lifetime is None or positive, "a positive timedelta")
+        self._require(
+            "pending_invitations", self.pending_invitations in choices, f"one of {choices}"
+        )
+
+    def _require(self, name: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise ValueError(f"policy: {name} must be {expected}, not {shown(getattr(self, name))}")
 
     @classmethod
     def recommended(cls, **overrides: Any) -> Self:
@@ -142,10 +149,13 @@ class Policy:
             return identifier
         return self.canonical_identifier(identifier)
 
-    @property
-    def looks_at_others(self) -> bool:
-        """Whether who comes in depends on who else is there, or has been offered a place."""
-        return self.seats is not None or self.pending_invitations != "keep"
+    def looks_at_others(self, *, offers: bool = True) -> bool:
+        """Whether who comes in depends on who else is there, or has been offered a place.
+
+        Args:
+            offers: whether it is by an offer.
+        """
+        return self.seats is not None or (offers and self.pending_invitations != "keep")
 
 
 def canonical_email(identifier: str) -> str:

@@ -9,11 +9,14 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 from enum import Enum, StrEnum
-from typing import Final, Generic, Self, TypeVar, cast
+from typing import Any, Final, Generic, Self, TypeAlias, TypeVar, cast
 
 from .errors import PreconditionError, Reason, TenancyError, shown
 
 T = TypeVar("T")
+
+Fields: TypeAlias = Mapping[str, Any]
+"""A row of a set as a mapping of its fields."""
 
 
 class Unset(Enum):

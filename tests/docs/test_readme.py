@@ -44,7 +44,7 @@ def operations() -> dict[str, Callable[..., Any]]:
     return {
         name: function
         for name, function in inspect.getmembers(TenancyRepository, inspect.isfunction)
-        if not name.startswith("_")
+        if not name.startswith(("_", "acting_as"))
     }
 
 

@@ -515,7 +515,7 @@ def test_what_comes_and_what_that_ends_is_told_once(stage: Stage) -> None:
 
 @pytest.mark.parametrize("listening", [False, True], ids=["by statement", "by flush"])
 def test_a_user_who_vanishes_meanwhile_is_named_and_nothing_is_written(
-    clean_engine: Engine, *, listening: bool
+    clean_engine: Engine, owner_engine: Engine, *, listening: bool
 ) -> None:
     """Users are not locked: that would take a privilege to update them."""
     sessions = sessionmaker(clean_engine)
@@ -526,7 +526,7 @@ def test_a_user_who_vanishes_meanwhile_is_named_and_nothing_is_written(
 
     def vanish(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
         if "INSERT INTO mem" in statement:
-            with clean_engine.connect() as other, other.begin():
+            with owner_engine.begin() as other:
                 other.execute(delete(User).where(User.id == gone))
 
     if listening:

@@ -35,6 +35,7 @@ def _leaver(stage: Stage) -> Arguments:
 def _identifier(stage: Stage) -> Arguments:
     for _ in range(2):
         stage.invitation(stage.org())
+    stage.tenancy.decline_invitation(stage.invitation(stage.org()).id)
     return {"identifier": IDENTIFIER}
 
 

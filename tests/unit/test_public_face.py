@@ -17,7 +17,10 @@ PUBLIC = {
     "TenancyRepository",
     "TenancyStore",
     "InMemoryTenancyStore",
+    "ActingTenancy",
+    "ActingTenancyStore",
     "unit_of_work",
+    "after_commit",
     # the models
     "Base",
     "Organization",

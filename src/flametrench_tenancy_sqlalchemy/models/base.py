@@ -114,9 +114,10 @@ class Timestamps:
     )
 
     def _touch(self, at: datetime) -> None:
+        if self.updated_at == at:
+            # Written all the same, so that the trigger knows it for ours.
+            flag_modified(self, "updated_at")
         self.updated_at = at
-        # Written even when the clock stands still, so that the trigger knows it for ours.
-        flag_modified(self, "updated_at")
 
 
 def id_column(type_: str) -> MappedColumn[str]:

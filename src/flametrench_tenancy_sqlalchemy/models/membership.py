@@ -225,6 +225,7 @@ class Membership(Timestamps, Base):
         other_owners: Collection[Membership],
         transfer_to: str | None,
         heir: Membership | None,
+        even_suspended: bool = False,
         at: datetime,
     ) -> Membership | None:
         """End the membership at its user's own wish; a last owner must name an heir.
@@ -233,6 +234,7 @@ class Membership(Timestamps, Base):
             other_owners: the organization's other active owners.
             transfer_to: the user whom a last owner makes owner; ignored while others remain.
             heir: that user's active membership, if there is one.
+            even_suspended: whether they may leave while they are suspended, too.
             at: the time of the change.
 
         Returns:
@@ -244,9 +246,10 @@ class Membership(Timestamps, Base):
             SoleOwnerError: it is the last active owner's, and nobody is named.
             NotFoundError: who is named has no active membership there.
         """
-        self._require_active()
+        if not (even_suspended and self.status is Status.SUSPENDED):
+            self._require_active()
         promoted = None
-        if self.role is Role.OWNER and not other_owners:
+        if self.is_active_owner and not other_owners:
             if transfer_to is None:
                 raise self._sole_owner()
             if transfer_to == self.usr_id:

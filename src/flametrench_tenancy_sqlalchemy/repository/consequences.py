@@ -7,7 +7,7 @@ from what is written, whatever the operation; asked behind the organizations' lo
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple, TypeAlias
 
@@ -29,7 +29,7 @@ class Parting(NamedTuple):
 
     Attributes:
         membership: what they held.
-        successor: the membership that replaces it, if one does.
+        successor: the membership that replaces it, or has been beside it, if there is one.
     """
 
     membership: Membership
@@ -38,7 +38,8 @@ class Parting(NamedTuple):
     @property
     def is_promotion(self) -> bool:
         """Whether they may do no less than before."""
-        return self.successor is not None and self.successor.role.rank >= self.membership.role.rank
+        held, new = self.membership, self.successor
+        return new is not None and new.status is Status.ACTIVE and new.role.rank >= held.role.rank
 
     @property
     def is_for_good(self) -> bool:
@@ -46,12 +47,16 @@ class Parting(NamedTuple):
         return self.successor is None and self.membership.status is Status.REVOKED
 
 
-def partings(changed: Iterable[Base], added: Iterable[Base]) -> Iterator[Parting]:
+def partings(session: AnySession, changed: Iterable[Base], added: Iterable[Base]) -> list[Parting]:
     """Find in what is to be written who parts with what they held."""
     successors = {m.replaces: m for m in added if isinstance(m, Membership) and m.replaces}
-    for m in changed:
-        if isinstance(m, Membership) and m.status is not Status.ACTIVE and was(m, "status"):
-            yield Parting(m, successors.get(m.id))
+    parted = [
+        m
+        for m in changed
+        if isinstance(m, Membership) and m.status is not Status.ACTIVE and was(m, "status")
+    ]
+    beside = locks.beside(session, [m for m in parted if m.id not in successors])
+    return [Parting(m, successors.get(m.id) or beside.get((m.usr_id, m.org_id))) for m in parted]
 
 
 def end_offers(
@@ -81,30 +86,53 @@ def grants_to_take(session: AnySession, parted: Iterable[Parting]) -> list[Tuple
     left = {(p.membership.usr_id, p.membership.org_id) for p in parted if p.is_for_good}
     if not left:
         return []
-    accepted = queries.accepted_by(session, {usr_id for usr_id, _ in left})
+    users = {usr_id for usr_id, _ in left}
     brought: dict[TupleKey, set[Origin]] = defaultdict(set)
-    promised: dict[TupleKey, set[tuple[str, str]]] = defaultdict(set)
-    for invitation in accepted:
-        usr_id = str(invitation.invited_user_id)
-        for key in _keys(invitation, usr_id):
-            if (usr_id, invitation.org_id) in left:
-                brought[key].add((invitation.terminal_at, invitation.invited_by))
-            else:
-                promised[key].add((usr_id, invitation.org_id))
-    # Of two organizations that are left at once, the one that waits here sees the other gone.
+    for usr_id, key, invitation in _promises(session, users):
+        if (usr_id, invitation.org_id) in left:
+            brought[key].add((invitation.terminal_at, invitation.invited_by))
     held = tuples.find(session, brought, to_delete=True)
-    belongs = queries.belonging(session, {place for of in promised.values() for place in of}) - left
-    return [
-        tuple_
-        for key, tuple_ in held.items()
-        if (tuple_.created_at, tuple_.created_by) in brought[key]
-        and belongs.isdisjoint(promised.get(key, ()))
-    ]
+    theirs = [t for t in held.values() if (t.created_at, t.created_by) in brought[t.key]]
+    kept = promised(session, users, theirs, besides=left)
+    return [t for t in theirs if t.key not in kept]
 
 
-def _keys(invitation: Invitation, usr_id: str) -> Iterator[TupleKey]:
-    for grant in invitation.pre_tuples:
-        try:
-            yield TupleKey.of(usr_id, well_formed(grant, invitation.org_id))
-        except PreconditionError:
-            continue  # another SDK has accepted what ours would not have: ours to take it is not
+def promised(
+    session: AnySession,
+    usr_ids: Collection[str],
+    held: Collection[Tuple],
+    *,
+    besides: Collection[tuple[str, str]],
+) -> set[TupleKey]:
+    """Return which tuples accepted invitations promise of organizations to which users belong.
+
+    Asked when the tuples are locked: whoever has accepted meanwhile held them.
+
+    Args:
+        session: the Session.
+        usr_ids: the users.
+        held: the tuples.
+        besides: users and organizations, each place one that does not count any more.
+    """
+    if not held:
+        return set()
+    keys = {tuple_.key for tuple_ in held}
+    places: dict[TupleKey, set[tuple[str, str]]] = defaultdict(set)
+    for usr_id, key, invitation in _promises(session, usr_ids):
+        if key in keys and (usr_id, invitation.org_id) not in besides:
+            places[key].add((usr_id, invitation.org_id))
+    belongs = queries.belonging(session, {place for of in places.values() for place in of})
+    return {key for key, of in places.items() if not belongs.isdisjoint(of)}
+
+
+def _promises(
+    session: AnySession, usr_ids: Collection[str]
+) -> Iterator[tuple[str, TupleKey, Invitation]]:
+    """Return what invitations that users have accepted have promised them."""
+    for invitation in queries.accepted_by(session, usr_ids):
+        usr_id = str(invitation.invited_user_id)
+        for grant in invitation.pre_tuples:
+            try:
+                yield usr_id, TupleKey.of(usr_id, well_formed(grant, invitation.org_id)), invitation
+            except PreconditionError:
+                continue  # another SDK has accepted what ours would not: ours to take it is not

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from ..errors import PreconditionError, Reason, SoleOwnerError, shown
 from ..ids import require
-from ..models import Membership, Organization, User
+from ..models import Membership, Organization, Tuple, User
 from ..results import TransferOwnershipResult
 from . import locks, queries
+from .consequences import promised
 from .operation import Repository, parsed_users
 
 
@@ -40,12 +41,14 @@ class DepartureOperations(Repository):
         parsed_users(transfer_to=transfer_to)
         with self._operation("self_leave") as operation:
             membership = locks.membership(self.session, mem_id)
+            self._permit("self_leave", membership)
             others = locks.other_owners(self.session, membership, or_user=transfer_to)
             heir = next((m for m in others if m.usr_id == transfer_to), None)
             promoted = membership.leave(
                 other_owners=[m for m in others if m.is_active_owner],
                 transfer_to=transfer_to,
                 heir=heir,
+                even_suspended=self._actor is not None,
                 at=operation.at,
             )
             if promoted is None:
@@ -80,6 +83,7 @@ class DepartureOperations(Repository):
             membership, admin = locks.membership_and_administrator(
                 self.session, mem_id, admin_usr_id
             )
+            self._permit("admin_remove", membership, look=lambda *_: admin)
             membership.remove(admin, admin_usr_id=admin_usr_id, at=operation.at)
             operation.write(changed=[membership])
         return membership
@@ -112,6 +116,7 @@ class DepartureOperations(Repository):
             donor, target = locks.memberships(
                 self.session, from_mem_id=from_mem_id, to_mem_id=to_mem_id
             )
+            self._permit("transfer_ownership", target, named=("to_mem_id", to_mem_id))
             if org_id not in (donor.org_id, target.org_id):
                 queries.require_known(self.session, Organization, "org_id", org_id)
             demoted, owner = donor.transfer_ownership(target, org_id=org_id, at=operation.at)
@@ -148,6 +153,7 @@ class DepartureOperations(Repository):
         Specification: docs/tenancy.md#self-leave.
         """
         require(usr_id, "usr", "usr_id")
+        self._permit_alone("offboard_user", usr_id)
         named = _parsed_heirs(heirs)
         with self._operation("offboard_user") as operation:
             session, at = self.session, operation.at
@@ -160,7 +166,7 @@ class DepartureOperations(Repository):
             candidates = locks.acting(session, places, to_change=True)
             heirs_found = {org_id: candidates.get((named[org_id], org_id)) for org_id in needy}
             offers = locks.offers_made(session, {(org.id, usr_id) for org in orgs})
-            tuples = locks.tuples_of(session, usr_id)
+            tuples = self._tuples_that_go(usr_id, orgs)
             promoted = []
             for membership in held:
                 if membership.org_id in needy:
@@ -181,6 +187,17 @@ class DepartureOperations(Repository):
             replaced = [heir for heir in heirs_found.values() if heir is not None]
             operation.write_all(changed=[*held, *replaced, *offers], added=promoted, taken=tuples)
         return held
+
+    def _tuples_that_go(self, usr_id: str, orgs: Collection[Organization]) -> list[Tuple]:
+        """Lock a user's tuples, but for those of organizations that they have joined meanwhile."""
+        found = locks.tuples_of(self.session, usr_id)
+        left = {(usr_id, org.id) for org in orgs}
+        elsewhere = [t for t in found if (usr_id, t.object_id) not in left]
+        about = {(usr_id, t.object_id) for t in elsewhere if t.object_type == "org"}
+        joined = queries.belonging(self.session, about)
+        kept = promised(self.session, [usr_id], elsewhere, besides=left)
+        kept |= {t.key for t in elsewhere if (usr_id, t.object_id) in joined}
+        return [t for t in found if t.key not in kept]
 
 
 def _parsed_heirs(heirs: object) -> dict[str, str]:

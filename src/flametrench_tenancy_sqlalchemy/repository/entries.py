@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from sqlalchemy.orm.attributes import flag_modified
 
@@ -95,15 +95,15 @@ class Entries:
     ) -> None:
         offers = [each for each in newcomers if isinstance(each, Invitation)]
         self._policy = policy
+        self._at = at
         self._seats: dict[str, Seats] = {}
         if policy.seats is not None:
             users = {each.usr_id for each in newcomers if isinstance(each, Membership)}
             self._seats = seats_of(session, policy, orgs, users, at=at)
         self._live: dict[tuple[str, str], list[Invitation]] = defaultdict(list)
         if policy.pending_invitations != "keep" and offers:
-            org_ids = {each.org_id for each in offers}
-            identifiers = {each.identifier for each in offers}
-            for each in locks.live_invitations(session, org_ids, identifiers, at=at):
+            places = {(each.org_id, each.identifier) for each in offers}
+            for each in locks.live_invitations(session, places, at=at):
                 self._live[each.org_id, each.identifier].append(each)
         self._inviters: dict[tuple[str, str], Membership] = {}
         if policy.inviter_authority and offers:
@@ -130,7 +130,7 @@ class Entries:
         if seats := self._seats.get(newcomer.org_id):
             seats.take(newcomer, self._policy)
         for other in ended:
-            other.end(newcomer.created_at, by=newcomer.invited_by)
+            other.end(self._at, by=newcomer.invited_by)
         if isinstance(newcomer, Invitation) and self._policy.pending_invitations != "keep":
             self._live[newcomer.org_id, newcomer.identifier] = [newcomer]
         return ended
@@ -149,21 +149,21 @@ class Entries:
 def end_rivals(session: AnySession, policy: Policy, accepted: Invitation) -> list[Base]:
     """End the other pending invitations of an accepted one's identifier, and return what changes.
 
-    Where there are seats they would hold one for somebody who has come.
+    Where there are seats they would hold one for somebody who has come, however they are spelled.
     """
-    org, at = accepted.organization, accepted.terminal_at
-    limited = policy.seats is not None and policy.seats(itself(session), org) is not None
-    changed: list[Base] = [as_it_is(org)]
-    if at is not None and (policy.accept_ends_others or limited):
-        identifiers = {accepted.identifier, policy.canonical(accepted.identifier)}
-        with session.no_autoflush:
-            rivals = locks.live_invitations(
-                session, [org.id], identifiers, at=at, besides=accepted.id
-            )
-        for rival in rivals:
-            rival.end(at, by=accepted.terminal_by)
-        changed += rivals
-    return changed
+    org, at = accepted.organization, cast("datetime", accepted.terminal_at)
+    rivals: list[Invitation] = []
+    with session.no_autoflush:  # whoever has accepted may not be known yet
+        limited = policy.seats is not None and policy.seats(itself(session), org) is not None
+        if policy.accept_ends_others or limited:
+            identifier = policy.canonical(accepted.identifier)
+            stored = queries.identifiers_invited(session, [org.id], at=at) if limited else ()
+            same = {given for _, given in stored if policy.canonical(given) == identifier}
+            places = {(org.id, each) for each in (accepted.identifier, identifier, *same)}
+            rivals = locks.live_invitations(session, places, at=at, besides=accepted.id)
+    for rival in rivals:
+        rival.end(at, by=accepted.terminal_by)
+    return [as_it_is(org), *rivals]
 
 
 def as_it_is(org: Organization) -> Organization:
@@ -182,10 +182,24 @@ def seats_of(
     usr_ids: Collection[str] = (),
     *,
     at: datetime,
+    unlimited: bool = False,
 ) -> dict[str, Seats]:
-    """Return the seats of organizations, and which of some users have one."""
+    """Return the seats of organizations, and which of some users have one.
+
+    Args:
+        session: the Session.
+        policy: what the application decides.
+        orgs: the organizations.
+        usr_ids: the users.
+        at: the time by which invitations are overdue.
+        unlimited: whether to count where there is no limit, too: it takes time with the members.
+    """
     limit = policy.seats or (lambda session, org: None)
     seats = {org.id: Seats(org.id, limit(itself(session), org)) for org in orgs}
+    if not unlimited:
+        seats = {org_id: each for org_id, each in seats.items() if each.limit is not None}
+    if not seats:
+        return {}
     for org_id, users in queries.seats_of_members(session, seats):
         seats[org_id].users = users
     for org_id, identifier in queries.identifiers_invited(session, seats, at=at):

@@ -46,6 +46,7 @@ class MembershipOperations(Repository):
         users = parsed_users(usr_id=require(usr_id, "usr", "usr_id"), invited_by=invited_by)
         role = Role.parse(role, "role")
         with self._operation("add_member", into=org_id, users=users, by=invited_by) as operation:
+            self._permit_joining("add_member", org_id, role)
             membership = Membership.draft(
                 org_id, usr_id, role, invited_by=invited_by, at=operation.at
             )
@@ -65,7 +66,9 @@ class MembershipOperations(Repository):
 
         Specification: docs/tenancy.md#memberships.
         """
-        return queries.get(self.session, Membership, "mem_id", mem_id)
+        membership = queries.get(self.session, Membership, "mem_id", mem_id)
+        self._permit_reading("get_membership", membership)
+        return membership
 
     @reads
     def find_membership(self, org_id: str, usr_id: str) -> Membership | None:
@@ -82,6 +85,7 @@ class MembershipOperations(Repository):
         """
         require(org_id, "org", "org_id")
         require(usr_id, "usr", "usr_id")
+        self._permit_reading_in("find_membership", org_id, about=usr_id)
         found = queries.read(
             self.session, queries.ACTIVE_MEMBERSHIP, {"whose": usr_id, "there": org_id}
         )
@@ -156,7 +160,8 @@ class MembershipOperations(Repository):
             NotFoundError: there is no such organization.
         """
         org = queries.get(self.session, Organization, "org_id", org_id)
-        seats = seats_of(self.session, self._policy, [org], at=time_of(self._clock))
+        self._permit_reading("count_seats", org)
+        seats = seats_of(self.session, self._policy, [org], at=time_of(self._clock), unlimited=True)
         return seats[org_id].count
 
     @reads
@@ -197,6 +202,7 @@ class MembershipOperations(Repository):
         Specification: docs/tenancy.md#memberships.
         """
         require(org_id, "org", "org_id")
+        self._permit_reading_in("list_members", org_id)
         newest_first = bool(newest_first)
         narrowed = Status.parse_if_given(status, "status"), _parsed_roles(roles)
         if query is None:
@@ -234,6 +240,7 @@ class MembershipOperations(Repository):
         Specification: docs/tenancy.md#memberships.
         """
         require(org_id, "org", "org_id")
+        self._permit_reading_in("count_members", org_id)
         if status is None:
             found = self.session.scalars(queries.COUNT_ALL, {"there": org_id})
         else:
@@ -310,6 +317,7 @@ class MembershipOperations(Repository):
         role = Role.parse(new_role, "new_role")
         with self._operation("change_role") as operation:
             membership = locks.membership(self.session, mem_id)
+            self._permit("change_role", membership, membership.role, role)
             owners = locks.other_owners(self.session, membership)
             successor = membership.change_role(role, other_owners=owners, at=operation.at)
             if successor is not membership:
@@ -336,6 +344,7 @@ class MembershipOperations(Repository):
         require(mem_id, "mem", "mem_id")
         with self._operation("suspend_membership") as operation:
             membership = locks.membership(self.session, mem_id)
+            self._permit("suspend_membership", membership, membership.role)
             owners = locks.other_owners(self.session, membership)
             membership.suspend(other_owners=owners, at=operation.at)
             operation.write(changed=[membership])
@@ -362,6 +371,7 @@ class MembershipOperations(Repository):
         require(mem_id, "mem", "mem_id")
         with self._operation("reinstate_membership") as operation:
             membership = locks.membership(self.session, mem_id)
+            self._permit("reinstate_membership", membership, membership.role)
             membership.reinstate(operation.at)
             operation.write(changed=[membership])
         return membership

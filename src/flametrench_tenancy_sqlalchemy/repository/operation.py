@@ -28,7 +28,7 @@ from ..errors import (
     TenancyError,
 )
 from ..ids import require
-from ..models import Base, Invitation, Membership, Organization, Tuple, User
+from ..models import Base, Invitation, Organization, Tuple, User
 from ..models.base import not_found
 from ..policy import LETTER, Policy
 from ..transactions.savepoint import savepoint
@@ -45,6 +45,7 @@ from ..writing import (
 from . import locks, queries
 from .consequences import end_offers, grants_to_take, partings
 from .entries import Entries, Newcomer, as_it_is
+from .permission import ForSomebody
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -93,6 +94,7 @@ class Operation:
     """An operation under way.
 
     Attributes:
+        name: its name.
         at: its time.
         relies_on: the users whom it has found to exist, and who may yet vanish.
     """
@@ -103,7 +105,7 @@ class Operation:
         self.at = at
         self.relies_on: Sequence[Reference] = ()
         self._session = session
-        self._name = name
+        self.name = name
         self._policy = policy
         self._by = by
         self._conflicts: Mapping[str, TenancyError] = {}
@@ -114,8 +116,8 @@ class Operation:
         """Write a `Change`, which has the operation's time, with what follows from it."""
         policy, offers, taken = self._policy, list[Invitation](), list[Tuple]()
         if policy.departure_revokes_offers or policy.departure_withdraws_grants:
-            parted = list(partings(changed, added))
             with self._session.no_autoflush:
+                parted = partings(self._session, changed, added)
                 if policy.departure_revokes_offers:
                     offers = end_offers(self._session, parted, by=self._by, at=self.at)
                 if policy.departure_withdraws_grants:
@@ -132,11 +134,6 @@ class Operation:
         keys = [tuple_.key for tuple_ in taken]
         return self._write(Change(at=self.at, taken=keys, **change), taken=taken)
 
-    def keeps_others_out(self, kind: type[Newcomer]) -> bool:
-        """Whether who comes in depends on who else is there: their organization is not shared."""
-        policy = self._policy
-        return policy.seats is not None if kind is Membership else policy.looks_at_others
-
     def join(self, org_id: str, newcomer: Newcomer, *, named: bool = False) -> None:
         """Write what joins an organization, behind a lock on it, if it may.
 
@@ -149,7 +146,7 @@ class Operation:
         """
         session, policy = self._session, self._policy
         offers = isinstance(newcomer, Invitation)
-        alone = self.keeps_others_out(type(newcomer))
+        alone = policy.looks_at_others(offers=offers)
         if not alone and not named and not (offers and policy.inviter_authority):
             lock = partial(locks.organization, session, org_id, joining=True)
             change = Change(at=self.at, added=[newcomer], by_inviters=True)
@@ -188,7 +185,7 @@ class Operation:
     def tell(self, **what: Any) -> None:
         """Tell the application what has been written, if the policy says to."""
         if self._policy.on_change is not None:
-            told = TenancyChange(self._name, self.at, self._by, **what)
+            told = TenancyChange(self.name, self.at, self._by, **what)
             self._policy.on_change(itself(self._session), told)
 
     def _write(
@@ -199,12 +196,11 @@ class Operation:
             return write(self._session, change, guard=guard)
         before = [Changed(entity, what_was(entity)) for entity in change.changed]
         written = write(self._session, change, guard=guard)
-        self.tell(
-            added=list(written.added),
-            changed=[changed for changed in before if changed.before],
-            granted=list(written.grants.values()),
-            withdrawn=[tuple_ for tuple_ in taken if tuple_.key not in change.withdrawn],
-        )
+        added, changed = list(written.added), [changed for changed in before if changed.before]
+        if added or changed:
+            granted = list(written.grants.values())
+            withdrawn = [tuple_ for tuple_ in taken if tuple_.key not in change.withdrawn]
+            self.tell(added=added, changed=changed, granted=granted, withdrawn=withdrawn)
         return written
 
     def refusal(self, cause: DBAPIError) -> TenancyError | None:
@@ -213,7 +209,7 @@ class Operation:
         return conflict or _integrity.broken_rule(cause)
 
 
-class Repository:
+class Repository(ForSomebody):
     """The common ground of the operations, bound to the caller's Session.
 
     Args:
@@ -260,6 +256,8 @@ class Repository:
             by: the user whose doing it is, if the arguments tell.
         """
         session, users = self.session, users or {}
+        if self._actor is not None:
+            by = self._actor.usr_id
         operation = Operation(session, name, self._policy, by=by, at=time_of(self._clock))
         with _pool_in_our_words():
             session.flush()  # the caller's own pending rows; what they break is theirs to see
@@ -282,8 +280,9 @@ class Repository:
                 self._require_active(into)
             raise
         except _AFTER_USERS as exc:
-            self._require_users([*users.items()], exc)
-            raise
+            if self._actor is None or not isinstance(exc, ForbiddenError):
+                self._require_users([*users.items()], exc)
+            raise  # at once to whoever may not do it: they are not to learn who exists
         except DBAPIError as exc:
             if late := _integrity.lock_timeout(exc):
                 raise late from exc

@@ -75,7 +75,9 @@ class OrganizationOperations(Repository):
 
         Specification: docs/tenancy.md#organizations.
         """
-        return queries.get(self.session, Organization, "org_id", org_id)
+        org = queries.get(self.session, Organization, "org_id", org_id)
+        self._permit_reading("get_org", org)
+        return org
 
     @reads
     def get_org_by_slug(self, slug: str) -> Organization:
@@ -91,7 +93,9 @@ class OrganizationOperations(Repository):
         """
         if not is_slug(slug):
             raise not_found(Organization, slug, "slug")
-        return queries.one(self.session, Organization, queries.ORG_BY_SLUG, "slug", slug)
+        org = queries.one(self.session, Organization, queries.ORG_BY_SLUG, "slug", slug)
+        self._permit_reading("get_org_by_slug", org, named=("slug", slug))
+        return org
 
     def update_org(
         self,
@@ -123,6 +127,7 @@ class OrganizationOperations(Repository):
         require(org_id, "org", "org_id")
         with self._operation("update_org") as operation:
             org = locks.organization(self.session, org_id)
+            self._permit("update_org", org)
             before = org.slug
             org.update(name=name, slug=slug, policy=self._policy, at=operation.at)
             if org.slug != before and locks.is_held(self.session, org.slug, org_id):
@@ -151,6 +156,7 @@ class OrganizationOperations(Repository):
         require(org_id, "org", "org_id")
         with self._operation("suspend_org") as operation:
             org = locks.organization(self.session, org_id)
+            self._permit("suspend_org", org)
             org.suspend(operation.at)
             operation.write(changed=[org])
         return org
@@ -174,6 +180,7 @@ class OrganizationOperations(Repository):
         require(org_id, "org", "org_id")
         with self._operation("reinstate_org") as operation:
             org = locks.organization(self.session, org_id)
+            self._permit("reinstate_org", org)
             org.reinstate(operation.at)
             operation.write(changed=[org])
         return org
@@ -200,6 +207,7 @@ class OrganizationOperations(Repository):
         require(org_id, "org", "org_id")
         with self._operation("revoke_org") as operation:
             org = locks.organization(self.session, org_id)
+            self._permit("revoke_org", org)
             org.revoke(operation.at)
             operation.revoke_all_of(org)
         return org
@@ -234,6 +242,7 @@ class OrganizationOperations(Repository):
 
         Specification: ADR 0025.
         """
+        self._permit_alone("list_orgs")
         in_status = Status.parse_if_given(status, "status")
         if query is None:
             found = queries.ORGS[in_status]

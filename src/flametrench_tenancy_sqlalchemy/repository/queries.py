@@ -24,7 +24,7 @@ from sqlalchemy import (
     or_,
     select,
 )
-from sqlalchemy.orm import InstrumentedAttribute, contains_eager
+from sqlalchemy.orm import InstrumentedAttribute, contains_eager, joinedload
 from sqlalchemy.orm.interfaces import ORMOption
 
 from .._sql import deciding, table_of, word
@@ -130,6 +130,14 @@ def require_known(
         raise not_found(entity, id_, parameter)
 
 
+def standing(session: AnySession, usr_id: str, org_id: str) -> Membership | None:
+    """Return the active membership by which a user asks, with its organization, if they have it."""
+    found: Membership | None = session.scalars(
+        _STANDING, {"whose": usr_id, "there": org_id}
+    ).one_or_none()
+    return found
+
+
 def revocable(session: AnySession, org_id: str) -> dict[str, int]:
     """Return how many memberships, tuples and invitations would end with an organization."""
     about = _tup.c.object_type == "org", _tup.c.object_id == decode(org_id, "org", "org_id")
@@ -196,6 +204,23 @@ def identifiers_invited(
     return connection_of(session).execute(query.distinct()).all()
 
 
+def inviting(session: AnySession, *, after: str | None, limit: int) -> Sequence[str]:
+    """Return the first organizations, after one of them, that have pending invitations."""
+    query = select(_inv.c.org_id).where(_inv.c.status == word(InvitationStatus.PENDING))
+    if after is not None:
+        query = query.where(_inv.c.org_id > after)
+    page = query.distinct().order_by(_inv.c.org_id).limit(limit)
+    return connection_of(session).scalars(page).all()
+
+
+def identifiers_pending(session: AnySession, org_ids: Iterable[str]) -> Sequence[Any]:
+    """Return the identifiers of pending invitations, overdue or not, to organizations."""
+    query = select(_inv.c.org_id, _inv.c.identifier).where(
+        among(session, _inv.c.org_id, org_ids), _inv.c.status == word(InvitationStatus.PENDING)
+    )
+    return connection_of(session).execute(query.distinct()).all()
+
+
 def accepted_by(session: AnySession, usr_ids: Iterable[str]) -> Sequence[Invitation]:
     """Return the invitations that users have accepted."""
     query = select(_inv).where(
@@ -237,6 +262,14 @@ ADMITTED: Final = ACTIVE_MEMBERSHIP.join(Membership.organization).where(
     Organization.status == Status.ACTIVE
 )
 """The same where the organization is active, too."""
+
+_STANDING: Final = deciding(
+    select(_mem, _org)
+    .join(_org, _org.c.id == _mem.c.org_id)
+    .where(_mem.c.usr_id == _WHOSE, _mem.c.org_id == _THERE, _mem.c.status == word(Status.ACTIVE)),
+    Membership,
+    options=[contains_eager(Membership.organization)],
+)
 
 ROLE_OF: Final = (
     select(_mem.c.role)
@@ -369,20 +402,28 @@ def invitations_in(status: InvitationStatus | None) -> Select[Any]:
 
 
 @cache
-def inbox() -> Select[Any]:
-    """Return the query for what may be accepted ``:now`` under some ``:identifiers``."""
+def inbox(*spellings: str) -> Select[Any]:
+    """Return the query for what may be accepted ``:now``, and the organizations that it leads to.
+
+    Args:
+        spellings: the parameters that an identifier's spellings are; a stretch for each.
+    """
     query = (
         select(Invitation)
         .join(Invitation.organization)
-        .options(contains_eager(Invitation.organization))
         .where(
-            Invitation.identifier.in_(bindparam("identifiers", expanding=True)),
-            Invitation.status == word(InvitationStatus.PENDING),
             Invitation.expires_at >= bindparam("now", type_=Invitation.expires_at.type),
             Organization.status == word(Status.ACTIVE),
         )
     )
-    return page_of(query, Stretch())
+    pending = {Invitation.status: InvitationStatus.PENDING}
+    stretches = (
+        Stretch({Invitation.identifier: bindparam(each)} | pending, nulls_first=True)
+        for each in spellings
+    )
+    page = page_of(query, *stretches)
+    listed = page.column_descriptions[0]["entity"]
+    return page.options(joinedload(listed.organization, innerjoin=True))
 
 
 def orgs_containing(text: str, status: Status | None) -> Select[Any]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import TypeVar, overload
 
 from ..errors import PreconditionError, Reason, shown
 from ..ids import require
 from ..models import Base, Invitation, Membership, Organization, User
 from ..models.base import not_found
 from ..policy import require_at_most
-from ..values import InvitationRequest, NewMember, Outcome, Role, RoleChange
+from ..values import Fields, InvitationRequest, NewMember, Outcome, Role, RoleChange
 from ..writing import goes_by_flush
 from . import locks
 from .entries import Entries, Newcomer, as_it_is
@@ -26,9 +26,6 @@ from .outcomes import attempt, done, settle, then
 T = TypeVar("T")
 Comer = TypeVar("Comer", Membership, Invitation)
 Row = TypeVar("Row", NewMember, InvitationRequest)
-
-Fields: TypeAlias = Mapping[str, Any]
-"""A row as a mapping of its fields."""
 
 
 class SetOperations(Repository):
@@ -223,10 +220,15 @@ class SetOperations(Repository):
         with self._operation("change_roles") as operation:
             locked = locks.many_memberships(self.session, [mem_id for mem_id, _ in done(pairs)])
             owners = locks.owners_among(self.session, locked.values())
+            actors = self._actors({membership.org_id for membership in locked.values()})
 
             def change(pair: tuple[str, Role]) -> tuple[Membership, Membership]:
                 mem_id, role = pair
                 membership = standing = _found(locked, Membership, "mem_id", mem_id)
+                acting = actors.get(membership.org_id)
+                self._permit(
+                    "change_roles", membership, membership.role, role, look=lambda *_: acting
+                )
                 others = owners[membership.org_id]
                 others.pop(mem_id, None)
                 try:
@@ -236,6 +238,8 @@ class SetOperations(Repository):
                 finally:
                     if standing.is_active_owner:
                         others[standing.id] = standing
+                if acting is membership:
+                    actors[membership.org_id] = standing
                 return membership, standing
 
             changes = then(pairs, change)
@@ -281,6 +285,7 @@ class SetOperations(Repository):
             def remove(mem_id: str) -> Membership:
                 membership = _found(locked, Membership, "mem_id", mem_id)
                 acting = admins.get(membership.org_id)
+                self._permit("remove_members", membership, look=lambda *_: acting)
                 membership.remove(acting, admin_usr_id=admin_usr_id, at=operation.at)
                 return membership
 
@@ -311,15 +316,19 @@ class SetOperations(Repository):
             enter: makes a newcomer of a row, if the organization may be joined.
             kind: what they become.
         """
-        alone = operation.keeps_others_out(kind)
+        alone = self._policy.looks_at_others(offers=kind is Invitation)
         # A flush cannot pass over who has come meanwhile: nobody may.
         side_by_side = not alone and not goes_by_flush(self.session)
         org_ids = {str(row.org_id) for row, _ in done(rows)}
         orgs = locks.organizations(self.session, org_ids, joining=side_by_side)
+        actors = self._actors(orgs)
 
         def knock(pair: tuple[Row, Role]) -> Comer:
             row, role = pair
-            return enter(_found(orgs, Organization, "org_id", str(row.org_id)), row, role)
+            org = _found(orgs, Organization, "org_id", str(row.org_id))
+            self._permit(operation.name, org, role, look=lambda *_: actors.get(org.id))
+            self._permit_as(row.invited_by)
+            return enter(org, row, role)
 
         newcomers = then(rows, knock)
         asking = done(newcomers)

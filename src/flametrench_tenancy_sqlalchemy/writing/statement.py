@@ -43,8 +43,8 @@ _TUPLE: Final = {
 def write(session: AnySession, change: Change) -> Written:
     """Write a change, and tell the Session.
 
-    Nothing holds tuples of the grants that were there before: one that somebody else has just
-    deleted is written after all.
+    Tuples of the grants that were there before are held from when they are found: one that
+    somebody else has deleted meanwhile is written after all.
     """
     written = _send(session, [*_parts(change), *_grants(change.granted)])
     added = [each for each in change.added if not change.passes_over or each.id in written]
@@ -53,7 +53,7 @@ def write(session: AnySession, change: Change) -> Written:
     as_flushed(session, [*added, *change.changed, *new], deleted=gone)
     there = {tuple_.key: tuple_ for tuple_ in new}
     while missing := [tuple_ for tuple_ in change.granted if tuple_.key not in there]:
-        there |= tuples.find(session, [tuple_.key for tuple_ in missing])
+        there |= tuples.find(session, [tuple_.key for tuple_ in missing], lock=True)
         missing = [tuple_ for tuple_ in missing if tuple_.key not in there]
         if missing:
             written = _send(session, list(_grants(missing)))

@@ -135,7 +135,9 @@ FORMS: Final[list[Run]] = [in_the_callers_transaction, in_a_unit_of_work, standa
 
 def public_functions(form: type) -> dict[str, Any]:
     functions = inspect.getmembers(form, inspect.isfunction)
-    return {name: function for name, function in functions if not name.startswith("_")}
+    return {
+        name: function for name, function in functions if not name.startswith(("_", "acting_as"))
+    }
 
 
 @pytest.mark.parametrize("form", DOORS)
