@@ -124,6 +124,7 @@ class Page:
         self.choose(role)
         self.fill("E-mail", email, within="Invite")
         self.click("Invite")
+        self._until(lambda: self._offered_role() == "member", "the form as it was")
 
     def picture(self, name: str) -> None:
         """Expect the page to fit, and take pictures, at the width of a desk and of a phone."""
@@ -140,6 +141,9 @@ class Page:
         """Return what the browser has found wrong with the page itself."""
         entries = self._driver.get_log("browser")
         return [each["message"] for each in entries if each["source"] != "network"]
+
+    def _offered_role(self) -> str:
+        return Select(self._driver.find_element(By.ID, "role")).first_selected_option.text
 
     def _text(self) -> str:
         return self._driver.find_element(By.TAG_NAME, "body").text
@@ -227,7 +231,7 @@ def test_a_team_is_invited_managed_and_parted_with(
     owner.invite(dee, "guest")
     owner.shows("4 of 4 seats taken")
     owner.picture("team")
-    owner.invite(f"eve-{dee}", "guest")
+    owner.invite(f"eve-{dee}", "member")
     owner.shows("All seats are taken.")
     owner.click("Withdraw", beside=cy)
     owner.shows("3 of 4 seats taken")
