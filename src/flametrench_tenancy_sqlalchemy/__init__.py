@@ -37,6 +37,7 @@ from .results import (
     TransferOwnershipResult,
 )
 from .store import ActingTenancyStore, TenancyStore, unit_of_work
+from .transactions.afterwards import after_commit
 from .values import (
     UNSET,
     InvitationRequest,
@@ -105,6 +106,7 @@ __all__ = [
     "UnavailableError",
     "User",
     "WireId",
+    "after_commit",
     "canonical_email",
     "new_id",
     "unit_of_work",

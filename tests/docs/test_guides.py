@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import flametrench_tenancy
 import httpx
 import pytest
 from fastapi import FastAPI, WebSocket
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
@@ -21,21 +22,30 @@ from websockets.sync.client import connect
 import flametrench_tenancy_sqlalchemy
 from flametrench_tenancy_sqlalchemy import (
     InMemoryTenancyStore,
+    Limits,
+    Organization,
+    Policy,
     PreTuple,
     Role,
     Status,
     TenancyRepository,
+    Tuple,
     User,
+    canonical_email,
     new_id,
 )
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
 from flametrench_tenancy_sqlalchemy.migrations import SchemaMismatchError, upgrade
 from flametrench_tenancy_sqlalchemy.testing import containers, plugin, servers
+from tests.adopters.test_neighbours import IDENTITY_TABLES
 from tests.integration.conformance.differences import DIFFERENCES
 from tests.migration.reference import create_reference
 from tests.migration.state import everything
+from tests.support.calls import CALLS, call
+from tests.support.counting import sent
 from tests.support.drivers import BEHIND_A_POOLER, DRIVERS
 from tests.support.guides import DOCS, chapters
+from tests.support.stage import Stage
 from tests.support.web import TOMORROW, Ask, Cast, asgi, assert_refused, served, wrong_bodies
 
 if TYPE_CHECKING:
@@ -277,9 +287,78 @@ def test_users(reader: Reader) -> None:
         tenancy.add_member(tenancy.get_org_by_slug("acme").id, person.usr_id, Role.MEMBER)
         assert session.scalars(here["members"]).all() == [person]
         assert session.query(User).count() == len(
-            ["ann", "customer", "customer", "colleague", person]
+            ["ann", "ben", "cem", "customer", "customer", "colleague", person]
         )
+        assert [account.email for account in session.query(here["Account"]).order_by("id")] == [
+            "ann@example.com",
+            "ben@example.com",
+        ]
     here["engine"].dispose()
+
+
+def test_invitations(reader: Reader, engine_: Engine) -> None:
+    upgrade(reader.database)
+    reader.execute(IDENTITY_TABLES)
+    [guide] = chapters("invitations.md")
+
+    reader.follow(guide)
+
+    here = reader.here
+    with Session(engine_) as session:
+        credentials = session.execute(text("SELECT identifier, usr_id FROM cred"))
+        assert [(email, f"usr_{usr_id.hex}") for email, usr_id in credentials] == [
+            ("ben@example.com", here["ben"])
+        ]
+        members = TenancyRepository(session).list_members(here["acme"].id)
+        assert [member.usr_id for member in members] == [here["ann"], here["ben"], here["cem"]]
+        [granted] = session.scalars(select(Tuple).where(Tuple.relation == "editor"))
+        assert granted.subject_id == here["ben"]
+    with pytest.raises(PermissionError):
+        here["join"](here["invitation"].id, "guessed")
+    here["engine"].dispose()
+
+
+class TestPolicy:
+    GUIDE: Final = page("policy.md")
+    DEFAULT, RECOMMENDED = Policy(), Policy.recommended()
+
+    def test_everything_works(self, reader: Reader, engine_: Engine) -> None:
+        upgrade(reader.database)
+        [guide] = chapters("policy.md")
+        reader.follow(guide)
+        reader.here["engine"].dispose()
+
+    def test_it_shows_and_explains_every_field(self) -> None:
+        rows = re.findall(r"^\| `(\w+)` \| `(.+)` \| `(.+)` \|$", self.GUIDE, re.MULTILINE)
+        words_ = {"Limits": Limits, "timedelta": timedelta, "canonical_email": canonical_email}
+        shown = {
+            name: (eval(default, words_), eval(advised, words_)) for name, default, advised in rows
+        }
+        names = [field.name for field in fields(Policy)]
+        assert shown == {n: (getattr(self.DEFAULT, n), getattr(self.RECOMMENDED, n)) for n in names}
+        explained = re.findall(r"^\*\*`(\w+)`\*\*", self.GUIDE, re.MULTILINE)
+        assert explained == names
+
+    COSTS: Final = re.findall(r"^\| `(\w+)` \| (\d+) \| (\d+) \| (\d+) \|$", GUIDE, re.MULTILINE)
+
+    @pytest.mark.parametrize(
+        "operation, costs", [(operation, costs) for operation, *costs in COSTS]
+    )
+    def test_its_operations_send_so_many_statements(
+        self, session: Session, operation: str, costs: list[str]
+    ) -> None:
+        seated = replace(self.RECOMMENDED, seats=lambda *_: 9)
+        for policy, cost in zip((self.DEFAULT, self.RECOMMENDED, seated), costs, strict=True):
+            stage = Stage(session)
+            arguments = CALLS[operation](stage)
+            if "identifier" in arguments:
+                org = session.get_one(Organization, arguments["org_id"])
+                arguments["invited_by"] = stage.owner(org).usr_id
+            tenancy = TenancyRepository(session, clock=stage.clock, policy=policy)
+            session.expunge_all()
+            with sent(session) as statements:
+                call(tenancy, operation, arguments)
+            assert len(statements) == int(cost), policy
 
 
 class TestWebFrameworks:

@@ -20,6 +20,7 @@ PUBLIC = {
     "ActingTenancy",
     "ActingTenancyStore",
     "unit_of_work",
+    "after_commit",
     # the models
     "Base",
     "Organization",

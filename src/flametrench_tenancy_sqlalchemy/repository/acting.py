@@ -34,6 +34,7 @@ from ..values import (
     Unset,
 )
 from .operation import reads
+from .queries import Options
 
 if TYPE_CHECKING:
     from . import TenancyRepository
@@ -158,9 +159,12 @@ class ActingTenancy(ForOneUser):
         limit: int = 50,
         status: Status | str | None = None,
         query: str | None = None,
+        options: Options | None = None,
     ) -> Page[Organization]:
         """Refuse to tell who the customers are; `list_memberships` has the user's own."""
-        return self._tenancy.list_orgs(cursor=cursor, limit=limit, status=status, query=query)
+        return self._tenancy.list_orgs(
+            cursor=cursor, limit=limit, status=status, query=query, options=options
+        )
 
     # Members
 
@@ -171,10 +175,11 @@ class ActingTenancy(ForOneUser):
         cursor: str | None = None,
         limit: int = 50,
         status: Status | str | None = None,
+        options: Options | None = None,
     ) -> Page[Membership]:
         """Return a page of their own memberships, each with its ``organization`` loaded."""
         return self._tenancy.list_memberships(
-            self.usr_id, cursor=cursor, limit=limit, status=status
+            self.usr_id, cursor=cursor, limit=limit, status=status, options=options
         )
 
     @reads
@@ -195,9 +200,22 @@ class ActingTenancy(ForOneUser):
         cursor: str | None = None,
         limit: int = 50,
         status: Status | str | None = None,
+        roles: Collection[Role | str] | None = None,
+        query: str | None = None,
+        newest_first: bool = False,
+        options: Options | None = None,
     ) -> Page[Membership]:
         """Return a page of an organization's memberships, as a member."""
-        return self._tenancy.list_members(org_id, cursor=cursor, limit=limit, status=status)
+        return self._tenancy.list_members(
+            org_id,
+            cursor=cursor,
+            limit=limit,
+            status=status,
+            roles=roles,
+            query=query,
+            newest_first=newest_first,
+            options=options,
+        )
 
     @reads
     def count_members(self, org_id: str, *, status: Status | str | None = None) -> int:
@@ -328,9 +346,12 @@ class ActingTenancy(ForOneUser):
         cursor: str | None = None,
         limit: int = 50,
         status: InvitationStatus | str | None = None,
+        options: Options | None = None,
     ) -> Page[Invitation]:
         """Return a page of an organization's invitations, as an owner or admin."""
-        return self._tenancy.list_invitations(org_id, cursor=cursor, limit=limit, status=status)
+        return self._tenancy.list_invitations(
+            org_id, cursor=cursor, limit=limit, status=status, options=options
+        )
 
     def accept_invitation(self, inv_id: str) -> AcceptInvitationResult:
         """Accept an invitation to the identifier that is proven to be theirs."""
@@ -356,11 +377,15 @@ class ActingTenancy(ForOneUser):
         return self._tenancy.preview_invitation(inv_id)
 
     @reads
-    def inbox(self, *, cursor: str | None = None, limit: int = 50) -> Page[Invitation]:
+    def inbox(
+        self, *, cursor: str | None = None, limit: int = 50, options: Options | None = None
+    ) -> Page[Invitation]:
         """Return a page of the invitations that they may accept now, with their organizations."""
         if self.identifier is None:
             return Page([], None)
-        return self._tenancy.list_invitations_for(self.identifier, cursor=cursor, limit=limit)
+        return self._tenancy.list_invitations_for(
+            self.identifier, cursor=cursor, limit=limit, options=options
+        )
 
     def erase_identifier(self, identifier: str) -> int:
         """Refuse to forget an identifier, which is for the operator to do."""

@@ -182,10 +182,24 @@ def seats_of(
     usr_ids: Collection[str] = (),
     *,
     at: datetime,
+    unlimited: bool = False,
 ) -> dict[str, Seats]:
-    """Return the seats of organizations, and which of some users have one."""
+    """Return the seats of organizations, and which of some users have one.
+
+    Args:
+        session: the Session.
+        policy: what the application decides.
+        orgs: the organizations.
+        usr_ids: the users.
+        at: the time by which invitations are overdue.
+        unlimited: whether to count where there is no limit, too: it takes time with the members.
+    """
     limit = policy.seats or (lambda session, org: None)
     seats = {org.id: Seats(org.id, limit(itself(session), org)) for org in orgs}
+    if not unlimited:
+        seats = {org_id: each for org_id, each in seats.items() if each.limit is not None}
+    if not seats:
+        return {}
     for org_id, users in queries.seats_of_members(session, seats):
         seats[org_id].users = users
     for org_id, identifier in queries.identifiers_invited(session, seats, at=at):

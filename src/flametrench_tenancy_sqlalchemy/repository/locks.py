@@ -320,6 +320,12 @@ def tuples_of(session: AnySession, usr_id: str) -> list[Tuple]:
     return list(session.scalars(deciding(locked.with_for_update(), Tuple)))
 
 
+def pending_in(session: AnySession, org_ids: Collection[str]) -> list[Invitation]:
+    """Lock the pending invitations, overdue or not, to organizations."""
+    there = among(session, _inv.c.org_id, org_ids)
+    return _invitations(session, select(_inv).where(_is_pending, there)) if org_ids else []
+
+
 def overdue_invitations(session: AnySession, *, at: datetime, limit: int) -> list[Invitation]:
     """Lock overdue invitations that nobody has locked, the oldest first."""
     query = select(_inv).where(_is_pending, _inv.c.expires_at < at).order_by(_inv.c.id).limit(limit)
