@@ -132,14 +132,14 @@ class Page:
             metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
             self._driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
             wide = "return document.documentElement.scrollWidth"
-            assert self._driver.execute_script(wide) <= width  # type: ignore[no-untyped-call]
+            assert self._driver.execute_script(wide) <= width
             if SCREENSHOTS:
                 self._driver.save_screenshot(str(Path(SCREENSHOTS, f"{name}-{kind}.png")))
         self._driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
     def complaints(self) -> list[str]:
         """Return what the browser has found wrong with the page itself."""
-        entries = self._driver.get_log("browser")
+        entries = self._driver.get_log("browser")  # type: ignore[no-untyped-call]
         return [each["message"] for each in entries if each["source"] != "network"]
 
     def _offered_role(self) -> str:
