@@ -24,7 +24,7 @@ from .authority import Actor
 from .clock import Clock, utc_now
 from .policy import LETTER, Policy
 from .repository import TenancyRepository
-from .repository.acting import ActingTenancy, ActsForUsers, for_actor
+from .repository.acting import ActingTenancy, ActsForUsers, ForOneUser, for_actor
 from .repository.operation import Unit, only_reads
 from .store import ATTEMPTS, WAITS, may_try_again
 from .transactions.own import committed, own, require_factory, rules_in_our_words
@@ -64,7 +64,7 @@ def _awaited(
     return call
 
 
-class AsyncActingTenancy:
+class AsyncActingTenancy(ForOneUser):
     """The operations of `ActingTenancy`, awaited."""
 
     def __init__(self, door: _Door[TenancyRepository], actor: Actor) -> None:

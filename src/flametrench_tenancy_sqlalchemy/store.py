@@ -17,7 +17,7 @@ from .authority import Actor
 from .clock import Clock, utc_now
 from .policy import LETTER, Policy
 from .repository import TenancyRepository
-from .repository.acting import ActingTenancy, ActsForUsers, for_actor
+from .repository.acting import ActingTenancy, ActsForUsers, ForOneUser, for_actor
 from .repository.operation import only_reads
 from .transactions.own import committed, own, require_factory, rules_in_our_words
 
@@ -96,7 +96,7 @@ def _standalone(
     return call
 
 
-class ActingTenancyStore:
+class ActingTenancyStore(ForOneUser):
     """The operations of `ActingTenancy`, each in a transaction of its own."""
 
     def __init__(self, store: TenancyStore, actor: Actor) -> None:

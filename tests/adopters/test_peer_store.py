@@ -22,14 +22,18 @@ from flametrench_tenancy_sqlalchemy import (
 )
 from tests.support.invariants import breaches
 from tests.support.scenes import INVITATIONS, MEMBERSHIPS, Scene, stage
-from tests.support.steps import MAX, STEPS, Step
+from tests.support.steps import STEPS, Step
 
 # It has no such operation, writes no row for a new user, and removes active members only.
 BEYOND_IT: Final = {
     *("expire_invitations", "add_members", "create_invitations", "change_roles", "remove_members"),
+    *("offboard_user", "renew_invitation", "erase_identifier"),
     "accept_invitation by a new user",
     "admin_remove sam by bob",
 }
+
+# What concerns more organizations of the users than are told apart here.
+WIDER: Final = {"offboard_user ann for bob and eve"}
 
 # Other than ours, it leaves these behind.
 LEFT_BY_PEER: Final = {
@@ -62,7 +66,7 @@ def found(store: Any, scene: Scene, step: Step) -> Scene:
         grants = [PreTuple("editor", "doc", str(UUID(scene.uuid("doc"))))]
         ids[name] = store.create_invitation(
             ids[name.partition("@")[2]],
-            MAX,
+            scene.address,
             Role(role),
             ids["ann"],
             scene.expires_at,
@@ -70,7 +74,7 @@ def found(store: Any, scene: Scene, step: Step) -> Scene:
         ).id
     if step.operation == "reinstate_org":
         store.suspend_org(ids["acme"])
-    return Scene(ids, scene.expires_at)
+    return Scene(ids, scene.expires_at, scene.address)
 
 
 def readings(store: Any, scene: Scene) -> list[Any]:
@@ -103,7 +107,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-@pytest.mark.parametrize("step", STEPS, ids=str)
+@pytest.mark.parametrize("step", [step for step in STEPS if step.name not in WIDER], ids=str)
 def test_each_reads_and_changes_what_the_other_wrote(step: Step, clean_engine: Engine) -> None:
     ours = TenancyStore(sessionmaker(clean_engine))
 

@@ -25,11 +25,12 @@ MEM: Final = named(
 GRANT: Final = named("relation object_type object_id")
 INV: Final = named(
     "id org_id identifier role status invited_by invited_user_id created_at expires_at "
-    "terminal_at terminal_by"
+    "terminal_at terminal_by effective_status"  # the last is ours
 ) | {"pre_tuples": [GRANT]}
 TUP: Final = named(
     "id subject_type subject_id relation object_type object_id created_at created_by"
 )
+PREVIEW: Final = named("org_name org_slug role inviter_name expires_at effective_status")
 NEW_ORG: Final[Shape] = {"org": ORG, "owner_membership": MEM}
 TRANSFERRED: Final[Shape] = {"from_membership": MEM, "to_membership": MEM}
 ACCEPTED: Final[Shape] = {"invitation": INV, "membership": MEM, "materialized_tuples": [TUP]}
@@ -66,9 +67,14 @@ SPECIFIED: Final[dict[str, tuple[str, int, Shape]]] = {
     f"POST {OFFER}/decline": ("", 200, INV),
     f"POST {OFFER}/revoke": ("", 200, INV),
 }
-# Where we have more: a new organization's name and slug come from ADR 0011, and the operator's list
-# is an operation of the SDKs that no document gives a path.
+# Where we have more: a new organization's name and slug come from ADR 0011, the operator's list is
+# an operation of the SDKs that no document gives a path, and the others are operations of our own.
 OURS: Final[dict[str, tuple[str, int, Shape]]] = {
+    "GET /me/memberships": (LISTED, 200, page(MEM | {"organization": ORG})),
+    "GET /me/invitations": ("cursor limit", 200, page(INV | {"organization": ORG})),
+    "GET /orgs/{org_id}/seats": ("", 200, named("limit taken")),
+    f"GET {OFFER}/preview": ("", 200, PREVIEW),
+    f"POST {OFFER}/renew": ("expires_at!", 200, INV),
     "POST /orgs": ("name slug", 201, NEW_ORG),
     "GET /orgs": (f"{LISTED} query", 200, page(ORG)),
 }

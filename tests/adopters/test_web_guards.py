@@ -3,7 +3,7 @@
 # FastAPI reads the annotations, which name what is local to a function: they must be evaluated.
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial, wraps
 from typing import Annotated, Any
 
@@ -45,7 +45,9 @@ from tests.support.web import (
     Send,
     asgi,
     assert_refused,
+    calling,
     get_caller,
+    only_operators,
     operator_only,
     sessions,
 )
@@ -113,6 +115,8 @@ def add_views(app: Flask, session: scoped_session[Any]) -> Send:
     tenancy = Tenancy(session)
     tenancy.init_app(app)
     assert isinstance(app.extensions["flametrench_tenancy"], Tenancy)
+    endpoints = tenancy.blueprint(caller=calling, gate=only_operators, url_prefix="/router")
+    app.register_blueprint(endpoints)
 
     @app.get("/<org_id>/role")
     @tenancy.require_role(caller=caller)
@@ -225,8 +229,7 @@ def test_a_repository_works_in_the_requests_transaction(
     assert committed_rows(clean_engine) == before
 
 
-@pytest.mark.parametrize("ask", list(KINDS)[:2], indirect=True)
-def test_the_router_works_on_either_kind_of_session(
+def test_the_endpoints_work_on_every_kind_of_session(
     ask: Ask, cast: Cast, clean_engine: Engine
 ) -> None:
     created = ask("stranger POST /router/orgs", {"name": "New", "slug": "new"})
@@ -302,6 +305,36 @@ def test_the_applications_rows_share_the_fate_of_the_routers(
             assert ask(f"owner PUT /orgs/{path}", body).status_code == status
             assert (record(), committed_rows(clean_engine)) == (0, before)
         assert ask("owner PUT /orgs/{acme}", {"name": "New"}).is_success
+    assert record() == 1
+
+
+def test_a_blueprints_view_commits_what_the_application_has_done_before_it(
+    record: Callable[[], int], clean_engine: Engine, cast: Cast
+) -> None:
+    """And rolls it back where it refuses, though nobody removes the session."""
+    app, session = Flask(__name__), scoped_session(sessionmaker(clean_engine))
+    tenancy = Tenancy(session)
+    app.register_blueprint(tenancy.blueprint(caller=calling, gate=only_operators))
+
+    @app.before_request
+    def keep() -> None:
+        session.execute(text("INSERT INTO record VALUES ('called')"))
+
+    before = committed_rows(clean_engine)
+    with closing(httpx.Client(transport=httpx.WSGITransport(app), base_url="http://app")) as client:
+        ask = Ask(client.request, cast)
+        for path, body, status in (
+            ("{acme}", {"slug": "bolt"}, 409),
+            ("{bolt}", {}, 404),
+            ("{acme}", {"name": 7}, 422),
+        ):
+            assert ask(f"owner PUT /orgs/{path}", body).status_code == status
+            assert not session().in_transaction()
+            assert (record(), committed_rows(clean_engine)) == (0, before)
+        assert ask("nobody PUT /orgs/{acme}", {"name": "New"}).status_code == 401
+        assert ask("owner PUT /orgs/{acme}", {"name": "New"}).is_success
+        assert not session().in_transaction()
+    session.remove()
     assert record() == 1
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import permutations
 from typing import Final, NamedTuple
 
 import pytest
 from sqlalchemy import Engine
 
+from flametrench_tenancy_sqlalchemy import Policy
+from flametrench_tenancy_sqlalchemy.policy import LETTER
 from tests.support.invariants import breaches
 from tests.support.races import (
     COMPLETE,
@@ -34,6 +37,9 @@ ORG_NOT_ACTIVE: Final = "precondition.org_not_active"
 TO_NOT_ACTIVE: Final = "precondition.to_not_active"
 FROM_NOT_ACTIVE: Final = "precondition.from_not_active"
 FORBIDDEN: Final = "forbidden"
+NOT_ENTITLED: Final = "precondition.inviter_not_entitled"
+DUPLICATE_OFFER: Final = "conflict.duplicate_invitation"
+NO_SEAT: Final = "conflict.seat_limit"
 
 
 class Race(NamedTuple):
@@ -43,6 +49,7 @@ class Race(NamedTuple):
     other: str
     one_late: str
     other_late: str
+    policy: Policy = LETTER
 
     def __str__(self) -> str:
         return f"{self.one}-{self.other}"
@@ -60,6 +67,7 @@ OWNERS: Final = [
     ]
 ]
 ACCEPT: Final = "accept_invitation by max"
+SECOND: Final = "accept_invitation second by max"
 TO_BOB, TO_ANN = "transfer_ownership ann to bob", "transfer_ownership bob to ann"
 TO_EVE: Final = "transfer_ownership ann to eve"
 REMOVE: Final = "admin_remove eve by cyd"
@@ -103,6 +111,30 @@ RACES: Final = [
 ]
 
 
+_ENTITLED: Final = Policy(inviter_authority=True)
+_ONE_LIVE: Final = Policy(pending_invitations="refuse")
+_SEATS: Final = Policy(seats=lambda session, org: 8)
+OFFER: Final = "create_invitation"
+UNDER_POLICIES: Final = [
+    # Inviters who are none any more.
+    *(
+        Race(ACCEPT, ended, NOT_ENTITLED, DONE, _ENTITLED)
+        for ended in ("change_role ann", "suspend_membership ann", "self_leave ann")
+    ),
+    *(
+        Race(OFFER, ended, FORBIDDEN, DONE, _ENTITLED)
+        for ended in ("change_role ann", "suspend_membership ann", "self_leave ann")
+    ),
+    Race(ACCEPT, "suspend_membership ann", NOT_PENDING, DONE, Policy.recommended()),
+    # One offer that is open, or one seat.
+    Race(OFFER, OFFER, DUPLICATE_OFFER, DUPLICATE_OFFER, _ONE_LIVE),
+    Race(ACCEPT, SECOND, NOT_PENDING, NOT_PENDING, Policy(accept_ends_others=True)),
+    Race("add_member max", "add_member liz", NO_SEAT, NO_SEAT, _SEATS),
+    Race("add_member max", OFFER, NO_SEAT, NO_SEAT, _SEATS),
+    Race("add_member liz", ACCEPT, DONE, DONE, _SEATS),
+]
+
+
 class Course(NamedTuple):
     """A race at an isolation level, and how each of the two writes."""
 
@@ -125,7 +157,9 @@ def courses(*levels: str, races: list[Race] = RACES) -> list[Course]:
     ]
 
 
-@pytest.mark.parametrize("course", courses(*LEVELS), ids=str)
+@pytest.mark.parametrize(
+    "course", [*courses(*LEVELS), *courses(*LEVELS, races=UNDER_POLICIES)], ids=str
+)
 def test_the_first_wins_and_the_other_is_told_why(
     course: Course, races: Callable[[str], Races]
 ) -> None:
@@ -168,20 +202,20 @@ def run(course: Course, races: Races) -> None:
         scenes = stage(connection, 5)
     before = failed_above(level, (DONE, race.other_late))
     after = failed_above(level, (DONE, race.one_late))
-    one, other = BY_NAME[race.one], BY_NAME[race.other]
+    one, other = (partial(BY_NAME[name].on, policy=race.policy) for name in race[:2])
     steps = [(one, other), (other, one)]
 
     for scene, (first, second), allowed in zip(scenes, steps, (before, after), strict=False):
-        both = acts(way, first.on(scene), second.on(scene))
+        both = acts(way, first(scene), second(scene))
         assert races.against(*both).verdicts in allowed
     for scene, (first, second), allowed in zip(scenes[2:], steps, (before, after), strict=False):
-        both = acts(way, first.on(scene), second.on(scene))
+        both = acts(way, first(scene), second(scene))
         assert races.behind(*both, seen=scene.entities).verdicts in allowed
     at_once = before | {(second, first) for first, second in after}
     if level == REPEATABLE_READ:
         # Two who join on snapshots of the same time both give way, rather than deadlock.
         at_once |= {(SERIALIZATION_FAILURE, SERIALIZATION_FAILURE)}
-    both = acts(way, one.on(scenes[4]), other.on(scenes[4]))
+    both = acts(way, one(scenes[4]), other(scenes[4]))
     assert races.clash(*both).verdicts in at_once
 
     org_ids = [org_id for scene in scenes for org_id in scene.org_ids]

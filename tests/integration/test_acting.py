@@ -22,6 +22,7 @@ from flametrench_tenancy_sqlalchemy import (
     Policy,
     PreconditionError,
     Role,
+    RoleHierarchyError,
     SeatLimitError,
     Status,
     TenancyError,
@@ -289,6 +290,16 @@ def test_a_suspended_owner_is_no_heirs_concern(stage: Stage, tenancy: TenancyRep
     suspended = stage.member(stage.org(), Role.OWNER, Status.SUSPENDED)
     acting = tenancy.acting_as(suspended.usr_id)
     assert acting.self_leave(suspended.id, transfer_to=stage.user()).status is Status.REVOKED
+
+
+def test_an_owner_is_removed_by_nobody(stage: Stage, tenancy: TenancyRepository) -> None:
+    org = stage.org()
+    for role in (Role.ADMIN, Role.OWNER):
+        acting = tenancy.acting_as(stage.member(org, role).usr_id)
+        with stage.refuses(RoleHierarchyError):
+            acting.admin_remove(stage.owner(org).id)
+        (outcome,) = acting.remove_members([stage.owner(org).id])
+        assert isinstance(outcome.error, RoleHierarchyError)
 
 
 def test_what_has_ended_stays_ended(stage: Stage, tenancy: TenancyRepository) -> None:

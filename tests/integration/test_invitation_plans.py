@@ -157,9 +157,12 @@ def test_it_reads_no_more_than_it_is_about(connection: Connection, name: str, mo
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_seats_are_counted_in_the_organization_alone(connection: Connection, mode: str) -> None:
-    policy = Policy.recommended(seats=lambda session, org: 10)
-    read = read_by(connection, invite(SMALL), mode, policy)
+@pytest.mark.parametrize("place", [SMALL, LARGE], ids=["limited", "unlimited"])
+def test_seats_are_counted_in_the_organization_alone_if_they_are_limited(
+    connection: Connection, place: str, mode: str
+) -> None:
+    policy = Policy.recommended(seats=lambda session, org: 10 if org.id == SMALL else None)
+    read = read_by(connection, invite(place), mode, policy)
     assert max(read.values()) <= FEW, read
 
 

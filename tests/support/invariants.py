@@ -80,9 +80,12 @@ RULES: Final = {
             AND mem.role = inv.role AND mem.invited_by = inv.invited_by
         )
     """,
-    "an accepted invitation without a tuple that it promised": """
+    "a member by an invitation without a tuple that it promised": """
         SELECT inv.org_id, inv.id FROM inv CROSS JOIN jsonb_array_elements(inv.pre_tuples) AS pre
-        WHERE inv.status = 'accepted' AND NOT EXISTS (
+        WHERE inv.status = 'accepted' AND EXISTS (
+            SELECT FROM mem WHERE mem.org_id = inv.org_id AND mem.usr_id = inv.invited_user_id
+            AND mem.status <> 'revoked'
+        ) AND NOT EXISTS (
             SELECT FROM tup WHERE tup.subject_type = 'usr' AND tup.subject_id = inv.invited_user_id
             AND tup.relation = pre ->> 'relation' AND tup.object_type = pre ->> 'object_type'
             AND tup.object_id = (pre ->> 'object_id')::uuid

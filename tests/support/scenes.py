@@ -72,6 +72,8 @@ class Scene:
     ids: dict[str, str]
     expires_at: datetime
     """When its invitations do: later than those of every scene before it."""
+    address: str = "max@example.com"
+    """Whom its invitations are for, and those of no other scene."""
 
     @classmethod
     def new(cls) -> Scene:
@@ -86,7 +88,8 @@ class Scene:
         }
         ids = {name: f"{kind}_{uuid4().hex}" for kind, names in kinds.items() for name in names}
         expires_at = datetime.now(UTC) + _OPEN_FOR + timedelta(seconds=next(_numbers))
-        return cls(ids | {"slug": ids["slug"].replace("_", "-")}, expires_at)
+        slug = ids["slug"].replace("_", "-")
+        return cls(ids | {"slug": slug}, expires_at, f"max-{uuid4().hex}@example.com")
 
     def __getitem__(self, name: str) -> str:
         return self.ids[name]
@@ -188,7 +191,7 @@ def _invitation(scene: Scene, name: str) -> Row:
     return {
         "id": scene.uuid(name),
         "org_id": scene.uuid(name.partition("@")[2]),
-        "identifier": "max@example.com",
+        "identifier": scene.address,
         "role": INVITATIONS[name],
         "invited_by": scene.uuid("ann"),
         "pre_tuples": grants if name == "first@acme" else grants[::-1],
@@ -212,4 +215,5 @@ def _named(value: str | None, names: dict[str, str]) -> str:
         return "-"
     if re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", value):
         return names.get(value.replace("-", ""), "new")
-    return "the slug" if value.startswith("race-") else value
+    what = {"race-": "the slug", "max-": "max's address", "erased:": "erased"}
+    return next((name for start, name in what.items() if value.startswith(start)), value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Final, TypeAlias
 from unittest.mock import MagicMock
 
@@ -13,19 +13,19 @@ from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import (
     InvitationRequest,
+    Policy,
     PreTuple,
     Role,
     TenancyRepository,
     TenancyStore,
 )
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
+from flametrench_tenancy_sqlalchemy.policy import LETTER
 from tests.support.races import Act
 from tests.support.scenes import Scene
 
 Call: TypeAlias = Callable[[TenancyRepository | TenancyStore, Scene], object]
 Clock: TypeAlias = Callable[[Scene], datetime]
-
-MAX: Final = "max@example.com"
 
 
 def _now(scene: Scene) -> datetime:
@@ -61,11 +61,12 @@ class Step:
         mine, its = self.touches, other.touches
         return not (mine and its) or bool(mine & its)
 
-    def on(self, scene: Scene) -> Act:
+    def on(self, scene: Scene, policy: Policy = LETTER) -> Act:
         """Return the step as an act in somebody's Session."""
 
         def act(session: Session) -> None:
-            self.call(TenancyRepository(session, clock=lambda: self.clock(scene)), scene)
+            clock = partial(self.clock, scene)
+            self.call(TenancyRepository(session, clock=clock, policy=policy), scene)
 
         return act
 
@@ -126,6 +127,15 @@ STEPS: Final = [
         lambda t, s: t.transfer_ownership(s["acme"], s["ann@acme"], s["eve@acme"]),
     ),
     Step(
+        "offboard_user ann for bob and eve",
+        lambda t, s: t.offboard_user(s["ann"], heirs={s["acme"]: s["bob"], s["bolt"]: s["eve"]}),
+    ),
+    Step(
+        "offboard_user eve",
+        lambda t, s: t.offboard_user(s["eve"], heirs={s["acme"]: s["ann"], s["bolt"]: s["ann"]}),
+    ),
+    Step("offboard_user max", lambda t, s: t.offboard_user(s["max"])),
+    Step(
         "create_invitation",
         lambda t, s: t.create_invitation(
             s["acme"],
@@ -140,31 +150,36 @@ STEPS: Final = [
     Step(
         "accept_invitation by max",
         lambda t, s: t.accept_invitation(
-            s["first@acme"], as_usr_id=s["max"], accepting_identifier=MAX
+            s["first@acme"], as_usr_id=s["max"], accepting_identifier=s.address
         ),
     ),
     Step(
         "accept_invitation by sam",
         lambda t, s: t.accept_invitation(
-            s["first@acme"], as_usr_id=s["sam"], accepting_identifier=MAX
+            s["first@acme"], as_usr_id=s["sam"], accepting_identifier=s.address
         ),
     ),
     Step(
         "accept_invitation second by max",
         lambda t, s: t.accept_invitation(
-            s["second@acme"], as_usr_id=s["max"], accepting_identifier=MAX
+            s["second@acme"], as_usr_id=s["max"], accepting_identifier=s.address
         ),
     ),
     Step(
         "accept_invitation to bolt by max",
         lambda t, s: t.accept_invitation(
-            s["other@bolt"], as_usr_id=s["max"], accepting_identifier=MAX
+            s["other@bolt"], as_usr_id=s["max"], accepting_identifier=s.address
         ),
     ),
     Step(
         "decline_invitation",
         lambda t, s: t.decline_invitation(s["first@acme"], as_usr_id=s["max"]),
     ),
+    Step(
+        "renew_invitation",
+        lambda t, s: t.renew_invitation(s["first@acme"], s.expires_at + timedelta(days=1)),
+    ),
+    Step("erase_identifier", lambda t, s: t.erase_identifier(s.address)),
     Step("revoke_invitation by cyd", lambda t, s: t.revoke_invitation(s["first@acme"], s["cyd"])),
     Step(
         "add_members max, liz, sam",

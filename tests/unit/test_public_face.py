@@ -36,6 +36,8 @@ PUBLIC = {
     "InvitationStatus",
     "PreTuple",
     "InvitationRequest",
+    "NewMember",
+    "RoleChange",
     "Outcome",
     "Page",
     "UNSET",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from ..errors import (
@@ -19,8 +20,23 @@ from ..errors import (
 )
 from ..models import Membership, Organization
 from ..models.base import not_found
+from ..policy import Limits
 from ..repository import TenancyRepository
 from ..values import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is calling, as the application's authentication vouches for it.
+
+    Attributes:
+        usr_id: the calling user's wire id (``usr_…``).
+        identifier: the identifier, an e-mail address as a rule, that has been proven to be
+            theirs; without one the caller cannot accept or decline invitations.
+    """
+
+    usr_id: str
+    identifier: str | None = None
 
 
 class InvalidRequestError(TenancyError):
@@ -70,6 +86,59 @@ def body_of(exc: TenancyError) -> bytes:
         body |= {"message": "the invitation is for somebody else", "details": {}}
     # Lone surrogates, which a request may bring along, have no bytes in UTF-8.
     return json.dumps(body, ensure_ascii=False, default=str).encode(errors="replace")
+
+
+def malformed(errors: Sequence[Any]) -> InvalidRequestError:
+    """Return the error for what pydantic has found amiss in a request: the first ten.
+
+    It tells what is wrong and where, without what was sent.
+    """
+    shown = [
+        {
+            "type": error["type"],
+            "loc": [part[:80] if isinstance(part, str) else part for part in error["loc"]],
+            "msg": error["msg"],
+        }
+        for error in errors[:10]
+    ]
+    return InvalidRequestError("the request is malformed", errors=shown)
+
+
+def json_of(body: bytes | bytearray, limits: Limits) -> Any:
+    """Return the JSON value that a body is, each name in it given once.
+
+    Raises:
+        InvalidRequestError: the body is no JSON.
+        RequestTooLargeError: it holds more values than any endpoint takes.
+    """
+    try:
+        value = json.loads(body, object_pairs_hook=_object)
+    except (ValueError, RecursionError) as exc:  # integers of 5 000 digits are a ValueError
+        raise InvalidRequestError("the body is no JSON") from exc
+    # What two bytes say, as in `{},{}`, takes a hundred to hold and a thousand to refuse.
+    most = 10 * (limits.pre_tuples + 1)
+    if _is_larger(value, most):
+        raise RequestTooLargeError(f"the body holds more than {most} values")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("a name is given twice")
+    return members
+
+
+def _is_larger(value: Any, most: int) -> bool:
+    found = [value]
+    for each in found:  # which grows on the way
+        if isinstance(each, dict):
+            found += each.values()
+        elif isinstance(each, list):
+            found += each
+        if len(found) > most:
+            return True
+    return False
 
 
 def named_in(path: Mapping[str, Any], parameter: str) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Index,
     MetaData,
     Table,
+    Text,
     bindparam,
     func,
     select,
@@ -50,7 +51,7 @@ _PARTS: Final = text(
     WITH wanted AS (
         SELECT c.oid, c.relname, c.relkind
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = :schema AND c.relname IN :tables
+        WHERE n.nspname = CAST(:schema AS pg_catalog.name) AND c.relname IN :tables
     )
     SELECT 'table', relname, relname,
         CASE relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view'
@@ -82,7 +83,10 @@ _PARTS: Final = text(
     FROM wanted JOIN pg_trigger ON tgrelid = wanted.oid
     WHERE NOT tgisinternal
     """
-).bindparams(bindparam("tables", expanding=True))
+).bindparams(
+    # As words of the statement: an operator of somebody's would fit the type of parameters better.
+    bindparam("tables", type_=Text, expanding=True, literal_execute=True)
+)
 
 
 def describe(connection: Connection, schema: str, tables: Collection[str]) -> dict[Part, str]:

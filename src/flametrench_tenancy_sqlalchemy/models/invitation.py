@@ -261,6 +261,16 @@ class Invitation(Base):
         self.expires_at = _require_end(expires_at, policy, max(at, self.created_at))
         self.read_at = at
 
+    def canonicalize(self, policy: Policy) -> None:
+        """Have whom the invitation is for spelled as the policy stores and compares it.
+
+        Raises:
+            InvitationNotPendingError: it has been answered, withdrawn or expired.
+            PreconditionError: ``identifier_format`` or ``identifier_length``.
+        """
+        self._require_pending()
+        self.identifier = _require_identifier(policy.canonical(self.identifier), policy)
+
     def erase(self, at: datetime) -> None:
         """Forget whom the invitation is for; one that is pending ends."""
         if self.status is InvitationStatus.PENDING:

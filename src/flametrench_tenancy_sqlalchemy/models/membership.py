@@ -63,8 +63,8 @@ class Membership(Timestamps, Base):
         partial_index(
             "mem_owner_idx", "org_id", "id", where=text("role = 'owner' AND status = 'active'")
         ),
-        page_index("mem_org_page_idx", "org_id NULLS FIRST", "id"),
-        page_index("mem_org_status_page_idx", "status", "org_id", "id"),
+        page_index("mem_org_page_idx", "org_id NULLS FIRST", "id", "role"),
+        page_index("mem_org_status_page_idx", "status", "org_id", "id", "role"),
         page_index("mem_usr_page_idx", "usr_id NULLS FIRST", "id"),
         page_index("mem_usr_status_page_idx", "status NULLS FIRST", "usr_id", "id"),
     )

@@ -20,17 +20,21 @@ from ..results import (
 from ..transactions.sessions import where_writes_go
 from ..values import (
     UNSET,
+    Fields,
     InvitationRequest,
     InvitationStatus,
+    NewMember,
     Outcome,
     Page,
     PreTuple,
     Role,
+    RoleChange,
     SeatCount,
     Status,
     Unset,
 )
 from .operation import reads
+from .queries import Options
 
 if TYPE_CHECKING:
     from . import TenancyRepository
@@ -73,7 +77,23 @@ class ActsForUsers(ABC, Generic[Acting]):
     def _for(self, actor: Actor) -> Acting: ...
 
 
-class ActingTenancy:
+class ForOneUser:
+    """Whatever runs for one user."""
+
+    _actor: Actor
+
+    @property
+    def usr_id(self) -> str:
+        """The user's wire id."""
+        return self._actor.usr_id
+
+    @property
+    def identifier(self) -> str | None:
+        """The identifier that authentication has proven to be theirs."""
+        return self._actor.identifier
+
+
+class ActingTenancy(ForOneUser):
     """The operations of tenancy for one user, who is whoever acts in them.
 
     Each checks, under its own locks, that the user may; `authority` has the table. Arguments,
@@ -90,16 +110,6 @@ class ActingTenancy:
     def __init__(self, tenancy: TenancyRepository, actor: Actor) -> None:
         self._tenancy = tenancy._bound_to(actor)
         self._actor = actor
-
-    @property
-    def usr_id(self) -> str:
-        """The user's wire id."""
-        return self._actor.usr_id
-
-    @property
-    def identifier(self) -> str | None:
-        """The identifier that authentication has proven to be theirs."""
-        return self._actor.identifier
 
     # Organizations
 
@@ -149,9 +159,12 @@ class ActingTenancy:
         limit: int = 50,
         status: Status | str | None = None,
         query: str | None = None,
+        options: Options | None = None,
     ) -> Page[Organization]:
         """Refuse to tell who the customers are; `list_memberships` has the user's own."""
-        return self._tenancy.list_orgs(cursor=cursor, limit=limit, status=status, query=query)
+        return self._tenancy.list_orgs(
+            cursor=cursor, limit=limit, status=status, query=query, options=options
+        )
 
     # Members
 
@@ -162,10 +175,11 @@ class ActingTenancy:
         cursor: str | None = None,
         limit: int = 50,
         status: Status | str | None = None,
+        options: Options | None = None,
     ) -> Page[Membership]:
         """Return a page of their own memberships, each with its ``organization`` loaded."""
         return self._tenancy.list_memberships(
-            self.usr_id, cursor=cursor, limit=limit, status=status
+            self.usr_id, cursor=cursor, limit=limit, status=status, options=options
         )
 
     @reads
@@ -186,9 +200,22 @@ class ActingTenancy:
         cursor: str | None = None,
         limit: int = 50,
         status: Status | str | None = None,
+        roles: Collection[Role | str] | None = None,
+        query: str | None = None,
+        newest_first: bool = False,
+        options: Options | None = None,
     ) -> Page[Membership]:
         """Return a page of an organization's memberships, as a member."""
-        return self._tenancy.list_members(org_id, cursor=cursor, limit=limit, status=status)
+        return self._tenancy.list_members(
+            org_id,
+            cursor=cursor,
+            limit=limit,
+            status=status,
+            roles=roles,
+            query=query,
+            newest_first=newest_first,
+            options=options,
+        )
 
     @reads
     def count_members(self, org_id: str, *, status: Status | str | None = None) -> int:
@@ -217,7 +244,7 @@ class ActingTenancy:
     def add_members(
         self,
         org_id: str,
-        members: Sequence[tuple[str, Role | str]],
+        members: Collection[tuple[str, Role | str] | NewMember | Fields],
         *,
         all_or_nothing: bool = False,
     ) -> list[Outcome[Membership]]:
@@ -231,7 +258,10 @@ class ActingTenancy:
         return self._tenancy.change_role(mem_id, new_role)
 
     def change_roles(
-        self, roles: Mapping[str, Role | str], *, all_or_nothing: bool = False
+        self,
+        roles: Mapping[str, Role | str] | Collection[RoleChange | Fields],
+        *,
+        all_or_nothing: bool = False,
     ) -> list[Outcome[Membership]]:
         """Change the roles of many members, each as `change_role` does."""
         return self._tenancy.change_roles(roles, all_or_nothing=all_or_nothing)
@@ -294,7 +324,7 @@ class ActingTenancy:
     def create_invitations(
         self,
         org_id: str,
-        requests: Sequence[InvitationRequest],
+        requests: Collection[InvitationRequest | Fields],
         *,
         all_or_nothing: bool = False,
     ) -> list[Outcome[Invitation]]:
@@ -316,9 +346,12 @@ class ActingTenancy:
         cursor: str | None = None,
         limit: int = 50,
         status: InvitationStatus | str | None = None,
+        options: Options | None = None,
     ) -> Page[Invitation]:
         """Return a page of an organization's invitations, as an owner or admin."""
-        return self._tenancy.list_invitations(org_id, cursor=cursor, limit=limit, status=status)
+        return self._tenancy.list_invitations(
+            org_id, cursor=cursor, limit=limit, status=status, options=options
+        )
 
     def accept_invitation(self, inv_id: str) -> AcceptInvitationResult:
         """Accept an invitation to the identifier that is proven to be theirs."""
@@ -344,11 +377,15 @@ class ActingTenancy:
         return self._tenancy.preview_invitation(inv_id)
 
     @reads
-    def inbox(self, *, cursor: str | None = None, limit: int = 50) -> Page[Invitation]:
+    def inbox(
+        self, *, cursor: str | None = None, limit: int = 50, options: Options | None = None
+    ) -> Page[Invitation]:
         """Return a page of the invitations that they may accept now, with their organizations."""
         if self.identifier is None:
             return Page([], None)
-        return self._tenancy.list_invitations_for(self.identifier, cursor=cursor, limit=limit)
+        return self._tenancy.list_invitations_for(
+            self.identifier, cursor=cursor, limit=limit, options=options
+        )
 
     def erase_identifier(self, identifier: str) -> int:
         """Refuse to forget an identifier, which is for the operator to do."""

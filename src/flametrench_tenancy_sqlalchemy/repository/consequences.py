@@ -94,9 +94,6 @@ def grants_to_take(session: AnySession, parted: Iterable[Parting]) -> list[Tuple
     held = tuples.find(session, brought, to_delete=True)
     theirs = [t for t in held.values() if (t.created_at, t.created_by) in brought[t.key]]
     kept = promised(session, users, theirs, besides=left)
-    # Of two organizations that are left at once, the one that comes second sees the other gone,
-    # or, by an older snapshot, fails to serialize.
-    tuples.write_as_they_are(session, [t for t in theirs if t.key in kept])
     return [t for t in theirs if t.key not in kept]
 
 

@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping
 from ..errors import PreconditionError, Reason, SoleOwnerError, shown
 from ..ids import require
 from ..models import Membership, Organization, Tuple, User
-from ..models.base import not_found
 from ..results import TransferOwnershipResult
 from . import locks, queries
 from .consequences import promised
@@ -117,8 +116,7 @@ class DepartureOperations(Repository):
             donor, target = locks.memberships(
                 self.session, from_mem_id=from_mem_id, to_mem_id=to_mem_id
             )
-            missing = not_found(Membership, to_mem_id, "to_mem_id")
-            self._permit("transfer_ownership", target, missing=missing)
+            self._permit("transfer_ownership", target, named=("to_mem_id", to_mem_id))
             if org_id not in (donor.org_id, target.org_id):
                 queries.require_known(self.session, Organization, "org_id", org_id)
             demoted, owner = donor.transfer_ownership(target, org_id=org_id, at=operation.at)
@@ -194,10 +192,12 @@ class DepartureOperations(Repository):
         """Lock a user's tuples, but for those of organizations that they have joined meanwhile."""
         found = locks.tuples_of(self.session, usr_id)
         left = {(usr_id, org.id) for org in orgs}
-        about = {(usr_id, tuple_.object_id) for tuple_ in found if tuple_.object_type == "org"}
-        joined = queries.belonging(self.session, about - left)
-        kept = promised(self.session, [usr_id], found, besides=left)
-        return [t for t in found if t.key not in kept and (usr_id, t.object_id) not in joined]
+        elsewhere = [t for t in found if (usr_id, t.object_id) not in left]
+        about = {(usr_id, t.object_id) for t in elsewhere if t.object_type == "org"}
+        joined = queries.belonging(self.session, about)
+        kept = promised(self.session, [usr_id], elsewhere, besides=left)
+        kept |= {t.key for t in elsewhere if (usr_id, t.object_id) in joined}
+        return [t for t in found if t.key not in kept]
 
 
 def _parsed_heirs(heirs: object) -> dict[str, str]:

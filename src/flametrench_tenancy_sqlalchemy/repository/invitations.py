@@ -113,6 +113,7 @@ class InvitationOperations(Repository):
         cursor: str | None = None,
         limit: int = 50,
         status: InvitationStatus | str | None = None,
+        options: queries.Options | None = None,
     ) -> Page[Invitation]:
         """Return a page of an organization's invitations.
 
@@ -122,10 +123,12 @@ class InvitationOperations(Repository):
             limit: how many, from 1 to 200; numbers outside are brought inside.
             status: only invitations in this status; a pending one whose time is over counts as
                 expired.
+            options: loader options of SQLAlchemy, for what is to be loaded with them.
 
         Raises:
             InvalidIdError: ``org_id`` or ``cursor`` is malformed or of another type.
-            PreconditionError: ``status_format`` or ``limit_format``; the argument is malformed.
+            PreconditionError: ``status_format``, ``limit_format`` or ``options_format``; the
+                argument is malformed.
             NotFoundError: there is no such organization.
 
         Specification: docs/tenancy.md#invitations.
@@ -139,6 +142,7 @@ class InvitationOperations(Repository):
             queries.invitations_in(wanted),
             cursor=cursor,
             limit=limit,
+            options=options,
             there=org_id,
             now=now,
         )

@@ -142,6 +142,17 @@ def invitation_and_administrator(
 # Many rows.
 
 
+def organizations(
+    session: AnySession, org_ids: Collection[str], *, joining: bool
+) -> dict[str, Organization]:
+    """Lock organizations, by id: to change them, or, side by side with others, to join them."""
+    if not org_ids:
+        return {}
+    query = select(_org).where(among(session, _org.c.id, org_ids)).order_by(_org.c.id)
+    locked = (side_by_side if joining else to_change)(query, _org)
+    return {each.id: each for each in session.scalars(deciding(locked, Organization))}
+
+
 def many_memberships(session: AnySession, mem_ids: Collection[str]) -> dict[str, Membership]:
     """Lock memberships behind their organizations, which come loaded with them."""
     if not mem_ids:
@@ -307,6 +318,12 @@ def tuples_of(session: AnySession, usr_id: str) -> list[Tuple]:
     )
     locked = query.order_by(_tup.c.relation, _tup.c.object_type, _tup.c.object_id)
     return list(session.scalars(deciding(locked.with_for_update(), Tuple)))
+
+
+def pending_in(session: AnySession, org_ids: Collection[str]) -> list[Invitation]:
+    """Lock the pending invitations, overdue or not, to organizations."""
+    there = among(session, _inv.c.org_id, org_ids)
+    return _invitations(session, select(_inv).where(_is_pending, there)) if org_ids else []
 
 
 def overdue_invitations(session: AnySession, *, at: datetime, limit: int) -> list[Invitation]:

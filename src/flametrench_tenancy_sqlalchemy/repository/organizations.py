@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from ..errors import Reason
 from ..ids import require
 from ..models import Membership, Organization
-from ..models.base import is_storable, not_found
+from ..models.base import not_found
 from ..models.organization import is_slug
-from ..policy import require_at_most
 from ..results import CreateOrgResult
 from ..values import UNSET, Page, Role, Status, Unset
 from . import locks, queries
@@ -96,7 +94,7 @@ class OrganizationOperations(Repository):
         if not is_slug(slug):
             raise not_found(Organization, slug, "slug")
         org = queries.one(self.session, Organization, queries.ORG_BY_SLUG, "slug", slug)
-        self._permit_reading("get_org_by_slug", org, not_found(Organization, slug, "slug"))
+        self._permit_reading("get_org_by_slug", org, named=("slug", slug))
         return org
 
     def update_org(
@@ -222,6 +220,7 @@ class OrganizationOperations(Repository):
         limit: int = 50,
         status: Status | str | None = None,
         query: str | None = None,
+        options: queries.Options | None = None,
     ) -> Page[Organization]:
         """Return a page of all organizations, whoever they belong to.
 
@@ -233,11 +232,13 @@ class OrganizationOperations(Repository):
             limit: how many, from 1 to 200; numbers outside are brought inside.
             status: only organizations in this status.
             query: only organizations whose name or slug contains this text, in any case.
+            options: loader options of SQLAlchemy, for what is to be loaded with them.
 
         Raises:
             InvalidIdError: ``cursor`` is no ``org_`` wire id.
-            PreconditionError: ``status_format`` or ``limit_format``; the argument is malformed.
-                ``query_length``; the text is over the policy's limit of names.
+            PreconditionError: ``status_format``, ``limit_format`` or ``options_format``; the
+                argument is malformed. ``query_length``; the text is over the policy's limit of
+                names.
 
         Specification: ADR 0025.
         """
@@ -245,10 +246,8 @@ class OrganizationOperations(Repository):
         in_status = Status.parse_if_given(status, "status")
         if query is None:
             found = queries.ORGS[in_status]
-        elif is_storable(query):
-            longest = self._policy.limits.name
-            require_at_most(longest, len(query), "characters", "query", Reason.QUERY_LENGTH)
-            found = queries.orgs_containing(query, in_status)
-        else:  # nor can it be part of what is stored
-            return Page([], None)
-        return queries.page(self.session, Organization, found, cursor=cursor, limit=limit)
+        else:
+            found = queries.orgs_containing(queries.searched(query, self._policy), in_status)
+        return queries.page(
+            self.session, Organization, found, cursor=cursor, limit=limit, options=options
+        )

@@ -10,7 +10,7 @@ from copy import copy
 from typing import Self, TypeAlias
 
 from ..authority import RULES, Actor
-from ..errors import NotFoundError
+from ..errors import ForbiddenError
 from ..models import Invitation, Membership, Organization
 from ..models.base import not_found
 from ..policy import Policy
@@ -40,7 +40,7 @@ class ForSomebody:
         operation: str,
         target: Organization | Membership | Invitation,
         *reach: Role,
-        missing: NotFoundError | None = None,
+        named: tuple[str, str] | None = None,
         look: Look = locks.administrator,
     ) -> None:
         """Refuse what the acting user may not do, once the target's organization is locked.
@@ -49,7 +49,8 @@ class ForSomebody:
             operation: the operation's name, for the table.
             target: what it is done to.
             reach: the roles that are given or touched.
-            missing: what a stranger is told, where no argument is named after the target's kind.
+            named: the argument that names the target and what it holds, where that is not its id
+                under the name of its kind.
             look: finds where the user stands: by a lock, if nothing else is said.
 
         Raises:
@@ -64,8 +65,9 @@ class ForSomebody:
             return
         org_id = target.id if isinstance(target, Organization) else target.org_id
         # A table is named after its type of id.
-        missing = missing or not_found(type(target), target.id, f"{target.__tablename__}_id")
+        parameter, given = named or (f"{target.__tablename__}_id", target.id)
         membership = look(self.session, self._actor.usr_id, org_id)
+        missing = not_found(type(target), given, parameter)
         rule.judge(membership, own=own, reach=reach, missing=missing)
 
     def _permit_joining(
@@ -87,10 +89,10 @@ class ForSomebody:
         self,
         operation: str,
         target: Organization | Membership | Invitation,
-        missing: NotFoundError | None = None,
+        named: tuple[str, str] | None = None,
     ) -> None:
         """Do the same for what only reads, without a lock."""
-        self._permit(operation, target, missing=missing, look=queries.standing)
+        self._permit(operation, target, named=named, look=queries.standing)
 
     def _permit_reading_in(self, operation: str, org_id: str, *, about: str | None = None) -> None:
         """Do the same for what an organization has, perhaps about one user."""
@@ -100,6 +102,17 @@ class ForSomebody:
         if not (rule.own and about == self._actor.usr_id):
             membership = queries.standing(self.session, self._actor.usr_id, org_id)
             rule.judge(membership, missing=not_found(Organization, org_id, "org_id"))
+
+    def _permit_as(self, usr_id: str | None) -> None:
+        """Refuse the acting user to do in another's name what a row of a set says.
+
+        Raises:
+            ForbiddenError: it names another.
+        """
+        if self._actor is not None and usr_id != self._actor.usr_id:
+            raise ForbiddenError(
+                f"user {self._actor.usr_id} acts in nobody else's name", usr_id=self._actor.usr_id
+            )
 
     def _permit_alone(self, operation: str, usr_id: str | None = None) -> None:
         """Refuse what the acting user may not do for others, or at all."""

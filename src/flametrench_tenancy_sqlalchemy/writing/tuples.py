@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from sqlalchemy import and_, inspect, select, update
+from sqlalchemy import and_, inspect, select
 
 from .._sql import array_of, deciding, rows_of, table_of
 from ..models import Tuple
 from ..models.tuple import TupleKey
-from ..transactions.sessions import AnySession, among, connection_of, is_sqlite
+from ..transactions.sessions import AnySession, is_sqlite
 
 _tup = table_of(Tuple)
 # A column of the key -> its name in `TupleKey`.
@@ -54,17 +54,6 @@ def find(
     with session.no_autoflush:
         found = {tuple_.key: tuple_ for tuple_ in session.scalars(deciding(query, Tuple))}
     return {key: found[key] for key in keys if key in found}
-
-
-def write_as_they_are(session: AnySession, tuples: Collection[Tuple]) -> None:
-    """Write locked tuples unchanged: whoever judges them by an older snapshot fails to serialize.
-
-    There is nothing that a listener could hear of.
-    """
-    if tuples:
-        same = among(session, _tup.c.id, [tuple_.id for tuple_ in tuples])
-        unchanged = update(_tup).where(same).values(relation=_tup.c.relation)
-        connection_of(session).execute(unchanged)
 
 
 def held(session: AnySession, keys: Collection[TupleKey]) -> list[Tuple]:

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload, selectinload
 from sqlalchemy.pool import NullPool, QueuePool
 
 from flametrench_tenancy_sqlalchemy import (
@@ -30,12 +30,14 @@ from flametrench_tenancy_sqlalchemy import (
     Invitation,
     InvitationRequest,
     Membership,
+    NewMember,
     Organization,
     OrgSlugConflictError,
     Outcome,
     Page,
     PreTuple,
     Role,
+    RoleChange,
     SoleOwnerError,
     Status,
     TenancyError,
@@ -51,7 +53,7 @@ from flametrench_tenancy_sqlalchemy.aio import (
     AsyncTenancyStore,
     unit_of_work,
 )
-from flametrench_tenancy_sqlalchemy.testing.factories import make_org
+from flametrench_tenancy_sqlalchemy.testing.factories import make_org, make_user
 from tests.support.adopter import Note, Project
 from tests.support.calls import CALLS
 from tests.support.calls import call as call_operation
@@ -193,6 +195,13 @@ async def what_type_checkers_see_of_sets(
     invited = await tenancy.create_invitations("org_", [request], "usr_", all_or_nothing=True)
     assert_type(invited, list[Outcome[Invitation]])
     assert_type(await tenancy.change_roles({"mem_": "owner"}), list[Outcome[Membership]])
+    rows: list[NewMember | dict[str, str]] = [NewMember("usr_", Role.OWNER, org_id="org_")]
+    assert_type(await tenancy.add_members(members=rows), list[Outcome[Membership]])
+    assert_type(await tenancy.create_invitations(requests=[request]), list[Outcome[Invitation]])
+    changes = [RoleChange("mem_", "owner")]
+    assert_type(await tenancy.change_roles(changes), list[Outcome[Membership]])
+    await tenancy.add_members("org_")  # type: ignore[call-overload]
+    await tenancy.add_members(members=[("usr_", "owner")])  # type: ignore[list-item]
     assert_type(await tenancy.remove_members(["mem_"], "usr_"), list[Outcome[Membership]])
 
 
@@ -330,6 +339,18 @@ async def test_our_own_rows_share_the_transaction(
         project = reader.scalars(select(Project)).one()
         assert project.organization
         assert project.organization.slug == "bolt"
+
+
+@pytest.mark.anyio
+async def test_what_options_load_stays_readable(db: Engine, factory: Factory) -> None:
+    with Session(db) as session, session.begin():
+        org_id = make_org(session, owner=make_user(session, display_name="Ann")).id
+    options = [selectinload(Membership.user), joinedload(Membership.organization)]
+    roles = [Role.OWNER, Role.ADMIN]
+    for narrowed in ({"newest_first": True}, {"roles": roles}):
+        page = await AsyncTenancyStore(factory).list_members(org_id, options=options, **narrowed)
+        (owner,) = page
+        assert (owner.user.display_name, owner.organization.id) == ("Ann", org_id)
 
 
 @pytest.mark.anyio

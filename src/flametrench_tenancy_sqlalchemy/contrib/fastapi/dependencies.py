@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fastapi import Depends, Path
@@ -20,26 +19,12 @@ from ...policy import LETTER, Policy
 from ...repository import TenancyRepository
 from ...transactions.sessions import AnySession
 from ...values import Role
-from .._http import membership_in, named_in
+from .._http import Caller, membership_in, named_in
 
 S = TypeVar("S")
 T = TypeVar("T")
 
 Dependency = Callable[..., Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who is calling, as the application's authentication vouches for it.
-
-    Attributes:
-        usr_id: the calling user's wire id (``usr_…``).
-        identifier: the identifier, an e-mail address as a rule, that has been proven to be
-            theirs; without one the caller cannot accept or decline invitations.
-    """
-
-    usr_id: str
-    identifier: str | None = None
 
 
 def request_session(session: Dependency) -> Any:
@@ -164,16 +149,3 @@ async def perform(
     if isinstance(session, AsyncSession):
         return await session.run_sync(lambda sync: action(tenancy(sync)))
     return await run_in_threadpool(lambda: action(tenancy(its_own(session, Session))))
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """What every endpoint of the router depends on."""
-
-    session: Any
-    caller: Any
-    tenancy: Callable[[Session], TenancyRepository]
-
-    async def perform(self, session: object, action: Callable[[TenancyRepository], T]) -> T:
-        """Run an endpoint's work on the request's Session."""
-        return await perform(session, action, self.tenancy)

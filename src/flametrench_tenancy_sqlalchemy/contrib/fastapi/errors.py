@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from ...errors import TenancyError
 from ...policy import Limits
-from .._http import InvalidRequestError, body_of, code_of, status_of
+from .._http import InvalidRequestError, body_of, code_of, malformed, status_of
 from .requests import BoundedRequest
 
 
@@ -74,8 +74,7 @@ class TenancyRoute(APIRoute):
             try:
                 return await handle(BoundedRequest(request.scope, request.receive, self.limits))
             except RequestValidationError as exc:
-                errors = [_shown(error) for error in exc.errors()[:10]]
-                raise InvalidRequestError("the request is malformed", errors=errors) from exc
+                raise malformed(exc.errors()) from exc
             except HTTPException as exc:
                 # So FastAPI wraps what goes wrong while it reads a body.
                 if isinstance(cause := exc.__cause__, InvalidRequestError):
@@ -95,9 +94,3 @@ class TenancyRoute(APIRoute):
 def route_within(limits: Limits) -> type[TenancyRoute]:
     """Return the routes of a router that has these limits."""
     return type("TenancyRoute", (TenancyRoute,), {"limits": limits})
-
-
-def _shown(error: dict[str, Any]) -> dict[str, Any]:
-    """Return what is wrong and where, without what was sent."""
-    where = [part[:80] if isinstance(part, str) else part for part in error["loc"]]
-    return {"type": error["type"], "loc": where, "msg": error["msg"]}

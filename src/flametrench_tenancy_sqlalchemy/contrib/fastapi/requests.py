@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -10,7 +9,7 @@ from fastapi import Request
 from starlette.types import Receive, Scope
 
 from ...policy import Limits
-from .._http import InvalidRequestError, RequestTooLargeError
+from .._http import RequestTooLargeError, json_of
 
 
 class BoundedRequest(Request):
@@ -34,31 +33,4 @@ class BoundedRequest(Request):
 
     async def json(self) -> Any:
         """Return the JSON value that the body is, each name in it given once."""
-        try:
-            value = json.loads(await self.body(), object_pairs_hook=_object)
-        except (ValueError, RecursionError) as exc:  # integers of 5 000 digits are a ValueError
-            raise InvalidRequestError("the body is no JSON") from exc
-        # What two bytes say, as in `{},{}`, takes a hundred to hold and a thousand to refuse.
-        most = 10 * (self._limits.pre_tuples + 1)
-        if _is_larger(value, most):
-            raise RequestTooLargeError(f"the body holds more than {most} values")
-        return value
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise ValueError("a name is given twice")
-    return members
-
-
-def _is_larger(value: Any, most: int) -> bool:
-    found = [value]
-    for each in found:  # which grows on the way
-        if isinstance(each, dict):
-            found += each.values()
-        elif isinstance(each, list):
-            found += each
-        if len(found) > most:
-            return True
-    return False
+        return json_of(await self.body(), self._limits)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from inspect import Parameter
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel
 
 from ...clock import Clock, utc_now
 from ...policy import LETTER, Policy
 from ...repository import TenancyRepository
-from . import invitations, members, organizations
-from .access import MayGrant
-from .dependencies import Dependency, Endpoint, request_session
+from .._endpoints import ENDPOINTS, Endpoint, For, MayGrant
+from .._http import Caller
+from .dependencies import Dependency, perform, request_session
 from .errors import RESPONSES, route_within
 
 
@@ -26,7 +30,7 @@ def tenancy_router(
     policy: Policy = LETTER,
     **options: Any,
 ) -> APIRouter:
-    """Return the tenancy endpoints, every one of which checks its caller.
+    """Return the tenancy endpoints, each of which is one operation of `acting_as` its caller.
 
     Members see; owners and admins manage; only owners touch ownership and the organization's
     life; nobody acts for another, and nobody gives a role above their own. What belongs to another
@@ -52,12 +56,47 @@ def tenancy_router(
     """
     options.setdefault("tags", ["tenancy"])
     router = APIRouter(route_class=route_within(policy.limits), responses=RESPONSES, **options)
-    endpoint = Endpoint(
-        session=request_session(session),
-        caller=Depends(caller),
-        tenancy=partial(TenancyRepository, clock=clock, policy=policy),
-    )
-    organizations.add_routes(router, endpoint, gate=Depends(gate))
-    members.add_routes(router, endpoint)
-    invitations.add_routes(router, endpoint, may_grant=may_grant)
+    tenancy = partial(TenancyRepository, clock=clock, policy=policy)
+    for endpoint in ENDPOINTS:
+        asks = {"session": request_session(session)}
+        if endpoint.open_to is For.CALLER:
+            asks["caller"] = Depends(caller)
+        router.add_api_route(
+            endpoint.path,
+            _view(endpoint, asks, tenancy, may_grant),
+            methods=[endpoint.method],
+            name=endpoint.name,
+            description=inspect.getdoc(endpoint.action),
+            response_model=endpoint.answer,
+            status_code=endpoint.status,
+            dependencies=[Depends(gate)] if endpoint.open_to is For.OPERATOR else [],
+        )
     return router
+
+
+def _view(
+    endpoint: Endpoint,
+    asks: Mapping[str, Any],
+    tenancy: Callable[..., TenancyRepository],
+    may_grant: MayGrant | None,
+) -> Callable[..., Any]:
+    """Return the function that FastAPI calls, whose signature says what it takes."""
+
+    async def view(*, session: object, caller: Caller | None = None, **arguments: Any) -> BaseModel:
+        return await perform(
+            session, lambda on: endpoint.perform(on, caller, may_grant, arguments), tenancy
+        )
+
+    parameters = [
+        *map(_in_the_query, endpoint.parameters),
+        *(Parameter(name, Parameter.KEYWORD_ONLY, default=asked) for name, asked in asks.items()),
+    ]
+    view.__dict__["__signature__"] = inspect.Signature(parameters)
+    view.__name__ = endpoint.name
+    return view
+
+
+def _in_the_query(parameter: Parameter) -> Parameter:
+    if parameter.name != "query":
+        return parameter
+    return parameter.replace(annotation=Annotated[parameter.annotation, Query()])

@@ -1,4 +1,4 @@
-"""Tenancy in a Flask application: a repository on its session, error responses and a guard."""
+"""The extension: tenancy on the application's scoped session."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any, TypeVar, cast
 
-from flask import Flask, Response, current_app, g, request
+from flask import Blueprint, Flask, Response, current_app, g, request
 from sqlalchemy.orm import Session, scoped_session
 
-from ..clock import Clock, utc_now
-from ..errors import TenancyError
-from ..policy import LETTER, Policy
-from ..repository import TenancyRepository
-from ..values import Role
-from ._http import body_of, membership_in, named_in, status_of
+from ...clock import Clock, utc_now
+from ...errors import TenancyError
+from ...policy import LETTER, Policy
+from ...repository import TenancyRepository
+from ...values import Role
+from .._endpoints import MayGrant
+from .._http import Caller, body_of, membership_in, named_in, status_of
+from .blueprint import add_endpoints
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -22,8 +24,9 @@ View = TypeVar("View", bound=Callable[..., Any])
 class Tenancy:
     """The extension: binds tenancy to the application's scoped session.
 
-    It never commits; that is the view's to do, as for all other rows. What the session does at
-    the end of a request is the application's business too: Flask-SQLAlchemy removes its own.
+    It never commits; that is the view's to do, as for all other rows, and the blueprint's views do.
+    What the session does at the end of a request is the application's business too:
+    Flask-SQLAlchemy removes its own.
 
     Args:
         session: Flask-SQLAlchemy's ``db.session``, or any other ``scoped_session``.
@@ -39,6 +42,7 @@ class Tenancy:
         policy: Policy = LETTER,
     ) -> None:
         self._session = session
+        self._limits = policy.limits
         self._repository = partial(TenancyRepository, clock=clock, policy=policy)
 
     def init_app(self, app: Flask) -> None:
@@ -84,6 +88,43 @@ class Tenancy:
             return cast("View", guarded)
 
         return decorate
+
+    def blueprint(
+        self,
+        *,
+        caller: Callable[[], Caller],
+        gate: Callable[[], object],
+        may_grant: MayGrant | None = None,
+        **options: Any,
+    ) -> Blueprint:
+        """Return the tenancy endpoints, each of which is one operation of `acting_as` its caller.
+
+        They are those of FastAPI's `tenancy_router`. Each commits the session before it answers,
+        and rolls it back where it refuses.
+
+        Args:
+            caller: returns the `Caller`, from authentication alone, or aborts.
+            gate: aborts unless it is the operator, who may list all organizations.
+            may_grant: tells, of the request's ``Session``, the caller, the wire id of an
+                organization and a well-formed pre-tuple, whether the caller may promise it there;
+                without it no invitation may carry any.
+            options: what else `flask.Blueprint` takes, such as ``name`` or ``url_prefix``.
+
+        Specification: openapi/flametrench-v0.1.yaml and its additions.
+        """
+        options = {"name": "tenancy", "import_name": __name__} | options
+        blueprint = Blueprint(**options)
+        blueprint.register_error_handler(TenancyError, error_response)
+        add_endpoints(
+            blueprint,
+            session=self._session,
+            tenancy=lambda: self.repository,
+            limits=self._limits,
+            caller=caller,
+            gate=gate,
+            may_grant=may_grant,
+        )
+        return blueprint
 
 
 def error_response(exc: TenancyError) -> Response:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Generic, TypeAlias, TypeVar
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
-from ...values import InvitationStatus, PreTuple, Role, Status
+from ..values import InvitationStatus, Page, PreTuple, Role, Status
 
 T = TypeVar("T")
 
@@ -92,6 +99,37 @@ class AcceptIn(_Request):
     accepting_identifier: str | None = None
 
 
+class RenewalIn(_Request):
+    """Until when the invitation may be answered."""
+
+    expires_at: datetime
+
+
+class PageQuery(BaseModel):
+    """Which page of a list."""
+
+    cursor: str | None = None
+    limit: int = 50
+
+
+class MembersQuery(PageQuery):
+    """Which page, and of what only."""
+
+    status: Status | None = None
+
+
+class OrgsQuery(MembersQuery):
+    """Which page, of what only, and a part of the name or slug."""
+
+    query: str | None = None
+
+
+class InvitationsQuery(PageQuery):
+    """Which page, and of what only; a pending invitation whose time is over counts as expired."""
+
+    status: InvitationStatus | None = None
+
+
 class _Answer(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
@@ -122,6 +160,19 @@ class MembershipOut(_Answer):
     updated_at: datetime
 
 
+class OwnMembershipOut(MembershipOut):
+    """A membership of the caller's, with its organization."""
+
+    organization: OrgOut
+
+
+class SeatsOut(_Answer):
+    """How many seats an organization has, if they are limited, and how many are taken."""
+
+    limit: int | None
+    taken: int
+
+
 class PreTupleOut(_Answer):
     """A grant that an invitation promises."""
 
@@ -138,6 +189,7 @@ class InvitationOut(_Answer):
     identifier: str
     role: Role
     status: InvitationStatus
+    effective_status: InvitationStatus
     pre_tuples: list[PreTupleOut]
     invited_by: str
     invited_user_id: str | None
@@ -145,6 +197,23 @@ class InvitationOut(_Answer):
     expires_at: datetime
     terminal_at: datetime | None
     terminal_by: str | None
+
+
+class OwnInvitationOut(InvitationOut):
+    """An invitation to the caller, with its organization."""
+
+    organization: OrgOut
+
+
+class PreviewOut(_Answer):
+    """What whoever holds an invitation's link may see before they sign in."""
+
+    org_name: str | None
+    org_slug: str | None
+    role: Role
+    inviter_name: str | None
+    expires_at: datetime
+    effective_status: InvitationStatus
 
 
 class TupleOut(_Answer):
@@ -193,3 +262,8 @@ class PageOut(_Answer, Generic[T]):
 
     data: list[T]
     page: PageInfo
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of(cls, page: Any) -> Any:
+        return {"data": page.data, "page": page} if isinstance(page, Page) else page

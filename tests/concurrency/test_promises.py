@@ -1,0 +1,113 @@
+"""What two organizations have promised the same user, while one is left and the other joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+from sqlalchemy import Connection, event, text
+from sqlalchemy.orm import Session
+
+from flametrench_tenancy_sqlalchemy import Policy, TenancyRepository
+from tests.support.invariants import breaches
+from tests.support.races import (
+    DONE,
+    READ_COMMITTED,
+    SERIALIZABLE,
+    SERIALIZATION_FAILURE,
+    WAYS,
+    Act,
+    Races,
+    acts,
+)
+from tests.support.scenes import Scene, stage
+from tests.support.steps import BY_NAME
+
+WITHDRAWS: Final = Policy(departure_withdraws_grants=True)
+ACCEPT: Final = BY_NAME["accept_invitation by max"]
+OFFBOARD: Final = BY_NAME["offboard_user max"]
+
+# Each membership of theirs with the number of its tuples: its own, and three that are promised.
+_HELD: Final = text(
+    """
+    SELECT (SELECT count(*) FROM mem WHERE usr_id = CAST(:usr AS uuid) AND status = 'active'
+        AND org_id = CAST(:org AS uuid)) AS memberships,
+        (SELECT count(*) FROM tup WHERE subject_id = CAST(:usr AS uuid) AND relation = 'editor'
+        AND object_type IN ('doc', 'memo', 'plan')) AS promised,
+        (SELECT count(*) FROM tup WHERE subject_id = CAST(:usr AS uuid) AND object_type = 'org'
+        AND object_id = CAST(:org AS uuid)) AS own
+    """
+)
+
+
+def leave_bolt(scene: Scene) -> Act:
+    def act(session: Session) -> None:
+        tenancy = TenancyRepository(session, policy=WITHDRAWS)
+        membership = tenancy.require_role(scene["bolt"], scene["max"])
+        tenancy.self_leave(membership.id)
+
+    return act
+
+
+DEPARTURES: Final[dict[str, Callable[[Scene], Act]]] = {
+    "leave": leave_bolt,
+    "offboard": OFFBOARD.on,
+}
+
+
+def held(connection: Connection, scene: Scene) -> tuple[int, int, int]:
+    given = {"usr": scene.uuid("max"), "org": scene.uuid("acme")}
+    memberships, promised, own = connection.execute(_HELD, given).one()
+    return memberships, promised, own
+
+
+@pytest.mark.parametrize("way", WAYS)
+# On one snapshot of REPEATABLE READ nobody sees what the other promises; no rule depends on it.
+@pytest.mark.parametrize("level", [READ_COMMITTED, SERIALIZABLE])
+@pytest.mark.parametrize("departure", DEPARTURES)
+def test_who_joins_where_the_same_is_promised_has_it_whatever_they_leave_meanwhile(
+    departure: str, level: str, way: str, races: Callable[[str], Races]
+) -> None:
+    race = races(level)
+    with race.engine.begin() as connection:
+        scenes = stage(connection, 5)
+    for scene in scenes:
+        joined = BY_NAME["accept_invitation to bolt by max"].on(scene)
+        assert races(READ_COMMITTED).alone(joined) == DONE
+    leaves = [DEPARTURES[departure](scene) for scene in scenes]
+    accepts = [ACCEPT.on(scene) for scene in scenes]
+    endings = [
+        race.against(*acts(way, accepts[0], leaves[0])),
+        race.against(*acts(way, leaves[1], accepts[1])),
+        race.behind(*acts(way, accepts[2], leaves[2])),
+        race.behind(*acts(way, leaves[3], accepts[3])),
+        race.clash(*acts(way, accepts[4], leaves[4])),
+    ]
+    failed = {SERIALIZATION_FAILURE} if level != READ_COMMITTED else set()
+    assert {told for ending in endings for told in ending.verdicts} <= {DONE} | failed
+    with race.engine.connect() as connection:
+        found = [held(connection, scene) for scene in scenes]
+    # All of them, or, where they have left everything after it, nothing at all.
+    assert set(found) <= {(1, 3, 1), (0, 0, 0), (0, 3, 0)}, found
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_who_is_made_a_member_while_they_leave_everywhere_is_one(
+    way: str, races: Callable[[str], Races], scene: Scene
+) -> None:
+    race = races(READ_COMMITTED)
+    assert race.alone(BY_NAME["accept_invitation to bolt by max"].on(scene)) == DONE
+    join = BY_NAME["add_member max"].on(scene)
+
+    def hold_bolt(session: Session) -> None:
+        BY_NAME["update_org bolt"].on(scene)(session)
+        # Whoever leaves waits by then, and has looked for the organizations that they leave.
+        event.listen(session, "before_commit", lambda _: race.alone(join))
+
+    ending = race.against(*acts(way, hold_bolt, OFFBOARD.on(scene)))
+    assert ending.verdicts == (DONE, DONE)
+    assert ending.waited
+    with race.engine.connect() as connection:
+        assert held(connection, scene) == (1, 0, 1)
+        assert breaches(connection, scene.org_ids) == []
