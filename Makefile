@@ -38,7 +38,7 @@ AS_APP := tests/integration $(addprefix --ignore=tests/integration/,model transa
 ON_DOCKER := tests/adopters/test_drivers.py tests/integration/test_acceptance.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test races app drivers sqlalchemy20 oldest postgres15 docker soak bench lint types format clean
+.PHONY: help demo test races app drivers sqlalchemy20 oldest postgres15 docker browser soak bench lint types format clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -74,6 +74,9 @@ postgres15: $(INSTALLED) ## The same on Debian's PostgreSQL 15 and PgBouncer; in
 docker: $(INSTALLED) ## The same in a container on a Docker engine; installs Debian's, as root.
 	scripts/on-docker.sh \
 		$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 $(ON_DOCKER) $(PYTEST_ARGS)
+
+browser: $(INSTALLED) ## Click through the example's team page; installs Debian's Chromium, as root.
+	scripts/with-browser.sh $(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
 
 soak: $(INSTALLED) ## Run random operations, alone and against each other, for MINUTES=10.
 	SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/integration/model -s $(PYTEST_ARGS)

@@ -11,8 +11,8 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import make_url, select
 from sqlalchemy.exc import IntegrityError
 
-from flametrench_tenancy_sqlalchemy import User, new_id
-from flametrench_tenancy_sqlalchemy.contrib.flask import Tenancy
+from flametrench_tenancy_sqlalchemy import Policy, User, new_id
+from flametrench_tenancy_sqlalchemy.contrib.flask import Caller, Tenancy
 
 from .models import Account, Base, Project
 
@@ -20,7 +20,7 @@ from .models import Account, Base, Project
 STORABLE = re.compile(r"[^\x00-\x1f\ud800-\udfff]{1,255}")
 
 db = SQLAlchemy(model_class=Base)
-tenancy = Tenancy(db.session)
+tenancy = Tenancy(db.session, policy=Policy.recommended())
 
 app = Flask(__name__)
 url = make_url(os.environ["DATABASE_URL"]).set(drivername="postgresql+psycopg")
@@ -30,10 +30,25 @@ db.init_app(app)
 tenancy.init_app(app)
 
 
-def caller() -> str:
+def authenticated() -> Caller:
     """Put your authentication here: in this example the token is simply the account's e-mail."""
     token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    return db.session.scalar(select(Account.id).where(Account.email == token)) or abort(401)
+    account = db.session.scalar(select(Account).where(Account.email == token)) or abort(401)
+    return Caller(account.id, account.email)
+
+
+def caller() -> str:
+    return authenticated().usr_id
+
+
+def operator_only() -> None:
+    """Put your check for operators here: nobody is one in this example."""
+    abort(403)
+
+
+app.register_blueprint(
+    tenancy.blueprint(caller=authenticated, gate=operator_only), url_prefix="/tenancy"
+)
 
 
 def texts(*names: str) -> list[str]:

@@ -32,6 +32,9 @@ BEYOND_IT: Final = {
     "admin_remove sam by bob",
 }
 
+# What concerns more organizations of the users than are told apart here.
+WIDER: Final = {"offboard_user ann for bob and eve"}
+
 # Other than ours, it leaves these behind.
 LEFT_BY_PEER: Final = {
     "revoke_org": {
@@ -104,7 +107,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-@pytest.mark.parametrize("step", STEPS, ids=str)
+@pytest.mark.parametrize("step", [step for step in STEPS if step.name not in WIDER], ids=str)
 def test_each_reads_and_changes_what_the_other_wrote(step: Step, clean_engine: Engine) -> None:
     ours = TenancyStore(sessionmaker(clean_engine))
 

@@ -226,6 +226,9 @@ TABLE: list[tuple[str, str, list[Any], str]] = [
     ("create_invitations", "requests", [*NO_COLLECTIONS, [()], *NO_ROWS], "row_format"),
     ("change_roles", "roles", [*NO_COLLECTIONS, [("mem_", "owner")], *NO_ROWS], "row_format"),
     ("remove_members", "mem_ids", NO_COLLECTIONS, "row_format"),
+    *((name, "options", [7, "x", [7], [None], [Role]], "options_format") for name in LISTS),
+    ("list_members", "roles", [7, "owner", iter(()), *([role] for role in ROLES)], "role_format"),
+    ("list_members", "query", ["x" * 256], "query_length"),
     *((name, "status", STATUSES, "status_format") for name in [*IN_STATUS, "count_members"]),
     *((name, "limit", NOT_NUMBERS, "limit_format") for name in [*LISTS, "expire_invitations"]),
     # What is over a limit.
@@ -277,6 +280,7 @@ ELSEWHERE = {
     ("list_tuples_for_subject", "subject_id"),
     ("list_tuples_for_object", "object_id"),
     ("accept_invitation", "accepting_identifier"),
+    ("list_members", "newest_first"),
     *((name, "all_or_nothing") for name in SETS),
 }
 

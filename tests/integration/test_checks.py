@@ -14,7 +14,9 @@ from sqlalchemy import text
 
 from flametrench_tenancy_sqlalchemy import (
     AlreadyTerminalError,
+    DuplicateInvitationIdError,
     DuplicateMembershipError,
+    DuplicateOrganizationError,
     ForbiddenError,
     IdentifierBindingRequiredError,
     IdentifierMismatchError,
@@ -244,6 +246,40 @@ def to_themself(stage: Stage, a: Arguments) -> Told:
     return {"usr_id": owner.usr_id}
 
 
+@ways
+def taken(stage: Stage, a: Arguments, parameter: str) -> Told:
+    org = stage.org()
+    a[parameter] = org.id if parameter == "org_id" else stage.invitation(org).id
+    return {parameter: a[parameter]}
+
+
+@ways
+def heir(stage: Stage, a: Arguments, choose: Callable[[Stage, str, str], str | None]) -> Told:
+    """Name another heir, or none, in each organization that needs one."""
+    a["heirs"] = {
+        org_id: chosen
+        for org_id in a["heirs"]
+        if (chosen := choose(stage, org_id, a["usr_id"])) is not None
+    }
+    return {}
+
+
+def no_heir(stage: Stage, a: Arguments) -> Told:
+    """Leave an owner of two organizations without an heir in either."""
+    other = stage.org()
+    stage.member(other, Role.OWNER, Status.SUSPENDED)
+    stage.tenancy.transfer_ownership(
+        other.id, stage.owner(other).id, stage.member(other, usr_id=a["usr_id"]).id
+    )
+    orphaned = sorted([other.id, *a["heirs"]])
+    a["heirs"] = None
+    return {"org_ids": orphaned}
+
+
+def member_of(stage: Stage, org_id: str, status: Status) -> str:
+    return stage.member(stage.tenancy.get_org(org_id), Role.MEMBER, status).usr_id
+
+
 NO_LONGER = (Status.SUSPENDED, Status.REVOKED)
 OTHER_ROLES = [role for role in Role if role is not Role.OWNER]
 ORG_ACTIVE = requires("org_not_active", *(org_is(status) for status in NO_LONGER))
@@ -256,7 +292,12 @@ MEMBERSHIP = '[{"relation": "%s", "objectType": "org", "objectId": "%s"}]'
 BAD_EXPIRY = (given(expires_at=datetime(2020, 1, 1)), given(expires_at=NOW))  # noqa: DTZ001 - the fault
 
 CHECKS: dict[str, list[Check]] = {
-    "create_org": [SLUG, known("creator"), SLUG_FREE],
+    "create_org": [
+        SLUG,
+        known("creator"),
+        SLUG_FREE,
+        check(DuplicateOrganizationError, taken("org_id")),
+    ],
     "update_org": [
         known("org_id"),
         check(AlreadyTerminalError, org_is(Status.REVOKED)),
@@ -370,6 +411,20 @@ CHECKS: dict[str, list[Check]] = {
         ),
         requires("self_transfer", to_themself),
     ],
+    "offboard_user": [
+        known("usr_id"),
+        check(SoleOwnerError, no_heir),
+        requires("self_transfer", heir(lambda stage, org_id, usr_id: usr_id)),
+        check(
+            NotFoundError,
+            *(
+                heir(lambda stage, org_id, _, status=status: member_of(stage, org_id, status))
+                for status in NO_LONGER
+            ),
+            heir(lambda stage, *_: stage.member(stage.org()).usr_id),
+            heir(lambda *_: new_id("usr")),
+        ),
+    ],
     "create_invitation": [
         known("org_id"),
         ORG_ACTIVE,
@@ -379,6 +434,14 @@ CHECKS: dict[str, list[Check]] = {
         requires("pre_tuple_format", promising("editor", "proj", "7")),
         requires("pre_tuple_org_role", promising("owner", "org", new_id("org"))),
         known("invited_by"),
+        check(DuplicateInvitationIdError, taken("inv_id")),
+    ],
+    "renew_invitation": [
+        known("inv_id"),
+        PENDING,
+        requires("org_not_active", org_is(Status.SUSPENDED)),
+        requires("naive_expiration", BAD_EXPIRY[0]),
+        requires("past_expiration", BAD_EXPIRY[1]),
     ],
     "accept_invitation": [
         known("inv_id"),

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload, selectinload
 from sqlalchemy.pool import NullPool, QueuePool
 
 from flametrench_tenancy_sqlalchemy import (
@@ -53,7 +53,7 @@ from flametrench_tenancy_sqlalchemy.aio import (
     AsyncTenancyStore,
     unit_of_work,
 )
-from flametrench_tenancy_sqlalchemy.testing.factories import make_org
+from flametrench_tenancy_sqlalchemy.testing.factories import make_org, make_user
 from tests.support.adopter import Note, Project
 from tests.support.calls import CALLS
 from tests.support.calls import call as call_operation
@@ -339,6 +339,18 @@ async def test_our_own_rows_share_the_transaction(
         project = reader.scalars(select(Project)).one()
         assert project.organization
         assert project.organization.slug == "bolt"
+
+
+@pytest.mark.anyio
+async def test_what_options_load_stays_readable(db: Engine, factory: Factory) -> None:
+    with Session(db) as session, session.begin():
+        org_id = make_org(session, owner=make_user(session, display_name="Ann")).id
+    options = [selectinload(Membership.user), joinedload(Membership.organization)]
+    roles = [Role.OWNER, Role.ADMIN]
+    for narrowed in ({"newest_first": True}, {"roles": roles}):
+        page = await AsyncTenancyStore(factory).list_members(org_id, options=options, **narrowed)
+        (owner,) = page
+        assert (owner.user.display_name, owner.organization.id) == ("Ann", org_id)
 
 
 @pytest.mark.anyio
