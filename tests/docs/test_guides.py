@@ -46,7 +46,16 @@ from tests.support.counting import sent
 from tests.support.drivers import BEHIND_A_POOLER, DRIVERS
 from tests.support.guides import DOCS, chapters
 from tests.support.stage import Stage
-from tests.support.web import TOMORROW, Ask, Cast, asgi, assert_refused, served, wrong_bodies
+from tests.support.web import (
+    IDENTIFIER,
+    TOMORROW,
+    Ask,
+    Cast,
+    asgi,
+    assert_refused,
+    served,
+    wrong_bodies,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -423,6 +432,12 @@ class TestWebFrameworks:
         [guide] = chapters("flask.md")
         reader.follow(guide)
         client, owner = reader.here["app"].test_client(), cast.headers("owner")
+        seen = client.get(cast.fill("/tenancy/orgs/{acme}"), headers=owner).get_json()
+        assert seen["slug"] == "acme"
+        assert client.get("/tenancy/orgs", headers=owner).status_code == 403
+        email = {"X-User": cast.users["invitee"], "X-Email": IDENTIFIER}
+        path = cast.fill("/tenancy/invitations/{inv:acme}/decline")
+        assert client.post(path, headers=email).get_json()["status"] == "declined"
         assert (
             client.post("/orgs", json={"name": "New", "slug": "new"}, headers=owner).status_code
             == 201

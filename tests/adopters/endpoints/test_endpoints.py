@@ -84,6 +84,11 @@ REFUSED: Final[list[tuple[str, Any, str]]] = [
             (GRANT | {"fourth": "key"}, "invalid_request"),
         )
     ),
+    *(
+        (f"{name} POST /orgs/{{acme}}/invitations", OFFER | {"pre_tuples": [refused]}, code)
+        for name, code in (("stranger", "not_found"), ("guest", "forbidden"))
+        for refused in (GRANT, GRANT | {"relation": "owner"})
+    ),
     # What does not exist, and what cannot.
     *(
         (f"owner GET /orgs/org_{UNKNOWN}{path}", None, "not_found")
@@ -288,6 +293,28 @@ def test_nobody_acts_on_another_owner(ask: Ask, cast: Cast, tenancy: TenancyRepo
     tenancy.suspend_membership(second)
     assert_refused(ask(f"admin POST {MEM}/{second}/reinstate"), 403, "forbidden")
     assert ask(f"owner POST {MEM}/{second}/reinstate").is_success
+
+
+@pytest.mark.parametrize(
+    "word, body",
+    [
+        *((word, None) for word in ("", "/suspend", "/reinstate", "/self-leave", "/admin-remove")),
+        ("/change-role", {"new_role": "guest"}),
+    ],
+)
+def test_a_membership_is_found_in_its_own_organization_only(
+    ask: Ask, tenancy: TenancyRepository, cast: Cast, word: str, body: Any
+) -> None:
+    """Though the caller may do the same to it there."""
+    tenancy.add_member(cast.ids["bolt"], cast.users["owner"], "owner")
+    newcomer = tenancy.add_member(cast.ids["bolt"], cast.users["stranger"], "member").id
+    caller = "stranger" if word == "/self-leave" else "owner"
+    if word == "/reinstate":
+        tenancy.suspend_membership(newcomer)
+    tenancy.session.commit()
+    request = f"{caller} {'POST' if word else 'GET'} /orgs/%s/members/{newcomer}{word}"
+    assert_refused(ask(request % "{acme}", body), 404, "not_found")
+    assert ask(request % "{bolt}", body).is_success
 
 
 @pytest.mark.parametrize("answer, by", [("decline", "invitee"), ("revoke", "admin")])
