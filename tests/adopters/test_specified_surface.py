@@ -76,6 +76,7 @@ OURS: Final[dict[str, tuple[str, int, Shape]]] = {
     f"GET {OFFER}/preview": ("", 200, PREVIEW),
     f"POST {OFFER}/renew": ("expires_at!", 200, INV),
     "POST /orgs": ("name slug", 201, NEW_ORG),
+    "GET /orgs/{org_id}/members": (f"{LISTED} roles query newest_first", 200, page(MEM)),
     "GET /orgs": (f"{LISTED} query", 200, page(ORG)),
 }
 

@@ -124,6 +124,7 @@ class Page:
         self.choose(role)
         self.fill("E-mail", email, within="Invite")
         self.click("Invite")
+        self._until(lambda: self._offered_role() == "member", "the form as it was")
 
     def picture(self, name: str) -> None:
         """Expect the page to fit, and take pictures, at the width of a desk and of a phone."""
@@ -131,15 +132,18 @@ class Page:
             metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
             self._driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
             wide = "return document.documentElement.scrollWidth"
-            assert self._driver.execute_script(wide) <= width  # type: ignore[no-untyped-call]
+            assert self._driver.execute_script(wide) <= width
             if SCREENSHOTS:
                 self._driver.save_screenshot(str(Path(SCREENSHOTS, f"{name}-{kind}.png")))
         self._driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
     def complaints(self) -> list[str]:
         """Return what the browser has found wrong with the page itself."""
-        entries = self._driver.get_log("browser")
+        entries = self._driver.get_log("browser")  # type: ignore[no-untyped-call]
         return [each["message"] for each in entries if each["source"] != "network"]
+
+    def _offered_role(self) -> str:
+        return Select(self._driver.find_element(By.ID, "role")).first_selected_option.text
 
     def _text(self) -> str:
         return self._driver.find_element(By.TAG_NAME, "body").text
@@ -227,7 +231,7 @@ def test_a_team_is_invited_managed_and_parted_with(
     owner.invite(dee, "guest")
     owner.shows("4 of 4 seats taken")
     owner.picture("team")
-    owner.invite(f"eve-{dee}", "guest")
+    owner.invite(f"eve-{dee}", "member")
     owner.shows("All seats are taken.")
     owner.click("Withdraw", beside=cy)
     owner.shows("3 of 4 seats taken")

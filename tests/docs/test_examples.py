@@ -19,7 +19,7 @@ from sqlalchemy import text
 from flametrench_tenancy_sqlalchemy import new_id
 from flametrench_tenancy_sqlalchemy.testing.databases import Databases
 from tests.support.examples import DEADLINE, Application, running
-from tests.support.web import wrong_bodies
+from tests.support.web import TOMORROW, wrong_bodies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,7 +160,7 @@ def test_the_tenancy_endpoints_are_mounted(application: Application, slug: str) 
         offer = {
             "identifier": bob.headers["Authorization"].removeprefix("Bearer "),
             "role": "member",
-            "expires_at": "2999-01-01T00:00:00Z",
+            "expires_at": TOMORROW.isoformat(),
         }
         offered = ann.post(f"/tenancy/orgs/{opened['id']}/invitations", json=offer).json()
         accepted = bob.post(f"/tenancy/invitations/{offered['id']}/accept").json()

@@ -81,7 +81,7 @@ QUIETS: Final = id_("mem", SIZE + 1)
 """The quiet user's membership in the large organization."""
 FIRST_OFFER: Final = 5 * SIZE - 3 + 1
 """The number of the first of the quiet user's offers, of one for the quiet identifier."""
-FEW: Final = 12
+FEW: Final = 16
 """The most rows of a table that an operation may read which is about no more than a handful."""
 
 Call: TypeAlias = Callable[[TenancyRepository], object]

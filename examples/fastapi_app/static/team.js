@@ -46,7 +46,8 @@ function element(tag, properties, ...children) {
 
 const button = (label, action) => element("button", { onclick: () => run(action) }, label);
 const roles = (mine) => Object.keys(RANK).filter((role) => RANK[role] <= RANK[mine]);
-const options = (mine) => roles(mine).map((role) => element("option", {}, role));
+const options = (mine) =>
+  roles(mine).map((role) => element("option", { defaultSelected: role === "member" }, role));
 const later = () => ({ expires_at: new Date(Date.now() + FORTNIGHT).toISOString() });
 const day = (time) => new Date(time).toLocaleDateString();
 
@@ -115,7 +116,7 @@ async function showTeam(mine) {
   $("invitations").replaceChildren(...pending.map(invitationItem));
   const chosen = $("role").value;
   $("role").replaceChildren(...options(mine.role));
-  $("role").value = roles(mine.role).includes(chosen) ? chosen : "member";
+  if (roles(mine.role).includes(chosen)) $("role").value = chosen;
 }
 
 async function showPreview() {

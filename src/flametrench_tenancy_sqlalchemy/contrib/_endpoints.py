@@ -42,6 +42,7 @@ from ._schemas import (
     OrgsQuery,
     OwnInvitationOut,
     OwnMembershipOut,
+    OwnMembershipsQuery,
     PageOut,
     PageQuery,
     PreviewOut,
@@ -176,15 +177,15 @@ def _endpoint(
 
 
 @_endpoint("GET /me/memberships", PageOut[OwnMembershipOut])
-def list_memberships(call: Call, query: MembersQuery) -> Page[Membership]:
+def list_memberships(call: Call, query: OwnMembershipsQuery) -> Page[Membership]:
     """List the caller's own memberships, each with its organization."""
-    return call.acting.list_memberships(**query.model_dump())
+    return call.acting.list_memberships(**query.model_dump(exclude_defaults=True))
 
 
 @_endpoint("GET /me/invitations", PageOut[OwnInvitationOut])
 def inbox(call: Call, query: PageQuery) -> Page[Invitation]:
     """List the invitations that the caller may accept now, each with its organization."""
-    return call.acting.inbox(**query.model_dump())
+    return call.acting.inbox(**query.model_dump(exclude_defaults=True))
 
 
 # Organizations
@@ -199,7 +200,7 @@ def create_org(call: Call, body: OrgIn | None = None) -> CreateOrgResult:
 @_endpoint("GET /orgs", PageOut[OrgOut], open_to=For.OPERATOR)
 def list_orgs(tenancy: TenancyRepository, query: OrgsQuery) -> Page[Organization]:
     """List all organizations; for the operator alone."""
-    return tenancy.list_orgs(**query.model_dump())
+    return tenancy.list_orgs(**query.model_dump(exclude_defaults=True))
 
 
 @_endpoint("GET /orgs/{org_id}", OrgOut)
@@ -252,7 +253,7 @@ def count_seats(call: Call, org_id: str) -> SeatCount:
 @_endpoint("GET /orgs/{org_id}/members", PageOut[MembershipOut])
 def list_members(call: Call, org_id: str, query: MembersQuery) -> Page[Membership]:
     """List an organization's memberships for its members."""
-    return call.acting.list_members(org_id, **query.model_dump())
+    return call.acting.list_members(org_id, **query.model_dump(exclude_defaults=True))
 
 
 @_endpoint("POST /orgs/{org_id}/members", MembershipOut, status=201)
@@ -305,7 +306,7 @@ def admin_remove(call: Call, org_id: str, mem_id: str) -> Membership:
 @_endpoint("GET /orgs/{org_id}/invitations", PageOut[InvitationOut])
 def list_invitations(call: Call, org_id: str, query: InvitationsQuery) -> Page[Invitation]:
     """List an organization's invitations for its owners and admins."""
-    return call.acting.list_invitations(org_id, **query.model_dump())
+    return call.acting.list_invitations(org_id, **query.model_dump(exclude_defaults=True))
 
 
 @_endpoint("POST /orgs/{org_id}/invitations", InvitationOut, status=201)

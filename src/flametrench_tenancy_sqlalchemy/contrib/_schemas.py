@@ -112,15 +112,24 @@ class PageQuery(BaseModel):
     limit: int = 50
 
 
-class MembersQuery(PageQuery):
+class OwnMembershipsQuery(PageQuery):
     """Which page, and of what only."""
 
     status: Status | None = None
 
 
-class OrgsQuery(MembersQuery):
+class MembersQuery(OwnMembershipsQuery):
+    """Which page, of what only, and in which order; a part of a name finds users by it."""
+
+    roles: list[Role] = []
+    query: str | None = None
+    newest_first: bool = False
+
+
+class OrgsQuery(PageQuery):
     """Which page, of what only, and a part of the name or slug."""
 
+    status: Status | None = None
     query: str | None = None
 
 

@@ -232,6 +232,20 @@ def test_members_are_listed_page_by_page(ask: Ask, cast: Cast) -> None:
 
 
 @pytest.mark.parametrize(
+    "query, names",
+    [
+        ("roles=owner&roles=admin", ["owner", "admin"]),
+        ("roles=admin", ["admin"]),
+        ("newest_first=true&status=active&limit=2", ["editor", "viewer"]),
+        ("roles=owner&roles=admin&newest_first=yes&limit=1", ["admin"]),
+        ("query=nobody%20is%20called%20so", []),
+    ],
+)
+def test_members_are_narrowed_down(ask: Ask, cast: Cast, query: str, names: list[str]) -> None:
+    assert ids(ask(f"guest GET {MEM}?{query}")) == [cast.ids[f"mem:{name}"] for name in names]
+
+
+@pytest.mark.parametrize(
     "request_, body",
     [
         ("stranger POST /orgs", None),
@@ -369,8 +383,13 @@ def test_a_flask_applications_own_limit_is_told_in_the_same_form(
 
 SEEN: Final = [
     *("admin GET /me/memberships", "invitee GET /me/invitations", "guest GET /orgs/{acme}"),
-    *(f"guest GET {MEM}", f"guest GET {MEM}?limit=1&limit=2", "guest GET /orgs/{acme}/seats"),
-    *("admin GET /orgs/{acme}/invitations", f"invitee GET {INV}", f"nobody GET {INV}/preview"),
+    *(
+        f"guest GET {MEM}",
+        f"guest GET {MEM}?limit=1&limit=2&roles=",
+        "guest GET /orgs/{acme}/seats",
+    ),
+    *("admin GET /orgs/{acme}/invitations"),
+    *(f"invitee GET {INV}", f"nobody GET {INV}/preview"),
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final, get_origin
 
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, ValidationError, create_model
@@ -15,6 +15,7 @@ from ...policy import Limits
 from ...repository import TenancyRepository
 from .._endpoints import ENDPOINTS, Endpoint, For, MayGrant
 from .._http import Caller, RequestTooLargeError, json_of, malformed
+from .._schemas import MembersQuery
 
 
 def add_endpoints(
@@ -66,6 +67,14 @@ def add_endpoints(
         )
 
 
+_LISTS: Final = frozenset(
+    name
+    for name, field in MembersQuery.model_fields.items()
+    if get_origin(field.annotation) is list
+)
+"""Parameters of a query that may be repeated; of the others, the last one counts."""
+
+
 def _request_model(endpoint: Endpoint) -> type[BaseModel]:
     """Return what a request's query and body must be, so that errors say in which of them."""
     fields: dict[str, Any] = {
@@ -87,7 +96,9 @@ def _arguments(model: type[BaseModel], limits: Limits) -> dict[str, Any]:
     """
     given: dict[str, Any] = {}
     if "query" in model.model_fields:
-        given["query"] = {name: values[-1] for name, values in request.args.lists()}
+        given["query"] = {
+            name: values if name in _LISTS else values[-1] for name, values in request.args.lists()
+        }
     if "body" in model.model_fields:
         body = _body(limits)
         value = json_of(body, limits) if body and request.is_json else bytes(body) or None
