@@ -105,6 +105,7 @@ CALLS: Final[dict[str, Call]] = {
     "self_leave": lambda tenancy: tenancy.self_leave(QUIETS),
     "admin_remove": lambda tenancy: tenancy.admin_remove(QUIETS, OWNER),
     "suspend_membership": lambda tenancy: tenancy.suspend_membership(QUIETS),
+    "self_leave, as one of most": lambda tenancy: tenancy.self_leave(id_("mem", 2 * SIZE + 1)),
     "remove_members": lambda tenancy: tenancy.remove_members([QUIETS, id_("mem", SIZE + 2)], OWNER),
     "offboard_user": lambda tenancy: tenancy.offboard_user(QUIET),
     "erase_identifier": lambda tenancy: tenancy.erase_identifier("quiet@example.com"),
