@@ -84,7 +84,7 @@ def test_an_operation_is_one_transaction_that_commits_and_returns_what_stays_rea
     assert endings == {**ONE, "commit": 1}
     truth = committed_rows(db)
     assert truth != before
-    assert result == 2 or entities_in(result)  # two invitations have expired
+    assert result in (2, 3) or entities_in(result)  # so many have expired, or are erased
     for entity in entities_in(result):
         assert inspect(entity).detached
         assert unloaded_columns(entity) == set()
