@@ -29,6 +29,7 @@ from flametrench_tenancy_sqlalchemy import (
     new_id,
     unit_of_work,
 )
+from flametrench_tenancy_sqlalchemy.repository.operation import only_reads
 from flametrench_tenancy_sqlalchemy.testing.factories import make_member, make_org, make_user
 from tests.support.adopter import Note
 from tests.support.calls import CALLS, call
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
     from tests.support.operations import Call
 
-READS = [n for n in CALLS if n.startswith(("get_", "find_", "list_", "count_", "require_"))]
+READS = [name for name in CALLS if only_reads(getattr(TenancyRepository, name))]
 ONE = {"begin": 1, "checkout": 1, "checkin": 1}
 
 
