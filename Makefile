@@ -32,10 +32,13 @@ ON_LIBRARIES := tests/unit tests/adopters/test_drivers.py tests/migration \
 	tests/integration/transactions/test_sessions.py
 ON_SERVERS := tests/adopters/test_drivers.py tests/adopters/test_pgbouncer.py tests/migration \
 	tests/integration/test_acceptance.py tests/integration/test_schema_rules.py
+# As a request's role, whatever needs the owner neither for its question nor to set the stage.
+AS_APP := tests/integration $(addprefix --ignore=tests/integration/,model transactions test_cli.py \
+	test_doctor.py test_grants.py test_page_plans.py test_schema_rules.py test_search.py)
 ON_DOCKER := tests/adopters/test_drivers.py tests/integration/test_acceptance.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test races drivers sqlalchemy20 oldest postgres15 docker soak bench lint types format clean
+.PHONY: help demo test races app drivers sqlalchemy20 oldest postgres15 docker browser soak bench lint types format clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +52,10 @@ test: lint types ## Lint, check types and run all tests.
 races: $(INSTALLED) ## Race every two operations in every way, which takes some minutes.
 	TENANCY_RACES=all $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal \
 		tests/concurrency $(PYTEST_ARGS)
+
+app: $(INSTALLED) ## Run the integration tests with no more privileges than a request has.
+	TENANCY_TEST_ROLE=app $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 $(AS_APP) \
+		$(PYTEST_ARGS)
 
 drivers: $(INSTALLED) ## Run the tests of every driver.
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 tests/adopters/test_drivers.py $(PYTEST_ARGS)
@@ -67,6 +74,9 @@ postgres15: $(INSTALLED) ## The same on Debian's PostgreSQL 15 and PgBouncer; in
 docker: $(INSTALLED) ## The same in a container on a Docker engine; installs Debian's, as root.
 	scripts/on-docker.sh \
 		$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 $(ON_DOCKER) $(PYTEST_ARGS)
+
+browser: $(INSTALLED) ## Click through the example's team page; installs Debian's Chromium, as root.
+	scripts/with-browser.sh $(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
 
 soak: $(INSTALLED) ## Run random operations, alone and against each other, for MINUTES=10.
 	SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/integration/model -s $(PYTEST_ARGS)

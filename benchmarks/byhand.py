@@ -18,15 +18,9 @@ from sqlalchemy import ColumnElement, Select, and_, delete, select, tuple_, upda
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, contains_eager
 
-from flametrench_tenancy_sqlalchemy import (
-    CreateOrgResult,
-    InvitationStatus,
-    PreTuple,
-    Role,
-    Status,
-    new_id,
-)
+from flametrench_tenancy_sqlalchemy import CreateOrgResult, new_id
 from flametrench_tenancy_sqlalchemy.models import Invitation, Membership, Organization, Tuple
+from flametrench_tenancy_sqlalchemy.values import InvitationStatus, PreTuple, Role, Status
 
 T = TypeVar("T")
 Unit = Callable[[], AbstractContextManager[Session]]

@@ -8,22 +8,12 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+from benchmarks import turns
 from benchmarks.grounds import environment, grounds
 from benchmarks.operations import READS
 from benchmarks.report import Goal, mean, number, save, spread, table
 from benchmarks.sides import Mode
-from benchmarks.turns import (
-    HERE,
-    Distance,
-    Sample,
-    Samples,
-    Setup,
-    Turn,
-    added,
-    calibrated,
-    play,
-    raw,
-)
+from benchmarks.turns import HERE, Distance, Sample, Samples, Setup, Turn
 from flametrench_tenancy_sqlalchemy.testing.servers import Server
 
 _MEASURES: Final[dict[str, Callable[[Sample], float | None]]] = {
@@ -54,6 +44,8 @@ class Lane:
         """Tell whether its side has an operation that is its own."""
         if self.side == "reads apart":
             return operation in READS and self.mode == "standalone"
+        if self.side == "with seats":
+            return operation == "create_invitation"
         return (self.side, operation) not in [("peer", "require_role"), ("by hand", "list_members")]
 
 
@@ -106,7 +98,7 @@ class Plan:
     def run(self, folder: Path, server: Server | None = None) -> str:
         """Measure on databases of their own; return the tables, which are saved."""
         lanes = [lane for lanes in self.tables.values() for lane in lanes]
-        turns = [
+        program = [
             (Turn(operation, lane.mode, lane.distance.name, traced), lane.player)
             for traced in ([False, True] if self.traced else [False])
             for operation in self.operations
@@ -115,14 +107,14 @@ class Plan:
         ]
         with grounds(server) as (found, database):
             about = environment(found)
-            distances = calibrated(found.url, (lane.distance for lane in lanes))
+            distances = turns.calibrated(found.url, (lane.distance for lane in lanes))
             far = {each.name: each.delay for each in distances if each.delay is not None}
-            adds = {name: round(added(found.url, it) * 1000, 3) for name, it in far.items()}
+            adds = {name: round(turns.added(found.url, it) * 1000, 3) for name, it in far.items()}
             setups = {}
             for player, lane in {lane.player: lane for lane in lanes}.items():
                 url = database(lane.side, lane.members, self.search)
                 setups[player] = Setup(lane.side, url, distances, lane.members, self.rows)
-            samples = play(setups, turns, self.rounds)
+            samples = turns.play(setups, program, self.rounds)
         results = Results(samples)
         parts = [f"## {head}\n\n{self._table(results, of)}" for head, of in self.tables.items()]
         how = f"Medians (quartiles) of {self.rounds} rounds, all taking turns."
@@ -136,7 +128,7 @@ class Plan:
             environment=about,
             rounds=self.rounds,
             added_milliseconds=adds,
-            samples=raw(samples),
+            samples=turns.raw(samples),
         )
 
     def _table(self, results: Results, lanes: list[Lane]) -> str:

@@ -15,14 +15,8 @@ import psycopg
 
 from benchmarks.grounds import seeded
 from benchmarks.sides import Store
-from flametrench_tenancy_sqlalchemy import (
-    InvitationRequest,
-    Membership,
-    PreTuple,
-    Role,
-    Status,
-    new_id,
-)
+from flametrench_tenancy_sqlalchemy import InvitationRequest, Membership, new_id
+from flametrench_tenancy_sqlalchemy.values import PreTuple, Role, Status
 
 Call: TypeAlias = Callable[[Store], Any]
 Prepare: TypeAlias = Callable[["Stage"], Call]
@@ -237,6 +231,14 @@ READS: Final[dict[str, Prepare]] = {
     "list_members": lambda stage: _do("list_members", stage.club.id, status=Status.ACTIVE),
 }
 """Those that requests begin with."""
+PEOPLE: Final[dict[str, Prepare]] = {
+    "list_invitations_for": lambda _: _do("list_invitations_for", "0@example.com"),
+    "erase_identifier": lambda stage: _do(
+        "erase_identifier", f"{int(stage.user()[-6:], 16) % 2000}@example.com"
+    ),
+    "offboard_user": lambda stage: _do("offboard_user", stage.org().member().usr_id),
+}
+"""Those about one person, a member or whoever is invited, wherever they are."""
 PAGES: Final[dict[str, Prepare]] = {
     f"{name}, {where}": partial(_page, name, kind, where)
     for name, kind in [("list_members", "mem"), ("list_invitations", "inv"), ("list_orgs", "org")]
@@ -259,5 +261,5 @@ SETS: Final[dict[str, Prepare]] = {
 }
 """Many rows at once; a side that has no sets writes one row after the other."""
 
-OPERATIONS: Final[dict[str, Prepare]] = {**WRITES, **READS, **PAGES, **SEARCHES, **SETS}
+OPERATIONS: Final[dict[str, Prepare]] = {**WRITES, **READS, **PEOPLE, **PAGES, **SEARCHES, **SETS}
 """Every operation, by the name that tables show."""

@@ -8,13 +8,13 @@ from itertools import product
 from typing import Final
 
 from benchmarks.compare import Lane, Plan, Results
-from benchmarks.operations import PAGES, READS, SEARCHES, SETS, WRITES
+from benchmarks.operations import PAGES, PEOPLE, READS, SEARCHES, SETS, WRITES
 from benchmarks.report import Goal, average, worst
-from benchmarks.sides import MODES, SIDES, Mode
+from benchmarks.sides import MODES, Mode
 from benchmarks.turns import HERE, Distance
 
-COMPARED: Final = [side for side in SIDES if side != "without rules"]
-GROWN: Final = [each for each in (*WRITES, *READS) if each != "revoke_org"]
+COMPARED: Final = ("ours", "by hand", "peer", "listened", "reads apart")
+GROWN: Final = [each for each in (*WRITES, *READS, *PEOPLE) if each != "revoke_org"]
 FAR: Final = Distance("+1 ms", 0.001)
 
 
@@ -79,7 +79,7 @@ def growth(
     *,
     name: str = "growth",
     rounds: int = 40,
-    sides: Sequence[str] = ("ours",),
+    sides: Sequence[str] = ("ours", "recommended", "with seats"),
     operations: Sequence[str] = GROWN,
     members: Sequence[int] = (10_000, 1_000_000),
 ) -> Plan:
@@ -89,7 +89,7 @@ def growth(
 
     def goals(results: Results) -> list[Goal]:
         reached = []
-        for side in [each for each in sides if each != "peer"]:
+        for side in [each for each in sides if each not in ("peer", "with seats")]:
             most, *_, least = tables[side]
             flat = [each for each in operations if each not in SEARCHES]
             times = results.ratios(flat, most, least)

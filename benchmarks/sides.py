@@ -6,7 +6,6 @@ peer a psycopg connection in autocommit, on the schema of the reference without 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Final, Literal, TypeAlias, cast
@@ -17,7 +16,7 @@ from sqlalchemy import URL, create_engine, event, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from benchmarks.byhand import ByHand
-from flametrench_tenancy_sqlalchemy import TenancyRepository, TenancyStore
+from flametrench_tenancy_sqlalchemy import Policy, TenancyRepository, TenancyStore
 from flametrench_tenancy_sqlalchemy.migrations import HEAD
 
 Store: TypeAlias = TenancyStore | TenancyRepository
@@ -31,11 +30,12 @@ class Ours:
 
     revision: str = HEAD
     """Of the schema that it runs on."""
+    policy = Policy()
 
     def __init__(self, url: URL) -> None:
         self.engine = create_engine(url, pool_size=1, max_overflow=0)
         self.factory = sessionmaker(self.engine)
-        self.store = TenancyStore(self.factory)
+        self.store = TenancyStore(self.factory, policy=self.policy)
 
     @contextmanager
     def opened(self, mode: Mode) -> Iterator[Store]:
@@ -49,7 +49,7 @@ class Ours:
 
     def nested(self, session: Session) -> Store:
         """Return what takes part in a Session's transaction."""
-        return TenancyRepository(session)
+        return TenancyRepository(session, policy=self.policy)
 
 
 class Listened(Ours):
@@ -60,14 +60,25 @@ class Listened(Ours):
         event.listen(self.factory, "before_flush", lambda *_: None)
 
 
+class Recommended(Ours):
+    """Ours, under the policy that most products want."""
+
+    policy = Policy.recommended()
+
+
+class WithSeats(Ours):
+    """Ours, where seats are limited, and so counted."""
+
+    policy = Policy.recommended(seats=lambda session, org: 10_000_000)
+
+
 class ReadsApart(Ours):
     """Ours, whose standalone reads go through an engine in AUTOCOMMIT."""
 
     def __init__(self, url: URL) -> None:
         super().__init__(url)
         autocommit = sessionmaker(self.engine.execution_options(isolation_level="AUTOCOMMIT"))
-        options: dict[str, Any] = {"reads": autocommit}
-        self.store = TenancyStore(self.factory, **options)
+        self.store = TenancyStore(self.factory, reads=autocommit)
 
 
 class WithoutRules(Ours):
@@ -122,11 +133,11 @@ SIDES: Final[dict[str, type[Side]]] = {
     "by hand": Hand,
     "peer": Peer,
     "listened": Listened,
+    "recommended": Recommended,
+    "with seats": WithSeats,
     "reads apart": ReadsApart,
     "without rules": WithoutRules,
 }
-if "reads" not in inspect.signature(TenancyStore).parameters:
-    del SIDES["reads apart"]
 
 
 def libpq_url(url: URL) -> str:

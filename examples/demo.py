@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+from alembic.util import CommandError
 from sqlalchemy import Engine, ForeignKey, Uuid, create_engine, func, make_url, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
@@ -188,6 +189,8 @@ def migrated_schema(address: str) -> Iterator[Engine]:
     name = f"tenancy_demo_{secrets.token_hex(4)}"
     try:
         migrations.upgrade(url, schema=name)
+    except CommandError as exc:
+        sys.exit(str(exc))
     except DBAPIError as exc:
         sys.exit(f"The database refuses: {exc.orig}")
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from sqlalchemy import create_engine, text
 
+from flametrench_tenancy_sqlalchemy.migrations.grants import grants
 from flametrench_tenancy_sqlalchemy.testing import plugin
+from flametrench_tenancy_sqlalchemy.testing.databases import empty_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy import URL, Engine
     from sqlalchemy.orm import Session
@@ -51,6 +55,33 @@ def database_url(tenancy_database_url: URL) -> URL:
 
 
 @pytest.fixture(scope="session")
+def owner_engine(database_url: URL) -> Iterator[Engine]:
+    """An engine on this worker's database, as the owner of its tables."""
+    engine = create_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def tenancy_engine(owner_engine: Engine) -> Iterator[Engine]:
+    """An engine on this worker's database; as a request's role, if `TENANCY_TEST_ROLE` says so."""
+    purpose = os.environ.get("TENANCY_TEST_ROLE")
+    if purpose is None:
+        yield owner_engine
+        return
+    role = f"{owner_engine.url.database}_{purpose}"
+    with owner_engine.begin() as connection:
+        for statement in (f'CREATE ROLE "{role}"', *grants(role, purpose)):
+            connection.execute(text(statement))
+    engine = create_engine(owner_engine.url.update_query_dict({"options": f"-c role={role}"}))
+    yield engine
+    engine.dispose()
+    with owner_engine.begin() as connection:
+        connection.execute(text(f'DROP OWNED BY "{role}"'))
+        connection.execute(text(f'DROP ROLE "{role}"'))
+
+
+@pytest.fixture(scope="session")
 def engine(tenancy_engine: Engine) -> Engine:
     """An engine on this worker's database."""
     return tenancy_engine
@@ -63,9 +94,11 @@ def session(tenancy_session: Session) -> Session:
 
 
 @pytest.fixture
-def clean_engine(tenancy_clean_engine: Engine) -> Engine:
+def clean_engine(engine: Engine, owner_engine: Engine) -> Iterator[Engine]:
     """The worker's engine, for tests that commit: the tables are emptied afterwards."""
-    return tenancy_clean_engine
+    yield engine
+    with owner_engine.begin() as connection:
+        empty_tables(connection)
 
 
 @pytest.fixture

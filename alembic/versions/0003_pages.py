@@ -22,10 +22,10 @@ depends_on = None
 INDEXES = {
     # list_orgs in one status; without a status it has the primary key.
     Part("index", "org", "org_status_page_idx"): "btree (status, id)",
-    # list_members
-    Part("index", "mem", "mem_org_page_idx"): "btree (org_id NULLS FIRST, id)",
+    # list_members; whether a member has a role is told from the index, here and in the next one
+    Part("index", "mem", "mem_org_page_idx"): "btree (org_id NULLS FIRST, id, role)",
     # list_members in one status, and count_members
-    Part("index", "mem", "mem_org_status_page_idx"): "btree (status, org_id, id)",
+    Part("index", "mem", "mem_org_status_page_idx"): "btree (status, org_id, id, role)",
     # list_memberships
     Part("index", "mem", "mem_usr_page_idx"): "btree (usr_id NULLS FIRST, id)",
     # list_memberships in one status

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, HTTPException
-from pydantic import BaseModel
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel, StringConstraints
 from sqlalchemy import make_url, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session
 
-from flametrench_tenancy_sqlalchemy import Membership, User, new_id
+from flametrench_tenancy_sqlalchemy import Membership, Organization, Policy, User, new_id
 from flametrench_tenancy_sqlalchemy.aio import AsyncTenancyRepository
 from flametrench_tenancy_sqlalchemy.contrib.fastapi import (
     Caller,
@@ -53,35 +57,49 @@ def operator_only() -> None:
     raise HTTPException(403)
 
 
+def seats(session: Session, org: Organization) -> int:
+    """Put your plans here: in this example everybody has the same one."""
+    return 4
+
+
+policy = Policy.recommended(seats=seats)
+
 Authenticated = Annotated[Caller, Depends(get_caller)]
-Tenancy = Annotated[AsyncTenancyRepository, Depends(async_repository(get_session))]
+Tenancy = Annotated[AsyncTenancyRepository, Depends(async_repository(get_session, policy=policy))]
 Member = Annotated[Membership, Depends(require_role(session=get_session, caller=get_caller))]
 
 app = FastAPI(title="Projects")
 install_error_handlers(app)
 app.include_router(
-    tenancy_router(session=get_session, caller=get_caller, gate=operator_only), prefix="/tenancy"
+    tenancy_router(session=get_session, caller=get_caller, gate=operator_only, policy=policy),
+    prefix="/tenancy",
 )
 
-
-class NewAccount(BaseModel):
-    email: str
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,255}$")]
 
 
-class NewWorkspace(BaseModel):
-    name: str
-    slug: str
-    project: str
+class NewAccount(BaseModel, extra="forbid"):
+    email: Text
 
 
-class NewProject(BaseModel):
-    name: str
+class NewWorkspace(BaseModel, extra="forbid"):
+    name: Text
+    slug: Text
+    project: Text
+
+
+class NewProject(BaseModel, extra="forbid"):
+    name: Text
 
 
 @app.post("/accounts", status_code=201)
 async def sign_up(body: NewAccount, session: SessionOfRequest) -> dict[str, Any]:
     user = User(id=new_id("usr"), display_name=body.email)
     session.add(Account(user=user, email=body.email))
+    try:
+        await session.flush()
+    except IntegrityError:
+        raise HTTPException(409) from None
     return {"id": user.id}
 
 
@@ -104,3 +122,18 @@ async def list_projects(member: Member, session: SessionOfRequest) -> list[str]:
 @app.post("/{org_id}/projects", status_code=201)
 async def add_project(body: NewProject, member: Member, session: SessionOfRequest) -> None:
     session.add(Project(name=body.name, org_id=member.org_id))
+
+
+@app.get("/{org_id}/people")
+async def list_people(member: Member, session: SessionOfRequest) -> dict[str, str]:
+    """Whom the team page shows, by id: who they are is the application's to know."""
+    people = (
+        select(Account.id, Account.email)
+        .join(Membership, Membership.usr_id == Account.id)
+        .where(Membership.org_id == member.org_id)
+    )
+    return dict((await session.execute(people)).tuples().all())
+
+
+# The team page, of the endpoints above; whatever has no path of its own is a file of its.
+app.mount("/", StaticFiles(directory=Path(__file__).parent / "static", html=True))

@@ -29,22 +29,25 @@ from .ids import WireId, new_id
 from .memory import InMemoryTenancyStore
 from .models import Base, Invitation, Membership, Organization, Tuple, User
 from .policy import Limits, Policy, canonical_email
-from .repository import TenancyRepository
+from .repository import ActingTenancy, TenancyRepository
 from .results import (
     AcceptInvitationResult,
     CreateOrgResult,
     InvitationPreview,
     TransferOwnershipResult,
 )
-from .store import TenancyStore, unit_of_work
+from .store import ActingTenancyStore, TenancyStore, unit_of_work
+from .transactions.afterwards import after_commit
 from .values import (
     UNSET,
     InvitationRequest,
     InvitationStatus,
+    NewMember,
     Outcome,
     Page,
     PreTuple,
     Role,
+    RoleChange,
     SeatCount,
     Status,
 )
@@ -52,6 +55,8 @@ from .values import (
 __all__ = [
     "UNSET",
     "AcceptInvitationResult",
+    "ActingTenancy",
+    "ActingTenancyStore",
     "AlreadyTerminalError",
     "Base",
     "Changed",
@@ -74,6 +79,7 @@ __all__ = [
     "Limits",
     "LockTimeoutError",
     "Membership",
+    "NewMember",
     "NotFoundError",
     "OrgSlugConflictError",
     "Organization",
@@ -85,6 +91,7 @@ __all__ = [
     "PreconditionError",
     "Reason",
     "Role",
+    "RoleChange",
     "RoleHierarchyError",
     "SeatCount",
     "SeatLimitError",
@@ -99,6 +106,7 @@ __all__ = [
     "UnavailableError",
     "User",
     "WireId",
+    "after_commit",
     "canonical_email",
     "new_id",
     "unit_of_work",

@@ -7,6 +7,7 @@ SQLAlchemy's asyncio extension provides (extra ``asyncio``), and its database ca
 from __future__ import annotations
 
 import functools
+from abc import abstractmethod
 from asyncio import CancelledError
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -19,9 +20,11 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session
 
 from ._integrity import is_transient
+from .authority import Actor
 from .clock import Clock, utc_now
 from .policy import LETTER, Policy
 from .repository import TenancyRepository
+from .repository.acting import ActingTenancy, ActsForUsers, ForOneUser, for_actor
 from .repository.operation import Unit, only_reads
 from .store import ATTEMPTS, WAITS, may_try_again
 from .transactions.own import committed, own, require_factory, rules_in_our_words
@@ -30,17 +33,19 @@ from .transactions.sessions import AnySession, connection_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 AsyncSessionFactory = Callable[[], AsyncSession]
 AnyAsyncSession = AsyncSession | async_scoped_session[AsyncSession]
 
 
-class _Door(Protocol):
-    """Whatever can run an operation of the repository and await its result."""
+class _Door(Protocol[T_co]):
+    """Whatever can run an operation and await its result."""
 
     async def _run(
         self,
-        operation: Callable[Concatenate[TenancyRepository, P], R],
+        operation: Callable[Concatenate[T_co, P], R],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
@@ -48,18 +53,77 @@ class _Door(Protocol):
 
 
 def _awaited(
-    method: Callable[Concatenate[TenancyRepository, P], R],
-) -> Callable[Concatenate[_Door, P], Coroutine[Any, Any, R]]:
+    method: Callable[Concatenate[T, P], R],
+) -> Callable[Concatenate[_Door[T], P], Coroutine[Any, Any, R]]:
     """Make an operation of the repository one that is awaited, signature and all."""
 
     @functools.wraps(method)
-    async def call(self: _Door, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def call(self: _Door[T], /, *args: P.args, **kwargs: P.kwargs) -> R:
         return await self._run(method, *args, **kwargs)
 
     return call
 
 
-class _Operations:
+class AsyncActingTenancy(ForOneUser):
+    """The operations of `ActingTenancy`, awaited."""
+
+    def __init__(self, door: _Door[TenancyRepository], actor: Actor) -> None:
+        self._door = door
+        self._actor = actor
+
+    create_org = _awaited(ActingTenancy.create_org)
+    get_org = _awaited(ActingTenancy.get_org)
+    get_org_by_slug = _awaited(ActingTenancy.get_org_by_slug)
+    update_org = _awaited(ActingTenancy.update_org)
+    suspend_org = _awaited(ActingTenancy.suspend_org)
+    reinstate_org = _awaited(ActingTenancy.reinstate_org)
+    revoke_org = _awaited(ActingTenancy.revoke_org)
+    list_orgs = _awaited(ActingTenancy.list_orgs)
+
+    list_memberships = _awaited(ActingTenancy.list_memberships)
+    require_role = _awaited(ActingTenancy.require_role)
+    role_of = _awaited(ActingTenancy.role_of)
+    list_members = _awaited(ActingTenancy.list_members)
+    count_members = _awaited(ActingTenancy.count_members)
+    count_seats = _awaited(ActingTenancy.count_seats)
+    get_membership = _awaited(ActingTenancy.get_membership)
+    find_membership = _awaited(ActingTenancy.find_membership)
+    add_member = _awaited(ActingTenancy.add_member)
+    add_members = _awaited(ActingTenancy.add_members)
+    change_role = _awaited(ActingTenancy.change_role)
+    change_roles = _awaited(ActingTenancy.change_roles)
+    suspend_membership = _awaited(ActingTenancy.suspend_membership)
+    reinstate_membership = _awaited(ActingTenancy.reinstate_membership)
+    self_leave = _awaited(ActingTenancy.self_leave)
+    admin_remove = _awaited(ActingTenancy.admin_remove)
+    remove_members = _awaited(ActingTenancy.remove_members)
+    transfer_ownership = _awaited(ActingTenancy.transfer_ownership)
+    offboard_user = _awaited(ActingTenancy.offboard_user)
+
+    create_invitation = _awaited(ActingTenancy.create_invitation)
+    create_invitations = _awaited(ActingTenancy.create_invitations)
+    get_invitation = _awaited(ActingTenancy.get_invitation)
+    list_invitations = _awaited(ActingTenancy.list_invitations)
+    accept_invitation = _awaited(ActingTenancy.accept_invitation)
+    decline_invitation = _awaited(ActingTenancy.decline_invitation)
+    revoke_invitation = _awaited(ActingTenancy.revoke_invitation)
+    renew_invitation = _awaited(ActingTenancy.renew_invitation)
+    preview_invitation = _awaited(ActingTenancy.preview_invitation)
+    inbox = _awaited(ActingTenancy.inbox)
+    erase_identifier = _awaited(ActingTenancy.erase_identifier)
+    expire_invitations = _awaited(ActingTenancy.expire_invitations)
+
+    async def _run(
+        self,
+        operation: Callable[Concatenate[ActingTenancy, P], R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        return await self._door._run(for_actor(self._actor, operation), *args, **kwargs)
+
+
+class _Operations(ActsForUsers[AsyncActingTenancy]):
     """The operations of `TenancyRepository`, awaited."""
 
     create_org = _awaited(TenancyRepository.create_org)
@@ -107,6 +171,18 @@ class _Operations:
 
     list_tuples_for_subject = _awaited(TenancyRepository.list_tuples_for_subject)
     list_tuples_for_object = _awaited(TenancyRepository.list_tuples_for_object)
+
+    @abstractmethod
+    async def _run(
+        self,
+        operation: Callable[Concatenate[TenancyRepository, P], R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R: ...
+
+    def _for(self, actor: Actor) -> AsyncActingTenancy:
+        return AsyncActingTenancy(self, actor)
 
 
 def _cancellable(unit: Unit) -> Unit:

@@ -1,4 +1,4 @@
-"""The command line: examine and repair a database, and run its migrations.
+"""The command line: look after a database and what is in it, and print what to grant.
 
 Exit codes: 0 all is well, 1 something is wrong in the database, 2 the command could not do its
 work.
@@ -7,10 +7,13 @@ work.
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from operator import attrgetter
+from pathlib import Path
 from typing import Any, Final, TextIO, TypeAlias, TypeVar
 
 from alembic import command
@@ -21,10 +24,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from . import migrations
+from .canonical import canonicalize
+from .clock import utc_now
 from .doctor import Finding, Progress, Repair, diagnose, repair
 from .doctor.report import as_json, as_table
 from .errors import TenancyError
 from .migrations.connecting import on_connection, reason
+from .migrations.grants import PURPOSES, grants
+from .policy import LETTER, Policy
 
 T = TypeVar("T")
 Result: TypeAlias = tuple[list[Finding], list[Repair]]
@@ -78,6 +85,12 @@ def _parser() -> ArgumentParser:
         "--search", action="store_true", help="with the branch flametrench_tenancy_search"
     )
 
+    policy: dict[str, Any] = {
+        "type": _policy_named,
+        "metavar": "MODULE:NAME",
+        "help": "the application's Policy, importable from here",
+    }
+
     examine = commands.add_parser(
         "doctor",
         parents=[url, schema],
@@ -90,7 +103,20 @@ def _parser() -> ArgumentParser:
         action="store_true",
         help="put right what has one right answer, in one transaction, and list it",
     )
+    examine.add_argument("--policy", **policy, default=LETTER)
     examine.set_defaults(run=_doctor)
+
+    canonical = commands.add_parser(
+        "canonicalize",
+        parents=[url, schema],
+        help="store the identifiers of pending invitations as a policy has them",
+        epilog="Answered invitations keep theirs. Open invitations of one organization that come "
+        "to have the same identifier are listed and left: revoke all but one, and run it again. "
+        "Exit codes: 0 all are canonical, 1 some were left, 2 it did not work.",
+    )
+    canonical.add_argument("--policy", **policy, required=True)
+    canonical.add_argument("--dry-run", action="store_true", help="only tell what would change")
+    canonical.set_defaults(run=_canonicalize)
 
     migrate = commands.add_parser("migrate", help="create the tables, or bring them up to date")
     ways = migrate.add_subparsers(required=True, metavar="WAY")
@@ -105,6 +131,24 @@ def _parser() -> ArgumentParser:
         if revision is not None:
             way.add_argument("revision", **revision)
         way.set_defaults(run=run)
+
+    grant = commands.add_parser(
+        "grants",
+        help="print the SQL that gives a role its least privileges",
+        epilog="Nothing is connected to. To migrate tables that are there, a role has to own them, "
+        "or to be a member of the role that does.",
+    )
+    grant.add_argument("role", help="an existing role", metavar="ROLE")
+    grant.add_argument(
+        "--as",
+        dest="purpose",
+        choices=[*PURPOSES],
+        default="app",
+        help="app: a request's role; operator: who sees all organizations, and migrates; "
+        "worker: who lets invitations expire (default: %(default)s)",
+    )
+    grant.add_argument("--schema", default="public", help="the schema of the tables")
+    grant.set_defaults(run=_grants)
     return parser
 
 
@@ -115,23 +159,63 @@ def _version() -> str:
         return "of a checkout"
 
 
+def _policy_named(name: str) -> Policy:
+    """Return the Policy that an argument names, as ``app.tenancy:policy``."""
+    module, _, attributes = name.partition(":")
+    if "" in (module, attributes):
+        raise ArgumentTypeError(f"{name!r} is not MODULE:NAME")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = attrgetter(attributes)(import_module(module))
+    except (ImportError, AttributeError) as exc:
+        raise ArgumentTypeError(f"{name!r} cannot be found: {exc}") from exc
+    if not isinstance(found, Policy):
+        raise ArgumentTypeError(f"{name!r} is no Policy, but {type(found).__name__}")
+    return found
+
+
 def _doctor(arguments: Namespace) -> int:
     url = migrations.database_url(arguments.url)
-    examine = partial(_examine, mend=arguments.repair, progress=_bar(sys.stderr))
+    examine = partial(
+        _examine, mend=arguments.repair, policy=arguments.policy, progress=_bar(sys.stderr)
+    )
     findings, repairs = _run_in_session(url, arguments.schema, examine)
     report = as_json if arguments.format == "json" else as_table
     print(report(findings, repairs))
     return UNHEALTHY if findings else HEALTHY
 
 
-def _examine(session: Session, *, mend: bool, progress: Progress | None) -> Result:
-    findings = diagnose(session, progress=progress)
+def _examine(session: Session, *, mend: bool, policy: Policy, progress: Progress | None) -> Result:
+    findings = diagnose(session, policy=policy, progress=progress)
     if not mend or not any(finding.repairable for finding in findings):
         return findings, []
     repairs = repair(session)
-    remaining = diagnose(session, progress=progress)
+    remaining = diagnose(session, policy=policy, progress=progress)
     session.commit()
     return remaining, repairs
+
+
+def _canonicalize(arguments: Namespace) -> int:
+    if arguments.policy.canonical_identifier is None:
+        raise CommandError("the policy has no canonical_identifier")
+    work = partial(_store_canonical, policy=arguments.policy, dry_run=arguments.dry_run)
+    changed, left = _run_in_session(migrations.database_url(arguments.url), arguments.schema, work)
+    for line in left:
+        print(line)
+    verb = "would be" if arguments.dry_run else "are"
+    print(f"{changed} identifiers {verb} canonical now; answered invitations keep theirs.")
+    return UNHEALTHY if left else HEALTHY
+
+
+def _store_canonical(session: Session, *, policy: Policy, dry_run: bool) -> tuple[int, list[str]]:
+    changed, left = 0, list[str]()
+    for done in canonicalize(session, policy, at=utc_now()):
+        changed += len(done.changed)
+        left += [f"{', '.join(ids)}: for the same invitee" for ids in done.collisions]
+        left += [f"{inv_id}: {why}" for inv_id, why in done.refused.items()]
+        session.rollback() if dry_run else session.commit()
+        session.expunge_all()
+    return changed, left
 
 
 def _run_in_session(url: URL, schema: str | None, work: Callable[[Session], T]) -> T:
@@ -172,6 +256,12 @@ def _revision(session: Session, *, schema: str | None) -> str:
 def _sql(arguments: Namespace) -> int:
     config = migrations.alembic_config(**_manner(arguments))
     command.upgrade(config, arguments.revision, sql=True)
+    return HEALTHY
+
+
+def _grants(arguments: Namespace) -> int:
+    for statement in grants(arguments.role, arguments.purpose, schema=arguments.schema):
+        print(f"{statement};")
     return HEALTHY
 
 

@@ -67,6 +67,8 @@ class Reason(StrEnum):
     """The organization's name is not text that PostgreSQL can store."""
     NAME_LENGTH = "name_length"
     """The organization's name is longer than the policy's limit."""
+    OPTIONS_FORMAT = "options_format"
+    """What was given as loader options of SQLAlchemy is something else."""
     ORG_SLUG_FORMAT = "org_slug_format"
     """The slug is not one to 63 lowercase letters, digits and inner hyphens."""
     PAST_EXPIRATION = "past_expiration"

@@ -149,10 +149,13 @@ class Policy:
             return identifier
         return self.canonical_identifier(identifier)
 
-    @property
-    def looks_at_others(self) -> bool:
-        """Whether who comes in depends on who else is there, or has been offered a place."""
-        return self.seats is not None or self.pending_invitations != "keep"
+    def looks_at_others(self, *, offers: bool = True) -> bool:
+        """Whether who comes in depends on who else is there, or has been offered a place.
+
+        Args:
+            offers: whether it is by an offer.
+        """
+        return self.seats is not None or (offers and self.pending_invitations != "keep")
 
 
 def canonical_email(identifier: str) -> str:

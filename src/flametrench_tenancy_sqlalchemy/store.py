@@ -6,21 +6,25 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Concatenate, Final, ParamSpec, TypedDict, TypeVar
+from typing import Concatenate, Final, ParamSpec, Protocol, TypedDict, TypeVar
 
 import stamina
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from ._integrity import is_transient
+from .authority import Actor
 from .clock import Clock, utc_now
 from .policy import LETTER, Policy
 from .repository import TenancyRepository
+from .repository.acting import ActingTenancy, ActsForUsers, ForOneUser, for_actor
 from .repository.operation import only_reads
 from .transactions.own import committed, own, require_factory, rules_in_our_words
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 SessionFactory = Callable[[], Session]
 
@@ -68,19 +72,90 @@ def may_try_again(exc: DBAPIError, attempts: int) -> bool:
     return attempts > 0 and stamina.is_active() and is_transient(exc)
 
 
+class _Runs(Protocol[T_co]):
+    """Whatever can run an operation in a transaction of its own."""
+
+    def _run(
+        self,
+        operation: Callable[Concatenate[T_co, P], R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R: ...
+
+
 def _standalone(
-    method: Callable[Concatenate[TenancyRepository, P], R],
-) -> Callable[Concatenate[TenancyStore, P], R]:
+    method: Callable[Concatenate[T, P], R],
+) -> Callable[Concatenate[_Runs[T], P], R]:
     """Make an operation of the repository one of the store, signature and all."""
 
     @functools.wraps(method)
-    def call(self: TenancyStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def call(self: _Runs[T], /, *args: P.args, **kwargs: P.kwargs) -> R:
         return self._run(method, *args, **kwargs)
 
     return call
 
 
-class TenancyStore:
+class ActingTenancyStore(ForOneUser):
+    """The operations of `ActingTenancy`, each in a transaction of its own."""
+
+    def __init__(self, store: TenancyStore, actor: Actor) -> None:
+        self._store = store
+        self._actor = actor
+
+    create_org = _standalone(ActingTenancy.create_org)
+    get_org = _standalone(ActingTenancy.get_org)
+    get_org_by_slug = _standalone(ActingTenancy.get_org_by_slug)
+    update_org = _standalone(ActingTenancy.update_org)
+    suspend_org = _standalone(ActingTenancy.suspend_org)
+    reinstate_org = _standalone(ActingTenancy.reinstate_org)
+    revoke_org = _standalone(ActingTenancy.revoke_org)
+    list_orgs = _standalone(ActingTenancy.list_orgs)
+
+    list_memberships = _standalone(ActingTenancy.list_memberships)
+    require_role = _standalone(ActingTenancy.require_role)
+    role_of = _standalone(ActingTenancy.role_of)
+    list_members = _standalone(ActingTenancy.list_members)
+    count_members = _standalone(ActingTenancy.count_members)
+    count_seats = _standalone(ActingTenancy.count_seats)
+    get_membership = _standalone(ActingTenancy.get_membership)
+    find_membership = _standalone(ActingTenancy.find_membership)
+    add_member = _standalone(ActingTenancy.add_member)
+    add_members = _standalone(ActingTenancy.add_members)
+    change_role = _standalone(ActingTenancy.change_role)
+    change_roles = _standalone(ActingTenancy.change_roles)
+    suspend_membership = _standalone(ActingTenancy.suspend_membership)
+    reinstate_membership = _standalone(ActingTenancy.reinstate_membership)
+    self_leave = _standalone(ActingTenancy.self_leave)
+    admin_remove = _standalone(ActingTenancy.admin_remove)
+    remove_members = _standalone(ActingTenancy.remove_members)
+    transfer_ownership = _standalone(ActingTenancy.transfer_ownership)
+    offboard_user = _standalone(ActingTenancy.offboard_user)
+
+    create_invitation = _standalone(ActingTenancy.create_invitation)
+    create_invitations = _standalone(ActingTenancy.create_invitations)
+    get_invitation = _standalone(ActingTenancy.get_invitation)
+    list_invitations = _standalone(ActingTenancy.list_invitations)
+    accept_invitation = _standalone(ActingTenancy.accept_invitation)
+    decline_invitation = _standalone(ActingTenancy.decline_invitation)
+    revoke_invitation = _standalone(ActingTenancy.revoke_invitation)
+    renew_invitation = _standalone(ActingTenancy.renew_invitation)
+    preview_invitation = _standalone(ActingTenancy.preview_invitation)
+    inbox = _standalone(ActingTenancy.inbox)
+    erase_identifier = _standalone(ActingTenancy.erase_identifier)
+    expire_invitations = _standalone(ActingTenancy.expire_invitations)
+
+    def _run(
+        self,
+        operation: Callable[Concatenate[ActingTenancy, P], R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        return self._store._run(for_actor(self._actor, operation), *args, **kwargs)
+
+
+class TenancyStore(ActsForUsers[ActingTenancyStore]):
     """The operations of tenancy, each in a transaction of its own.
 
     What an operation returns is detached and stays readable. A serialization failure or deadlock
@@ -161,6 +236,9 @@ class TenancyStore:
 
     list_tuples_for_subject = _standalone(TenancyRepository.list_tuples_for_subject)
     list_tuples_for_object = _standalone(TenancyRepository.list_tuples_for_object)
+
+    def _for(self, actor: Actor) -> ActingTenancyStore:
+        return ActingTenancyStore(self, actor)
 
     def _run(
         self,

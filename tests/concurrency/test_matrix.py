@@ -32,7 +32,10 @@ from tests.support.races import (
 from tests.support.scenes import Scene, State, stage
 from tests.support.steps import STEPS, Step
 
-READS: Final = ("get_", "list_", "count_", "find_", "preview_", "require_", "role_")
+READS: Final = (
+    *("acting_as", "get_", "list_", "count_"),
+    *("find_", "preview_", "require_", "role_"),
+)
 NEVER_CAME: Final = "never came"
 
 Verdicts: TypeAlias = tuple[str, str]

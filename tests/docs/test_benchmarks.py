@@ -19,7 +19,7 @@ from sqlalchemy.orm import sessionmaker
 
 from benchmarks import plans, proxy
 from benchmarks.byhand import ByHand, RefusedError
-from benchmarks.operations import OPERATIONS, PAGES, SEARCHES, SETS
+from benchmarks.operations import OPERATIONS, PAGES, PEOPLE, SEARCHES, SETS
 from benchmarks.proxy import HOST, delay_proxy
 from benchmarks.report import Goal
 from benchmarks.sides import SIDES
@@ -115,11 +115,12 @@ def test_operations_are_compared_with_goals_and_waits_of_all_sides(
 
 
 def test_growth_is_told_in_time_and_memory(server: Server, tmp_path: Path) -> None:
-    growth = plans.growth(rounds=1, operations=["admin_remove", "suspend_org"], members=[50, 500])
+    growth = plans.growth(rounds=1, operations=["admin_remove", *PEOPLE], members=[50, 500])
     growth.run(tmp_path, server)
     raw = json.loads((tmp_path / "growth.json").read_text())
     assert [goal["verdict"] for goal in raw["goals"]].count("not measured") == 0
-    assert {sample["player"] for sample in raw["samples"]} == {"ours, 50", "ours, 500"}
+    players = {f"{side}, {size}" for side in ("ours", "recommended") for size in (50, 500)}
+    assert {sample["player"] for sample in raw["samples"]} == players
     assert all(sample["peak"] != [0] for sample in raw["samples"] if sample["traced"])
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import json
 import socket
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Barrier
 from typing import TYPE_CHECKING, Final
@@ -17,94 +14,23 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.pool import NullPool
+from sqlalchemy import text
 
 from flametrench_tenancy_sqlalchemy import new_id
 from flametrench_tenancy_sqlalchemy.testing.databases import Databases
-from tests.support.ports import free_port
+from tests.support.examples import DEADLINE, Application, running
+from tests.support.web import TOMORROW, wrong_bodies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import URL
-
     from flametrench_tenancy_sqlalchemy.testing.servers import Server
 
-ROOT: Final = Path(__file__).parents[2]
-DEADLINE: Final = 120.0
 NAMES: Final = ("fastapi_app", "flask_app")
 BLOCKED: Final = text(
     "SELECT count(*) FROM pg_stat_activity "
     "WHERE datname = current_database() AND wait_event_type = 'Lock'"
 )
-COUNTED: Final = text(
-    """
-    SELECT count(DISTINCT org.id), count(DISTINCT mem.id), count(DISTINCT tup.id),
-        count(DISTINCT project.id)
-    FROM org LEFT JOIN mem ON mem.org_id = org.id LEFT JOIN tup ON tup.object_id = org.id
-        LEFT JOIN project ON project.org_id = org.id
-    WHERE slug = :slug
-    """
-)
-
-
-@dataclass
-class Application:
-    """A running example: its process, its address and its database."""
-
-    process: subprocess.Popen[bytes]
-    address: str
-    engine: Engine | None
-
-    def client(self, token: str = "nobody") -> httpx.Client:
-        headers = {"Authorization": f"Bearer {token}"}
-        return httpx.Client(base_url=self.address, headers=headers, timeout=DEADLINE)
-
-    def account(self) -> httpx.Client:
-        """Return somebody who has signed up."""
-        email = f"{uuid4()}@example.com"
-        with self.client() as client:
-            assert client.post("/accounts", json={"email": email}).status_code == 201
-        return self.client(email)
-
-    def counted(self, slug: str) -> list[int]:
-        """Count organizations, memberships, tuples and projects."""
-        assert self.engine is not None
-        with self.engine.connect() as connection:
-            return list(connection.execute(COUNTED, {"slug": slug}).one())
-
-
-@contextmanager
-def running(name: str, folder: Path, database: URL | None) -> Iterator[Application]:
-    """Start an example, and return it when it answers."""
-    port, log = free_port(), folder / "log"
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}  # installed or not
-    environment.pop("DATABASE_URL", None)
-    if database is not None:
-        environment["DATABASE_URL"] = database.render_as_string(hide_password=False)
-    command = [sys.executable, str(ROOT / "examples" / name / "run.py"), str(port)]
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(command, env=environment, stdout=output, stderr=output) as process,
-    ):
-        try:
-            address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + DEADLINE
-            while process.poll() is None and time.monotonic() < deadline:
-                try:
-                    httpx.get(f"{address}/nowhere/projects", timeout=DEADLINE)
-                except httpx.ConnectError:
-                    time.sleep(0.05)
-                else:
-                    break
-            assert process.poll() is None, log.read_text()
-            yield Application(
-                process, address, create_engine(database, poolclass=NullPool) if database else None
-            )
-            process.terminate()
-            process.wait(30)
-        finally:
-            process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -141,13 +67,32 @@ def test_projects_belong_to_organizations(application: Application, slug: str) -
             assert ann.get(f"/{named}/projects").json() == ["First", "Second"]
     with application.account() as bob:
         for response, status, code in (
-            (bob.get(f"/{slug}/projects"), 403, "forbidden"),
+            (bob.get(f"/{slug}/projects"), 404, "not_found"),
             (bob.post("/workspaces", json=workspace(slug)), 409, "conflict.org_slug"),
             (bob.get(f"/{new_id('org')}/projects"), 404, "not_found"),
         ):
             assert (response.status_code, response.json()["code"]) == (status, code)
     with application.client() as nobody:
         assert nobody.get(f"/{slug}/projects").status_code == 401
+
+
+@every_application
+def test_what_is_no_request_is_refused(application: Application, slug: str) -> None:
+    with application.account() as ann:
+        assert ann.post("/workspaces", json=workspace(slug)).status_code == 201
+        email = ann.headers["Authorization"].removeprefix("Bearer ")
+        assert ann.post("/accounts", json={"email": email}).status_code == 409
+        for path, names in (
+            ("/accounts", ["email"]),
+            ("/workspaces", ["name", "slug", "project"]),
+            (f"/{slug}/projects", ["name"]),
+        ):
+            unstorable = json.dumps(dict.fromkeys(names, "a\0b")).encode()
+            for content in (*wrong_bodies(*names), unstorable):
+                headers = {"Content-Type": "application/json"}
+                refused = ann.post(path, content=content, headers=headers)
+                assert 400 <= refused.status_code < 500, content
+        assert ann.get(f"/{slug}/projects").json() == ["First"]
 
 
 @every_application
@@ -207,7 +152,7 @@ def test_one_command_starts_it_on_a_server_of_its_own(name: str, tmp_path: Path)
     assert application.process.returncode == 0  # it has put its server away
 
 
-@pytest.mark.parametrize("application", ["fastapi_app"], indirect=True)
+@every_application
 def test_the_tenancy_endpoints_are_mounted(application: Application, slug: str) -> None:
     with application.account() as ann, application.account() as bob:
         opened = ann.post("/workspaces", json=workspace(slug)).json()
@@ -215,7 +160,7 @@ def test_the_tenancy_endpoints_are_mounted(application: Application, slug: str) 
         offer = {
             "identifier": bob.headers["Authorization"].removeprefix("Bearer "),
             "role": "member",
-            "expires_at": "2999-01-01T00:00:00Z",
+            "expires_at": TOMORROW.isoformat(),
         }
         offered = ann.post(f"/tenancy/orgs/{opened['id']}/invitations", json=offer).json()
         accepted = bob.post(f"/tenancy/invitations/{offered['id']}/accept").json()

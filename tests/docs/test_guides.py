@@ -2,35 +2,60 @@
 
 from __future__ import annotations
 
+import json
 import re
-from datetime import UTC, datetime
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import flametrench_tenancy
+import httpx
 import pytest
-from sqlalchemy import create_engine
+from fastapi import FastAPI, WebSocket
+from sqlalchemy import create_engine, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 import flametrench_tenancy_sqlalchemy
 from flametrench_tenancy_sqlalchemy import (
     InMemoryTenancyStore,
+    Limits,
+    Organization,
+    Policy,
     PreTuple,
     Role,
     Status,
     TenancyRepository,
+    Tuple,
     User,
+    canonical_email,
     new_id,
 )
+from flametrench_tenancy_sqlalchemy.ids import new_uuid
 from flametrench_tenancy_sqlalchemy.migrations import SchemaMismatchError, upgrade
 from flametrench_tenancy_sqlalchemy.testing import containers, plugin, servers
+from tests.adopters.test_neighbours import IDENTITY_TABLES
 from tests.integration.conformance.differences import DIFFERENCES
 from tests.migration.reference import create_reference
 from tests.migration.state import everything
+from tests.support.calls import CALLS, call
+from tests.support.counting import sent
 from tests.support.drivers import BEHIND_A_POOLER, DRIVERS
 from tests.support.guides import DOCS, chapters
-from tests.support.web import Ask, Cast, asgi, assert_refused
+from tests.support.stage import Stage
+from tests.support.web import (
+    IDENTIFIER,
+    TOMORROW,
+    Ask,
+    Cast,
+    asgi,
+    assert_refused,
+    served,
+    wrong_bodies,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -271,9 +296,78 @@ def test_users(reader: Reader) -> None:
         tenancy.add_member(tenancy.get_org_by_slug("acme").id, person.usr_id, Role.MEMBER)
         assert session.scalars(here["members"]).all() == [person]
         assert session.query(User).count() == len(
-            ["ann", "customer", "customer", "colleague", person]
+            ["ann", "ben", "cem", "customer", "customer", "colleague", person]
         )
+        assert [account.email for account in session.query(here["Account"]).order_by("id")] == [
+            "ann@example.com",
+            "ben@example.com",
+        ]
     here["engine"].dispose()
+
+
+def test_invitations(reader: Reader, engine_: Engine) -> None:
+    upgrade(reader.database)
+    reader.execute(IDENTITY_TABLES)
+    [guide] = chapters("invitations.md")
+
+    reader.follow(guide)
+
+    here = reader.here
+    with Session(engine_) as session:
+        credentials = session.execute(text("SELECT identifier, usr_id FROM cred"))
+        assert [(email, f"usr_{usr_id.hex}") for email, usr_id in credentials] == [
+            ("ben@example.com", here["ben"])
+        ]
+        members = TenancyRepository(session).list_members(here["acme"].id)
+        assert [member.usr_id for member in members] == [here["ann"], here["ben"], here["cem"]]
+        [granted] = session.scalars(select(Tuple).where(Tuple.relation == "editor"))
+        assert granted.subject_id == here["ben"]
+    with pytest.raises(PermissionError):
+        here["join"](here["invitation"].id, "guessed")
+    here["engine"].dispose()
+
+
+class TestPolicy:
+    GUIDE: Final = page("policy.md")
+    DEFAULT, RECOMMENDED = Policy(), Policy.recommended()
+
+    def test_everything_works(self, reader: Reader, engine_: Engine) -> None:
+        upgrade(reader.database)
+        [guide] = chapters("policy.md")
+        reader.follow(guide)
+        reader.here["engine"].dispose()
+
+    def test_it_shows_and_explains_every_field(self) -> None:
+        rows = re.findall(r"^\| `(\w+)` \| `(.+)` \| `(.+)` \|$", self.GUIDE, re.MULTILINE)
+        words_ = {"Limits": Limits, "timedelta": timedelta, "canonical_email": canonical_email}
+        shown = {
+            name: (eval(default, words_), eval(advised, words_)) for name, default, advised in rows
+        }
+        names = [field.name for field in fields(Policy)]
+        assert shown == {n: (getattr(self.DEFAULT, n), getattr(self.RECOMMENDED, n)) for n in names}
+        explained = re.findall(r"^\*\*`(\w+)`\*\*", self.GUIDE, re.MULTILINE)
+        assert explained == names
+
+    COSTS: Final = re.findall(r"^\| `(\w+)` \| (\d+) \| (\d+) \| (\d+) \|$", GUIDE, re.MULTILINE)
+
+    @pytest.mark.parametrize(
+        "operation, costs", [(operation, costs) for operation, *costs in COSTS]
+    )
+    def test_its_operations_send_so_many_statements(
+        self, session: Session, operation: str, costs: list[str]
+    ) -> None:
+        seated = replace(self.RECOMMENDED, seats=lambda *_: 9)
+        for policy, cost in zip((self.DEFAULT, self.RECOMMENDED, seated), costs, strict=True):
+            stage = Stage(session)
+            arguments = CALLS[operation](stage)
+            if "identifier" in arguments:
+                org = session.get_one(Organization, arguments["org_id"])
+                arguments["invited_by"] = stage.owner(org).usr_id
+            tenancy = TenancyRepository(session, clock=stage.clock, policy=policy)
+            session.expunge_all()
+            with sent(session) as statements:
+                call(tenancy, operation, arguments)
+            assert len(statements) == int(cost), policy
 
 
 class TestWebFrameworks:
@@ -284,32 +378,86 @@ class TestWebFrameworks:
         with Session(engine_) as session:
             return Cast(session)
 
-    def test_fastapi(self, reader: Reader, cast: Cast) -> None:
+    def test_fastapi(self, reader: Reader, cast: Cast, engine_: Engine) -> None:
         [guide] = chapters("fastapi.md")
         reader.follow(guide)
-        app: Any = reader.here["app"]
-        with asgi(app, reader.here["sessions"].kw["bind"].dispose) as send:
+        here = reader.here
+        app: Any = here["app"]
+        with asgi(app, here["sessions"].kw["bind"].dispose) as send:
             ask = Ask(send, cast)
             assert ask("owner GET /orgs/{acme}").is_success
             renamed = ask("owner POST /acme/rename?name=New").json()
             assert renamed == {"id": cast.ids["acme"], "name": "New"}
             assert ask("owner POST /acme/touch").json() is True
             assert_refused(ask("guest POST /acme/touch"), 403, "forbidden")
+            assert_refused(ask("stranger POST /acme/touch"), 404, "not_found")
             assert ask("owner GET /orgs").status_code == 403
+            here["Base"].metadata.create_all(engine_, tables=[here["Project"].__table__])
+            for org, status in (("acme", 201), ("bolt", 403)):
+                with Session(engine_) as session, session.begin():
+                    session.add(project := here["Project"](id=new_uuid(), org_id=cast.ids[org]))
+                    grant = {"object_type": "proj", "relation": "viewer"}
+                    grant["object_id"] = str(project.id)
+                offer = {"identifier": "a", "role": "guest", "expires_at": TOMORROW.isoformat()}
+                answer = ask("owner POST /orgs/{acme}/invitations", offer | {"pre_tuples": [grant]})
+                assert answer.status_code == status
         table = re.findall(r"^\| (`(?:GET|POST|PUT) .*?) \|", page("fastapi.md"), re.MULTILINE)
         named = {p.rpartition("/")[2] for row in table for p in re.findall(r"/[\w/{}-]+", row)}
         paths = {path for path in app.openapi()["paths"] if not path.startswith("/{")}
         assert {path.rpartition("/")[2] for path in paths} == named
 
+    def test_changes_are_taken_from_the_applications_own_pages_only(self, reader: Reader) -> None:
+        [page_] = chapters("security.md")
+        reader.follow(page_)
+        app: FastAPI = reader.here["app"]
+        app.api_route("/", methods=["GET", "POST"])(lambda: None)
+
+        @app.websocket("/")
+        async def greet(websocket: WebSocket) -> None:
+            await websocket.accept()
+            await websocket.close()
+
+        own = {"Origin": "https://app.example.com"}
+        with served(app) as address:
+            for headers, status in (({}, 403), ({"Origin": "null"}, 403), (own, 200)):
+                assert httpx.post(address, headers=headers).status_code == status
+                assert httpx.get(address, headers=headers).status_code == 200
+            socket = address.replace("http", "ws", 1)
+            with connect(socket, additional_headers=own):
+                pass
+            with pytest.raises(InvalidStatus, match="403"), connect(socket):
+                pass
+
     def test_flask(self, reader: Reader, cast: Cast) -> None:
         [guide] = chapters("flask.md")
         reader.follow(guide)
         client, owner = reader.here["app"].test_client(), cast.headers("owner")
-        assert client.post("/orgs", json={"slug": "new"}, headers=owner).status_code == 201
+        seen = client.get(cast.fill("/tenancy/orgs/{acme}"), headers=owner).get_json()
+        assert seen["slug"] == "acme"
+        assert client.get("/tenancy/orgs", headers=owner).status_code == 403
+        email = {"X-User": cast.users["invitee"], "X-Email": IDENTIFIER}
+        path = cast.fill("/tenancy/invitations/{inv:acme}/decline")
+        assert client.post(path, headers=email).get_json()["status"] == "declined"
+        assert (
+            client.post("/orgs", json={"name": "New", "slug": "new"}, headers=owner).status_code
+            == 201
+        )
         assert client.get("/new/role", headers=owner).get_json() == {"role": "owner"}
         renamed = client.put("/acme/name", json={"name": "New"}, headers=owner)
         assert renamed.get_json() == {"id": cast.ids["acme"], "name": "New"}
-        refused = client.put("/acme/name", json={"name": "New"}, headers=cast.headers("guest"))
-        assert (refused.status_code, refused.get_json()["code"]) == (403, "forbidden")
+        for name, status, code in (("guest", 403, "forbidden"), ("rival", 404, "not_found")):
+            refused = client.put("/acme/name", json={"name": "New"}, headers=cast.headers(name))
+            assert (refused.status_code, refused.get_json()["code"]) == (status, code)
+        for method, path, names in (
+            ("POST", "/orgs", ["name", "slug"]),
+            ("PUT", "/acme/name", ["name"]),
+        ):
+            for data in (
+                *wrong_bodies(*names),
+                b" " * 300_000,
+                json.dumps(dict.fromkeys(names, "\0")),
+            ):
+                wrong = {"data": data, "content_type": "application/json", "headers": owner}
+                assert 400 <= client.open(path, method=method, **wrong).status_code < 500, data
         with reader.here["app"].app_context():
             reader.here["db"].engine.dispose()

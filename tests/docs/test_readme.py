@@ -24,6 +24,7 @@ README = (ROOT / "README.md").read_text()
 # What the README says about all operations, to spare each line of its table.
 EVERYWHERE = {"InvalidIdError", "NotFoundError"}
 MALFORMED = {"role_format", "status_format", "limit_format", "type_format", "relation_format"}
+MALFORMED |= {"options_format"}
 
 
 def blocks(language: str) -> list[tuple[int, str]]:
@@ -43,7 +44,7 @@ def operations() -> dict[str, Callable[..., Any]]:
     return {
         name: function
         for name, function in inspect.getmembers(TenancyRepository, inspect.isfunction)
-        if not name.startswith("_")
+        if not name.startswith(("_", "acting_as"))
     }
 
 

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import combinations
 from typing import Any, Concatenate, ParamSpec, TypeAlias
 
@@ -229,7 +230,9 @@ OTHERS = ["", COMPOSED.upper(), f" {COMPOSED}", f"{COMPOSED}\n", f"{COMPOSED}\x0
 def promised(stage: Stage, a: Arguments, pre_tuples: str) -> Told:
     """Let another program have written the invitation's pre-tuples."""
     query = "UPDATE inv SET pre_tuples = CAST(:p AS jsonb) WHERE id = CAST(:id AS uuid)"
+    stage.session.execute(text("SET LOCAL ROLE NONE"))
     stage.session.execute(text(query), {"p": pre_tuples, "id": bare(a["inv_id"])})
+    stage.session.execute(text("RESET ROLE"))
     stage.session.expire(stage.tenancy.get_invitation(a["inv_id"]))
     return {"parameter": "pre_tuples"}
 
@@ -274,7 +277,7 @@ def no_heir(stage: Stage, a: Arguments) -> Told:
     return {"org_ids": orphaned}
 
 
-def member_of(stage: Stage, org_id: str, status: Status) -> str:
+def member_of(stage: Stage, org_id: str, _usr_id: str, status: Status) -> str:
     return stage.member(stage.tenancy.get_org(org_id), Role.MEMBER, status).usr_id
 
 
@@ -415,10 +418,7 @@ CHECKS: dict[str, list[Check]] = {
         requires("self_transfer", heir(lambda stage, org_id, usr_id: usr_id)),
         check(
             NotFoundError,
-            *(
-                heir(lambda stage, org_id, _, status=status: member_of(stage, org_id, status))
-                for status in NO_LONGER
-            ),
+            *(heir(partial(member_of, status=status)) for status in NO_LONGER),
             heir(lambda stage, *_: stage.member(stage.org()).usr_id),
             heir(lambda *_: new_id("usr")),
         ),

@@ -23,6 +23,7 @@ from flametrench_tenancy_sqlalchemy import (
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
 from flametrench_tenancy_sqlalchemy.policy import INDEXABLE
 from tests.support.calls import CALLS
+from tests.support.counting import sent
 from tests.support.sql import bare, snapshot
 from tests.support.stage import DAY, IDENTIFIER, NOW, TICK, Stage
 
@@ -210,3 +211,23 @@ def test_expiring_skips_what_others_have_locked_and_moves_it_the_next_time(
             rows = snapshot(session)
             assert (rows[free]["status"], rows[busy]["status"]) == ("expired", "pending")
         assert tenancy.expire_invitations() == 1
+
+
+def test_an_inbox_has_all_spellings_in_one_order_and_the_organizations_come_along(
+    stage: Stage, session: Session
+) -> None:
+    spelled = ["Ann@example.com", "ann@example.com", "Ann@example.com", "bob@example.com"]
+    orgs = [stage.org() for _ in spelled]
+    made = [
+        stage.tenancy.create_invitation(org.id, each, Role.GUEST, stage.user(), NOW + DAY).id
+        for org, each in zip(orgs, spelled, strict=True)
+    ]
+    session.expunge_all()
+    tenancy = TenancyRepository(session, clock=stage.clock, policy=Policy.recommended())
+    with sent(session) as statements:
+        page = tenancy.list_invitations_for("Ann@example.com", limit=2)
+        listed = [(each.id, each.organization.id) for each in page]
+    assert listed == list(zip(made[:2], [org.id for org in orgs[:2]], strict=True))
+    assert len(statements) == 1
+    rest = tenancy.list_invitations_for("Ann@example.com", cursor=page.next_cursor)
+    assert ([each.id for each in rest], rest.next_cursor) == ([made[2]], None)

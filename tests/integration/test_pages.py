@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
 from sqlalchemy import inspect, text
+from sqlalchemy.orm import joinedload, load_only, selectinload
 
 from flametrench_tenancy_sqlalchemy import (
+    Invitation,
     InvitationStatus,
+    Membership,
     NotFoundError,
+    Organization,
     Page,
+    Role,
     Status,
     TenancyRepository,
     new_id,
 )
+from flametrench_tenancy_sqlalchemy.testing.factories import make_user
+from tests.support.counting import sent
 from tests.support.sql import bare
-from tests.support.stage import Stage
+from tests.support.stage import IDENTIFIER, Stage
 
 # How the rows of each list are made in bulk: revoked memberships need no tuple.
 ROWS = {
@@ -207,3 +215,86 @@ def test_memberships_come_with_their_organizations_loaded(
     memberships = tenancy.list_memberships(usr_id).data
     assert all("organization" in inspect(m).dict for m in memberships)
     assert [m.organization.id for m in memberships] == org_ids
+
+
+NAMES = ["Ann", "ANNA 100%", "a_b", "Bo/b", None, "Jürgen"]
+
+
+@pytest.mark.parametrize("query", [None, "ann", "%", "_", "/", "ÜR", "", "x", "nul\x00", 7])
+def test_members_are_narrowed_and_turned_as_a_list_of_all_would_be(
+    query: Any, stage: Stage, tenancy: TenancyRepository
+) -> None:
+    org, everybody = stage.org(), []
+    for role, status in product([Role.ADMIN, Role.MEMBER, Role.GUEST], Status):
+        for name in NAMES:
+            user = make_user(stage.session, display_name=name)
+            everybody.append((stage.member(org, role, status, usr_id=user.id), name))
+    everybody.insert(0, (stage.owner(org), None))
+    stage.member(stage.org(), Role.ADMIN, usr_id=everybody[1][0].usr_id)
+    for roles, status, newest_first in product(
+        [None, [], ["admin"], [Role.GUEST, "owner", "guest"]], [None, *Status], [False, True]
+    ):
+        expected = [
+            member
+            for member, name in everybody
+            if (roles is None or member.role in roles)
+            and status in (None, member.status)
+            and (query is None or (name is not None and str(query).lower() in name.lower()))
+        ]
+        narrowed: dict[str, Any] = {
+            "roles": roles,
+            "status": status,
+            "query": query,
+            "newest_first": newest_first,
+        }
+        page = tenancy.list_members(org.id, limit=4, **narrowed)
+        found = page.data
+        while page.next_cursor:
+            page = tenancy.list_members(org.id, limit=4, cursor=page.next_cursor, **narrowed)
+            found += page
+        assert found == expected[:: -1 if newest_first else 1]
+
+
+def test_a_narrowed_list_of_what_does_not_exist_is_not_found(
+    stage: Stage, tenancy: TenancyRepository
+) -> None:
+    ways: list[dict[str, Any]] = [{"roles": []}, {"query": "nul\x00"}, {"newest_first": True}]
+    for narrowed in ways:
+        with stage.refuses(NotFoundError, parameter="org_id"):
+            tenancy.list_members(new_id("org"), **narrowed)
+
+
+@pytest.mark.parametrize("load", [joinedload, selectinload])
+def test_what_options_ask_for_is_read_without_a_statement(
+    load: Any, stage: Stage, tenancy: TenancyRepository
+) -> None:
+    """In lists that are merged as well: of two roles, and of what has expired."""
+    org = stage.org()
+    usr_id = stage.member(org).usr_id
+    stage.invitation(org, status=InvitationStatus.EXPIRED)
+    stage.invitation(org)
+    with_user, with_org = load(Membership.user), load(Invitation.organization)
+    with_org = with_org.options(load_only(Organization.slug))
+    lists: list[tuple[str, dict[str, Any], list[Any]]] = [
+        ("list_orgs", {}, [load_only(Organization.slug)]),
+        ("list_members", {"org_id": org.id}, [with_user]),
+        ("list_members", {"org_id": org.id, "roles": [Role.OWNER, Role.MEMBER]}, [with_user]),
+        ("list_memberships", {"usr_id": usr_id}, [with_user]),
+        ("list_invitations", {"org_id": org.id}, [load(Invitation.inviter), with_org]),
+        ("list_invitations", {"org_id": org.id, "status": "expired"}, [load(Invitation.inviter)]),
+        ("list_invitations_for", {"identifier": IDENTIFIER}, [load(Invitation.inviter)]),
+    ]
+    for operation, given, options in lists:
+        stage.session.expunge_all()
+        page = getattr(tenancy, operation)(**given, options=options)
+        assert len(page) > 0, operation
+        with sent(stage.session) as seen:
+            for entity in page:
+                if isinstance(entity, Organization):
+                    assert "name" in inspect(entity).unloaded
+                    continue
+                user = entity.user if isinstance(entity, Membership) else entity.inviter
+                assert (user.id, user.display_name) == (user.id, None)
+            if with_org in options:
+                assert "name" in inspect(page.data[0].organization).unloaded
+        assert seen == []

@@ -10,10 +10,17 @@ from dataclasses import dataclass
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
-from flametrench_tenancy_sqlalchemy import Organization, PreTuple, Role, TenancyRepository
+from flametrench_tenancy_sqlalchemy import (
+    Membership,
+    Organization,
+    PreTuple,
+    Role,
+    TenancyRepository,
+)
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
+from flametrench_tenancy_sqlalchemy.testing.factories import make_user
 from tests.support.calls import CALLS, Arguments, call
 from tests.support.counting import sent
 from tests.support.sql import bare
@@ -71,6 +78,17 @@ def _invitation_of_what_the_user_has(number: int) -> Scene:
 
 def _pages_of_something(stage: Stage) -> Arguments:
     return {"usr_id": stage.member(stage.org()).usr_id}
+
+
+def _admins_and_users(stage: Stage) -> Arguments:
+    org = stage.org()
+    stage.tenancy.add_member(org.id, make_user(stage.session, display_name="Ann").id, Role.ADMIN)
+    narrowed = {"roles": [Role.ADMIN], "query": "ann", "newest_first": True}
+    return {"org_id": org.id, **narrowed, "options": [joinedload(Membership.user)]}
+
+
+def _two_roles_and_users(stage: Stage) -> Arguments:
+    return _admins_and_users(stage) | {"roles": [Role.ADMIN, Role.OWNER]}
 
 
 def _invitations(stage: Stage) -> Arguments:
@@ -174,6 +192,9 @@ BUDGETS = [
     *(Budget(name, 1) for name in ("role_of", "preview_invitation", "list_invitations_for")),
     Budget("list_orgs", 1),
     Budget("list_members", 1),
+    Budget("list_members", 1, "narrowed, with users", _admins_and_users),
+    # What several stretches were merged for is read once more, for the options.
+    Budget("list_members", 2, "of two roles, with users", _two_roles_and_users),
     Budget("count_members", 1),
     Budget("list_memberships", 1, "of a member", _pages_of_something),
     Budget("list_invitations", 1, "of some", _invitations),

@@ -45,6 +45,31 @@ def test_they_act_as_the_owner_of_adopted_tables_not_as_who_migrates(blank: Conn
     downgrade(blank, "base")
 
 
+# What fits the types in the queries for the functions better than what the server has.
+TRAPS = [
+    "CREATE FUNCTION quote_ident(name) RETURNS text {}",
+    "CREATE FUNCTION format(text, text, name) RETURNS text {}",
+    "CREATE FUNCTION format(text, text, text) RETURNS text {}",
+    "CREATE FUNCTION starts_with(name, text) RETURNS boolean {}",
+    "CREATE FUNCTION trap(oid, regnamespace) RETURNS boolean {}",
+    "CREATE OPERATOR = (FUNCTION = trap, LEFTARG = oid, RIGHTARG = regnamespace)",
+    "CREATE FUNCTION trap(oid, regrole) RETURNS boolean {}",
+    "CREATE OPERATOR = (FUNCTION = trap, LEFTARG = oid, RIGHTARG = regrole)",
+    "CREATE FUNCTION trap(text[], text[]) RETURNS boolean {}",
+    "CREATE OPERATOR = (FUNCTION = trap, LEFTARG = text[], RIGHTARG = text[])",
+]
+
+
+def test_nothing_that_others_put_into_the_schema_is_run(blank: Connection) -> None:
+    body = "LANGUAGE plpgsql AS $$ BEGIN RAISE 'in the trap'; END $$"
+    run(blank, "CREATE SCHEMA cell; SET LOCAL search_path = cell")
+    run(blank, [trap.format(body) for trap in TRAPS])
+    for named in (None, "cell"):
+        upgrade(blank, schema=named)
+        run(blank, "ALTER FUNCTION flametrench_tenancy_touch() RESET search_path")
+        assert [f.check for f in diagnose(Session(blank))] == ["insecure_function"]
+
+
 @pytest.mark.parametrize("schema", NAMES)
 def test_a_schema_may_have_any_name(empty: Engine, schema: str) -> None:
     target = ("--url", empty.url.render_as_string(hide_password=False), "--schema", schema)

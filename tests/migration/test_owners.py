@@ -29,7 +29,7 @@ PREPARED = {
     "a view": ("CREATE VIEW org AS SELECT 1 AS id", "table public.org"),
     "the version": (
         f"CREATE TABLE {VERSION_TABLE} (version_num text); "
-        f"INSERT INTO {VERSION_TABLE} VALUES ('ft0003')",
+        f"INSERT INTO {VERSION_TABLE} VALUES ('ft0004')",
         f"table public.{VERSION_TABLE}",
     ),
     "a trigger's function": (

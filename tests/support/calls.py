@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from flametrench_tenancy_sqlalchemy import (
     InvitationRequest,
+    NewMember,
     PreTuple,
     Role,
     Status,
@@ -34,6 +35,7 @@ def _leaver(stage: Stage) -> Arguments:
 def _identifier(stage: Stage) -> Arguments:
     for _ in range(2):
         stage.invitation(stage.org())
+    stage.tenancy.decline_invitation(stage.invitation(stage.org()).id)
     return {"identifier": IDENTIFIER}
 
 
@@ -96,7 +98,8 @@ def _invitation_and_admin(stage: Stage) -> Arguments:
 
 
 def _new_members(stage: Stage) -> Arguments:
-    members = [(stage.user(), Role.MEMBER), (stage.user(), Role.OWNER)]
+    elsewhere = {"org_id": stage.org().id, "invited_by": stage.user()}
+    members = [(stage.user(), Role.MEMBER), NewMember(stage.user(), Role.OWNER, **elsewhere)]
     return _organization(stage) | {"members": members, "invited_by": stage.user()}
 
 
@@ -105,6 +108,7 @@ def _offers(stage: Stage) -> Arguments:
     requests = [
         InvitationRequest(IDENTIFIER, Role.MEMBER, expires_at=expiry),
         InvitationRequest("other@example.com", Role.GUEST, expires_at=expiry, pre_tuples=grants),
+        {"identifier": IDENTIFIER, "role": "guest", "expires_at": expiry, "org_id": stage.org().id},
     ]
     return _organization(stage) | {"requests": requests, "invited_by": stage.user()}
 

@@ -8,6 +8,7 @@ from typing import Final
 from tests.support.raw import grant, join, revoke, turn, withdraw
 
 DECLINE: Final = "UPDATE inv SET status = 'declined', terminal_at = now() WHERE id = {first@acme}"
+ERASED: Final = "identifier = 'erased:' || replace(id::text, '-', '')"
 INVITE: Final = (
     "INSERT INTO inv (id, org_id, identifier, role, invited_by, expires_at) VALUES "
     "(gen_random_uuid(), {acme}, 'x', 'member', {ann}, now() + interval '1 day')"
@@ -56,7 +57,22 @@ REFUSED_AT_ONCE: Final[dict[str, list[Attempt]]] = {
             _change("inv", "first@acme", "status = 'pending', terminal_at = NULL"),
             after=(DECLINE,),
         ),
-        Attempt("touched", _change("inv", "first@acme", "terminal_at = now()"), after=(DECLINE,)),
+        *(
+            Attempt(title, _change("inv", "first@acme", change), after=(DECLINE,))
+            for title, change in {
+                "touched": "terminal_at = now()",
+                "readdressed": "identifier = 'else@example.com'",
+                "erased by another's id": "identifier = 'erased:' || repeat('0', 32)",
+                "erased and touched": f"{ERASED}, terminal_by = {{max}}",
+                "erased and reopened": f"{ERASED}, status = 'pending', terminal_at = NULL",
+                "erased with what it promised": f"{ERASED}, pre_tuples = '[1]'",
+            }.items()
+        ),
+        Attempt(
+            "written again",
+            _change("inv", "first@acme", "identifier = 'else@example.com'"),
+            after=(DECLINE, _change("inv", "first@acme", ERASED)),
+        ),
     ],
     "mem_revoked_is_final": [
         Attempt("revived", turn("eve@acme", "active"), after=EVE_LEAVES),
@@ -167,6 +183,16 @@ ALLOWED: Final = [
     Attempt("an invitation changes", _change("inv", "first@acme", "role = 'admin'")),
     Attempt("an invitation is made", INVITE),
     Attempt("an invitation ends", DECLINE),
+    Attempt("an invitation is forgotten", _change("inv", "first@acme", ERASED), after=(DECLINE,)),
+    Attempt(
+        "an invitation ends and is forgotten at once",
+        _change("inv", "first@acme", f"{ERASED}, status = 'revoked', terminal_at = now()"),
+    ),
+    Attempt(
+        "what is forgotten is forgotten again",
+        _change("inv", "first@acme", ERASED),
+        after=(DECLINE, _change("inv", "first@acme", ERASED)),
+    ),
     Attempt(
         "an ended invitation is recorded",
         INVITE.replace("expires_at)", "expires_at, status, terminal_at)").replace(

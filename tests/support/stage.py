@@ -14,6 +14,7 @@ from flametrench_tenancy_sqlalchemy import (
     InvitationStatus,
     Membership,
     Organization,
+    Policy,
     PreTuple,
     Role,
     Status,
@@ -51,6 +52,10 @@ class Stage:
     def at(self, time: datetime) -> TenancyRepository:
         """Return the repository at another time."""
         return TenancyRepository(self.session, clock=lambda: time)
+
+    def by(self, policy: Policy) -> TenancyRepository:
+        """Return the repository under a policy."""
+        return TenancyRepository(self.session, clock=self.clock, policy=policy)
 
     def user(self) -> str:
         """Return the wire id of a new user."""

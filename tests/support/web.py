@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from threading import Thread
 from typing import Annotated, Any, Final, TypeAlias
 
 import httpx
+import uvicorn
 from anyio.from_thread import start_blocking_portal
 from fastapi import Header, HTTPException
+from flask import Flask, abort, request
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 from starlette.types import ASGIApp
+from werkzeug.serving import make_server
 
 from flametrench_tenancy_sqlalchemy import PreTuple, Role, TenancyRepository
 from flametrench_tenancy_sqlalchemy.contrib.fastapi import Caller
@@ -55,12 +60,23 @@ def operator_only(x_operator: Annotated[str | None, Header()] = None) -> None:
         raise HTTPException(403)
 
 
+def calling() -> Caller:
+    """Do the same in Flask."""
+    return Caller(request.headers.get("X-User") or abort(401), request.headers.get("X-Identifier"))
+
+
+def only_operators() -> None:
+    """Do the same in Flask."""
+    if "X-Operator" not in request.headers:
+        abort(403)
+
+
 @dataclass
 class Cast:
     """Two organizations and everybody around them, by name.
 
-    acme    is owned by ``owner``; ``admin``, ``member``, ``guest``, ``viewer`` belong to it, and
-            ``suspended`` did
+    acme    is owned by ``owner``; ``admin``, ``member``, ``guest``, ``viewer``, ``editor`` belong
+            to it, and ``suspended`` and ``removed`` did
     bolt    is owned by ``rival``
     invitee is asked to join acme as a member; ``stranger`` is known to nobody
     """
@@ -71,8 +87,9 @@ class Cast:
 
     def __post_init__(self) -> None:
         tenancy = TenancyRepository(self.session)
-        names = ("owner", "admin", "member", "guest", "viewer", "suspended", "rival")
-        people = {name: make_user(self.session) for name in (*names, "invitee", "stranger")}
+        joining = ("admin", "member", "guest", "viewer", "editor", "suspended", "removed")
+        others = ("owner", "rival", "invitee", "stranger")
+        people = {name: make_user(self.session) for name in (*joining, *others)}
         self.users = {name: user.id for name, user in people.items()}
         acme = make_org(self.session, owner=people["owner"], name="Acme", slug="acme")
         bolt = make_org(self.session, owner=people["rival"], name="Bolt", slug="bolt")
@@ -80,11 +97,12 @@ class Cast:
         self.ids |= {f"usr:{name}": id_ for name, id_ in self.users.items()}
         for name, org in (("owner", acme), ("rival", bolt)):
             self.ids[f"mem:{name}"] = tenancy.list_members(org.id).data[0].id
-        for name in ("admin", "member", "guest", "viewer", "suspended"):
-            role = Role.MEMBER if name == "suspended" else Role(name)
+        for name in joining:
+            role = Role(name) if name in set(Role) else Role.MEMBER
             joined = make_member(self.session, acme, user=people[name], role=role)
             self.ids[f"mem:{name}"] = joined.id
         tenancy.suspend_membership(self.ids["mem:suspended"])
+        tenancy.admin_remove(self.ids["mem:removed"], self.users["owner"])
         for org, owner in ((acme, "owner"), (bolt, "rival")):
             self.ids[f"inv:{org.slug}"] = tenancy.create_invitation(
                 org.id,
@@ -124,7 +142,7 @@ class Ask:
         if body is not None:
             options["content"] = self._cast.fill(json.dumps(body)).encode()
         if "content" in options:
-            headers["Content-Type"] = "application/json"
+            headers.setdefault("Content-Type", "application/json")
         return self._send(method, self._cast.fill(path), headers=headers, **options)
 
 
@@ -141,6 +159,49 @@ def asgi(app: ASGIApp, at_end: Callable[[], Awaitable[None]] | None = None) -> I
         yield lambda method, path, **options: portal.call(partial(send, method, path, **options))
         if at_end is not None:
             portal.call(at_end)
+
+
+@contextmanager
+def served(app: ASGIApp) -> Iterator[str]:
+    """Serve an application by a server of its own, and return its address."""
+    config = uvicorn.Config(app, port=0, log_level="critical", lifespan="off")
+    server = uvicorn.Server(config)
+    thread = Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@contextmanager
+def served_wsgi(app: Flask) -> Iterator[str]:
+    """Serve a WSGI application in the same way, one request after the other."""
+    server = make_server("127.0.0.1", 0, app)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def wrong_bodies(*names: str) -> Iterator[bytes]:
+    """Yield what is no JSON object that has some text of each name and nothing else."""
+    yield from (b"", b"{", b"null", b"[]", b'"text"', b"7", b"{}", b"\xff", b"[" * 100_000)
+    yield b"1" * 5_000
+    right = dict.fromkeys(names, "text")
+    yield json.dumps(right | {"unknown": "text"}).encode()
+    for name in names:
+        yield json.dumps({other: "text" for other in names if other != name}).encode()
+        for value in (7, True, None, ["text"], {"text": "text"}):
+            yield json.dumps(right | {name: value}).encode()
 
 
 def assert_refused(response: httpx.Response, status: int, code: str) -> dict[str, Any]:

@@ -20,10 +20,10 @@ ORDER = [
         "ids",
         "policy",
         "models",
-        "results changes _integrity users _sql",
+        "results changes authority _integrity users _sql",
         "transactions",
     ),
-    *("writing", "repository", "store", "aio memory migrations", "doctor contrib", "cli"),
+    *("writing", "repository", "store canonical", "aio memory migrations", "doctor contrib", "cli"),
     "testing",
 ]
 LAYERS = {room: layer for layer, rooms in enumerate(ORDER) for room in rooms.split()}

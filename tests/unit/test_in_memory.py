@@ -13,20 +13,24 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import flametrench_tenancy as peer
 import pytest
+from sqlalchemy.orm import joinedload
 
 from flametrench_tenancy_sqlalchemy import (
     DuplicateMembershipError,
     InMemoryTenancyStore,
     Limits,
+    Membership,
     Policy,
     PreTuple,
     Role,
     Status,
     TenancyRepository,
     TenancyStore,
+    User,
     new_id,
 )
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
@@ -64,7 +68,7 @@ def test_operations_take_the_parameters_that_the_peer_takes(
     theirs = [(p.name, p.kind) for p in signature.parameters.values()]
     assert [(p.name, p.kind) for p in mine.parameters.values()][: len(theirs)] == theirs
     further = list(mine.parameters.values())[len(theirs) :]
-    assert all(p.kind is p.KEYWORD_ONLY and p.default is None for p in further)
+    assert all(p.kind is p.KEYWORD_ONLY and p.default in (None, False) for p in further)
     for parameter in signature.parameters.values():
         # The peer's `...` stands for "omitted", which has a name of its own here.
         if parameter.default is not ...:
@@ -112,6 +116,29 @@ def test_a_query_is_a_plain_substring_in_any_case(store: InMemoryTenancyStore) -
         *(("/", ["and/or"]), ("", list(named.values()))),
     ):
         assert [named[org.id] for org in store.list_orgs(query=query).data] == found
+
+
+def test_members_are_narrowed_and_turned(store: InMemoryTenancyStore) -> None:
+    owner = store.create_org(new_id("usr")).owner_membership
+    members = [store.add_member(owner.org_id, new_id("usr"), role) for role in ("guest", "admin")]
+    everybody = [owner, *members]
+    with store._session_factory() as session, session.begin():
+        for member, name in zip(everybody, ["Ann", "GRÄÖN", None], strict=True):
+            session.get_one(User, member.usr_id).display_name = name
+    given: dict[str, Any]
+    for given, found in (
+        ({}, [0, 1, 2]),
+        ({"newest_first": True}, [2, 1, 0]),
+        ({"newest_first": True, "cursor": members[1].id}, [1, 0]),
+        ({"roles": ["guest", Role.OWNER], "newest_first": True}, [1, 0]),
+        ({"roles": ["guest"], "status": "active"}, [1]),
+        ({"roles": []}, []),
+        ({"query": "äö"}, [1]),
+        ({"query": "n", "roles": ["owner", "admin"], "newest_first": True}, [0]),
+    ):
+        page = store.list_members(owner.org_id, options=[joinedload(Membership.user)], **given)
+        assert [m.id for m in page] == [everybody[n].id for n in found]
+        assert all(m.user.id == m.usr_id for m in page)
 
 
 def test_ten_thousand_pre_tuples() -> None:

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
 
 from ..errors import (
+    AlreadyTerminalError,
     ForbiddenError,
     IdentifierMismatchError,
     InvalidIdError,
     NotFoundError,
     RoleHierarchyError,
+    SoleOwnerError,
     TenancyError,
     UnavailableError,
 )
-from ..models import Membership
+from ..models import Membership, Organization
+from ..models.base import not_found
+from ..policy import Limits
 from ..repository import TenancyRepository
 from ..values import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is calling, as the application's authentication vouches for it.
+
+    Attributes:
+        usr_id: the calling user's wire id (``usr_…``).
+        identifier: the identifier, an e-mail address as a rule, that has been proven to be
+            theirs; without one the caller cannot accept or decline invitations.
+    """
+
+    usr_id: str
+    identifier: str | None = None
 
 
 class InvalidRequestError(TenancyError):
@@ -25,8 +45,26 @@ class InvalidRequestError(TenancyError):
     code: ClassVar[str] = "invalid_request"
 
 
+class RequestTooLargeError(InvalidRequestError):
+    """The request's body holds more than its endpoint takes."""
+
+
+# Where the specification's OpenAPI documents have other words than its Python SDK.
+_CODES: Final = {
+    AlreadyTerminalError.code: "conflict.already_terminal",
+    SoleOwnerError.code: "conflict.sole_owner",
+}
+
+
+def code_of(exc: TenancyError) -> str:
+    """Return the stable word for an error, as HTTP has it."""
+    return _CODES.get(exc.code, exc.code)
+
+
 def status_of(exc: TenancyError) -> int:
     """Return the HTTP status of an error."""
+    if isinstance(exc, RequestTooLargeError):
+        return 413
     if isinstance(exc, NotFoundError):
         return 404
     if isinstance(exc, ForbiddenError | RoleHierarchyError):
@@ -38,23 +76,81 @@ def status_of(exc: TenancyError) -> int:
     return 409
 
 
-def body_of(exc: TenancyError) -> dict[str, Any]:
-    """Return ``{"code", "message", "details"}``, safe to encode as JSON in UTF-8.
+def body_of(exc: TenancyError) -> bytes:
+    """Return ``{"code", "message", "details"}`` as JSON.
 
     It does not tell a stranger whom an invitation is for.
     """
-    body = {"code": exc.code, "message": str(exc), "details": exc.details}
+    body = {"code": code_of(exc), "message": str(exc), "details": exc.details}
     if isinstance(exc, IdentifierMismatchError):
         body |= {"message": "the invitation is for somebody else", "details": {}}
     # Lone surrogates, which a request may bring along, have no bytes in UTF-8.
-    encoded = json.dumps(body, ensure_ascii=False, default=str).encode(errors="replace")
-    safe: dict[str, Any] = json.loads(encoded)
-    return safe
+    return json.dumps(body, ensure_ascii=False, default=str).encode(errors="replace")
 
 
-def membership_in(
-    tenancy: TenancyRepository, named: str, usr_id: str, *roles: Role | str
-) -> Membership:
+def malformed(errors: Sequence[Any]) -> InvalidRequestError:
+    """Return the error for what pydantic has found amiss in a request: the first ten.
+
+    It tells what is wrong and where, without what was sent.
+    """
+    shown = [
+        {
+            "type": error["type"],
+            "loc": [part[:80] if isinstance(part, str) else part for part in error["loc"]],
+            "msg": error["msg"],
+        }
+        for error in errors[:10]
+    ]
+    return InvalidRequestError("the request is malformed", errors=shown)
+
+
+def json_of(body: bytes | bytearray, limits: Limits) -> Any:
+    """Return the JSON value that a body is, each name in it given once.
+
+    Raises:
+        InvalidRequestError: the body is no JSON.
+        RequestTooLargeError: it holds more values than any endpoint takes.
+    """
+    try:
+        value = json.loads(body, object_pairs_hook=_object)
+    except (ValueError, RecursionError) as exc:  # integers of 5 000 digits are a ValueError
+        raise InvalidRequestError("the body is no JSON") from exc
+    # What two bytes say, as in `{},{}`, takes a hundred to hold and a thousand to refuse.
+    most = 10 * (limits.pre_tuples + 1)
+    if _is_larger(value, most):
+        raise RequestTooLargeError(f"the body holds more than {most} values")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("a name is given twice")
+    return members
+
+
+def _is_larger(value: Any, most: int) -> bool:
+    found = [value]
+    for each in found:  # which grows on the way
+        if isinstance(each, dict):
+            found += each.values()
+        elif isinstance(each, list):
+            found += each
+        if len(found) > most:
+            return True
+    return False
+
+
+def named_in(path: Mapping[str, Any], parameter: str) -> str:
+    """Return what a request's path names; a route without the parameter is a mistake of its own."""
+    try:
+        name: str = path[parameter]
+    except KeyError:
+        raise LookupError(f"the route's path has no parameter {parameter!r}") from None
+    return name
+
+
+def membership_in(tenancy: TenancyRepository, named: str, usr_id: str, *roles: Role) -> Membership:
     """Return a user's membership, with one of the roles, in the organization that a path names.
 
     Args:
@@ -66,10 +162,14 @@ def membership_in(
     Raises:
         InvalidIdError: ``named`` has an underscore, as no slug has, and is no ``org_`` wire id;
             or ``usr_id`` is malformed.
-        PreconditionError: ``role_format``; one of the roles is none.
-        NotFoundError: there is no such organization.
-        ForbiddenError: the user is no active member with one of the roles, or it is not active.
+        NotFoundError: there is no such organization, or the user is no active member.
+        ForbiddenError: they have none of the roles, or it is suspended.
     """
-    # A slug has no underscore.
-    org = tenancy.get_org(named) if "_" in named else tenancy.get_org_by_slug(named)
-    return tenancy.require_role(org.id, usr_id, *roles)
+    by_id = "_" in named  # as no slug has
+    org = tenancy.get_org(named) if by_id else tenancy.get_org_by_slug(named)
+    try:
+        return tenancy.require_role(org.id, usr_id, *roles)
+    except ForbiddenError:
+        if tenancy.find_membership(org.id, usr_id) is None:
+            raise not_found(Organization, named, "org_id" if by_id else "slug") from None
+        raise

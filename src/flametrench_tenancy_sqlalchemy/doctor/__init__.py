@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..clock import Clock, utc_now
+from ..policy import LETTER, Policy
 from ..transactions.sessions import BIND, AnySession
 from .checks import checks
 from .findings import Finding, Repair, Severity
@@ -23,7 +24,11 @@ Progress = Callable[[int, int], object]
 
 
 def diagnose(
-    session: AnySession, *, clock: Clock = utc_now, progress: Progress | None = None
+    session: AnySession,
+    *,
+    policy: Policy = LETTER,
+    clock: Clock = utc_now,
+    progress: Progress | None = None,
 ) -> list[Finding]:
     """Return everything that is wrong, one finding for each check; nothing if all is well.
 
@@ -32,10 +37,11 @@ def diagnose(
 
     Args:
         session: a Session on the database; nothing is written.
+        policy: tells which identifiers are the same invitee's.
         clock: returns the current time, by which invitations are overdue.
         progress: told after every check how far the examination has come.
     """
-    questions = checks(clock())
+    questions = checks(clock(), policy)
     total = len(questions) + 1
     report = progress or _nobody
     schema = examine_schema(session.connection(bind_arguments=BIND))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, and_, func, or_, select
 
+from .._sql import table_of
 from ..ids import encode
 from ..models import Invitation, Membership, Organization, Tuple
-from ..transactions.sessions import AnySession
+from ..policy import LETTER, Policy
+from ..transactions.sessions import AnySession, among
 from ..values import InvitationStatus, Status
 from .conditions import ACTIVE, LEFT_BEHIND, LEFT_OVER, ORPHANED, STILL_OFFERED, WITHOUT_TUPLE
 from .findings import EXAMPLES, Finding, Severity
@@ -37,7 +40,8 @@ class Check:
 
     name: str
     message: str
-    query: Query
+    query: Query | Callable[[AnySession], Query]
+    """Or what makes it, where not all can be asked of the database."""
     severity: Severity = Severity.ERROR
     repairable: bool = False
     kept_by: tuple[str, ...] = ()
@@ -45,7 +49,8 @@ class Check:
 
     def run(self, session: AnySession) -> Iterator[Finding]:
         """Return what is wrong, if anything is."""
-        found = session.execute(_counted(self.query)).all()
+        query = self.query(session) if callable(self.query) else self.query
+        found = session.execute(_counted(query)).all()
         if found:
             yield Finding(
                 check=self.name,
@@ -69,13 +74,31 @@ def _constrained(name: str, message: str, *constraints: str) -> Check:
     return Check(name, message, refused_by(*constraints), kept_by=constraints)
 
 
-def checks(at: datetime) -> list[Check]:
+def _duplicates(policy: Policy, at: datetime) -> Query | Callable[[AnySession], Query]:
+    """Return the question for open invitations of the same invitee and organization."""
+    pending = Invitation.status == InvitationStatus.PENDING
+    live = and_(pending, ~Invitation.overdue_at(at))
+    if policy.canonical_identifier is None:
+        return sharing(Invitation, Invitation.org_id, Invitation.identifier, where=live)
+
+    def spelled_differently(session: AnySession) -> Query:
+        same: dict[tuple[str, str], list[str]] = defaultdict(list)
+        columns = Invitation.id, Invitation.org_id, Invitation.identifier
+        for id_, org_id, identifier in session.execute(select(*columns).where(live)):
+            same[org_id, policy.canonical(identifier)].append(id_)
+        ids = [id_ for group in same.values() if len(group) > 1 for id_ in group]
+        return rows(Invitation).where(among(session, table_of(Invitation).c.id, ids))
+
+    return spelled_differently
+
+
+def checks(at: datetime, policy: Policy = LETTER) -> list[Check]:
     """Return every question to the rows.
 
     Args:
         at: the time by which invitations are overdue, or not yet.
+        policy: tells which identifiers are the same invitee's.
     """
-    pending = Invitation.status == InvitationStatus.PENDING
     return [
         # Membership and tuple, in step.
         Check(
@@ -164,12 +187,7 @@ def checks(at: datetime) -> list[Check]:
         Check(
             "duplicate_invitation",
             "open invitations beside another one of the same identifier and organization",
-            sharing(
-                Invitation,
-                Invitation.org_id,
-                Invitation.identifier,
-                where=and_(pending, ~Invitation.overdue_at(at)),
-            ),
+            _duplicates(policy, at),
             severity=Severity.WARNING,
         ),
         Check(

@@ -16,7 +16,7 @@ from ..migrations.functions import INSECURE_FUNCTIONS
 from ..models import Base
 from .findings import EXAMPLES, Finding, Severity
 
-# Those of the migrations 0001 and 0002, by table. A test compares them with a migrated database.
+# Those of the migrations, by table. A test compares them with a migrated database.
 _TRIGGER_NAMES: Final = {
     "usr": ("usr_stamp", "usr_touch"),
     "org": ("org_revoked_is_final", "org_stamp", "org_touch"),
@@ -163,12 +163,14 @@ def examine_schema(connection: Connection) -> SchemaReport:
     schema = _schema_of(connection)
     hidden = unseen(connection)
     tables = list(Base.metadata.tables)
-    with _alone_on_search_path(connection, schema):
-        found = catalog.describe(connection, schema, tables)
+    with _search_path(connection, "pg_catalog"):
         names = [trigger.name for trigger in TRIGGERS]
         parameters = {"schema": schema, "tables": tables, "triggers": names}
         disabled = connection.scalars(_DISABLED, parameters).all()
         silenced = connection.scalars(_SILENCED).all()
+    # Alone on the path, lest the server tells names with their schema.
+    with _search_path(connection, schema):
+        found = catalog.describe(connection, schema, tables)
         insecure = connection.scalars(text(INSECURE_FUNCTIONS)).all()
         wanted = _wanted(connection)
     missing = {
@@ -222,7 +224,8 @@ def examine_schema(connection: Connection) -> SchemaReport:
 def unseen(connection: Connection) -> list[tuple[str, str]]:
     """Return what the connection's role may not see of the rows, each by a check of `UNSEEN`."""
     given = {"schema": _schema_of(connection), "tables": list(Base.metadata.tables)}
-    found = connection.execute(_UNSEEN, given | {"columns": _COLUMNS})
+    with _search_path(connection, "pg_catalog"):
+        found = connection.execute(_UNSEEN, given | {"columns": _COLUMNS}).all()
     return [(check, part) for check, part in found]
 
 
@@ -236,12 +239,18 @@ def _schema_of(connection: Connection) -> str:
 
 
 @contextmanager
-def _alone_on_search_path(connection: Connection, schema: str) -> Iterator[None]:
-    """Have the server tell names without their schema."""
-    before = connection.scalar(select(func.current_setting("search_path")))
-    connection.execute(select(func.set_config("search_path", func.quote_ident(schema), True)))
+def _search_path(connection: Connection, schema: str) -> Iterator[None]:
+    """Have names mean what they mean in one schema, and in the server's own.
+
+    On a longer path, somebody's functions and operators could fit the doctor's questions better
+    than the server's.
+    """
+    functions = func.pg_catalog
+    before = connection.scalar(select(functions.current_setting("search_path")))
+    alone = functions.quote_ident(schema)
+    connection.execute(select(functions.set_config("search_path", alone, True)))
     yield
-    connection.execute(select(func.set_config("search_path", before, True)))
+    connection.execute(select(functions.set_config("search_path", before, True)))
 
 
 def _wanted(connection: Connection) -> Definitions:

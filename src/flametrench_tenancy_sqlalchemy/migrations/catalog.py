@@ -12,6 +12,7 @@ from sqlalchemy import (
     Index,
     MetaData,
     Table,
+    Text,
     bindparam,
     func,
     select,
@@ -50,38 +51,42 @@ _PARTS: Final = text(
     WITH wanted AS (
         SELECT c.oid, c.relname, c.relkind
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = :schema AND c.relname IN :tables
+        WHERE n.nspname = CAST(:schema AS pg_catalog.name) AND c.relname IN :tables
     )
     SELECT 'table', relname, relname,
         CASE relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view'
             ELSE 'relation of another kind' END
     FROM wanted
     UNION ALL
-    SELECT 'column', relname, attname, concat_ws(' ',
-        format_type(atttypid, atttypmod),
+    SELECT 'column', relname, attname, pg_catalog.concat_ws(' ',
+        pg_catalog.format_type(atttypid, atttypmod),
         CASE WHEN attidentity <> '' THEN 'GENERATED AS IDENTITY' END,
         CASE attgenerated WHEN '' THEN 'DEFAULT ' ELSE 'GENERATED ALWAYS AS ' END
-            || pg_get_expr(adbin, adrelid),
+            || pg_catalog.pg_get_expr(adbin, adrelid),
         CASE WHEN attnotnull THEN 'NOT NULL' END)
     FROM wanted JOIN pg_attribute ON attrelid = wanted.oid AND attnum > 0 AND NOT attisdropped
         LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
     UNION ALL
-    SELECT 'constraint', relname, conname, pg_get_constraintdef(pg_constraint.oid, true)
+    SELECT 'constraint', relname, conname, pg_catalog.pg_get_constraintdef(pg_constraint.oid, true)
     FROM wanted JOIN pg_constraint ON conrelid = wanted.oid
     WHERE contype IN ('p', 'u', 'f', 'c', 'x')
     UNION ALL
-    SELECT 'index', wanted.relname, i.relname, concat_ws(' ',
-        replace(pg_get_indexdef(i.oid, 0, true), quote_ident(i.relname) || ' ON ', 'ON '),
+    SELECT 'index', wanted.relname, i.relname, pg_catalog.concat_ws(' ',
+        pg_catalog.replace(pg_catalog.pg_get_indexdef(i.oid, 0, true),
+            pg_catalog.quote_ident(i.relname) || ' ON ', 'ON '),
         CASE WHEN NOT indisvalid THEN '(invalid)' END)
     FROM wanted JOIN pg_index ON indrelid = wanted.oid JOIN pg_class i ON i.oid = indexrelid
     WHERE NOT EXISTS (SELECT FROM pg_constraint
         WHERE conindid = indexrelid AND contype IN ('p', 'u', 'x'))
     UNION ALL
-    SELECT 'trigger', relname, tgname, pg_get_triggerdef(pg_trigger.oid, true)
+    SELECT 'trigger', relname, tgname, pg_catalog.pg_get_triggerdef(pg_trigger.oid, true)
     FROM wanted JOIN pg_trigger ON tgrelid = wanted.oid
     WHERE NOT tgisinternal
     """
-).bindparams(bindparam("tables", expanding=True))
+).bindparams(
+    # As words of the statement: an operator of somebody's would fit the type of parameters better.
+    bindparam("tables", type_=Text, expanding=True, literal_execute=True)
+)
 
 
 def describe(connection: Connection, schema: str, tables: Collection[str]) -> dict[Part, str]:

@@ -9,17 +9,22 @@ from __future__ import annotations
 
 from typing import Final
 
+# Whoever may create objects in the schema could offer functions and operators that fit the types
+# better than the server's own. So functions are qualified, and operators get the types they take.
 INSECURE_FUNCTIONS: Final = """
-    SELECT pg_proc.oid::regprocedure::text AS signature, relowner::regrole AS owner,
-        proowner = current_user::regrole AND proowner <> relowner AS given_away
-    FROM pg_proc JOIN pg_class ON relnamespace = pronamespace AND relname = 'mem'
-    WHERE pronamespace = quote_ident(current_schema())::regnamespace
-        AND starts_with(proname, 'flametrench_tenancy_')
+    SELECT pg_proc.oid::regprocedure::text AS signature, relowner::regrole::text AS owner,
+        proowner = current_user::regrole::oid AND proowner <> relowner AS given_away
+    FROM pg_catalog.pg_proc
+        JOIN pg_catalog.pg_class ON relnamespace = pronamespace AND relname = 'mem'
+    WHERE pronamespace
+            = pg_catalog.quote_ident(pg_catalog.current_schema())::regnamespace::oid
+        AND pg_catalog.starts_with(proname, 'flametrench_tenancy_')
         AND (
             NOT prosecdef
-            OR proconfig IS DISTINCT FROM
-                ARRAY['search_path=' || quote_ident(current_schema()) || ', pg_temp']
-            OR has_function_privilege('public', pg_proc.oid, 'EXECUTE')
+            OR pg_catalog.array_to_string(proconfig, ';') IS DISTINCT FROM
+                'search_path=' || pg_catalog.quote_ident(pg_catalog.current_schema())
+                    || ', pg_temp'
+            OR pg_catalog.has_function_privilege('public', pg_proc.oid, 'EXECUTE')
         )
     ORDER BY 1
 """
@@ -31,11 +36,15 @@ DECLARE
     function record;
 BEGIN
     FOR function IN {INSECURE_FUNCTIONS} LOOP
-        EXECUTE format('ALTER FUNCTION %s SECURITY DEFINER SET search_path = %I, pg_temp',
-            function.signature, current_schema());
-        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', function.signature);
+        EXECUTE pg_catalog.format(
+            'ALTER FUNCTION %s SECURITY DEFINER SET search_path = %I, pg_temp',
+            function.signature, pg_catalog.current_schema()
+        );
+        EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', function.signature);
         IF function.given_away THEN
-            EXECUTE format('ALTER FUNCTION %s OWNER TO %s', function.signature, function.owner);
+            EXECUTE pg_catalog.format(
+                'ALTER FUNCTION %s OWNER TO %s', function.signature, function.owner
+            );
         END IF;
     END LOOP;
 END

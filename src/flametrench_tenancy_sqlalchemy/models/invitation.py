@@ -62,6 +62,13 @@ class Invitation(Base):
         partial_index("inv_pending_idx", "identifier", where=text("status = 'pending'")),
         page_index("inv_org_page_idx", "org_id NULLS FIRST", "id"),
         page_index("inv_org_status_page_idx", "status", "org_id", "id", "expires_at"),
+        page_index("inv_identifier_page_idx", "identifier NULLS FIRST", "status", "id"),
+        partial_index("inv_offers_idx", "invited_by", "org_id", where=text("status = 'pending'")),
+        partial_index(
+            *("inv_live_idx", "org_id", "identifier", "expires_at"),
+            where=text("status = 'pending'"),
+        ),
+        partial_index("inv_accepted_idx", "invited_user_id", where=text("status = 'accepted'")),
     )
 
     id: Mapped[str] = id_column("inv")
@@ -253,6 +260,16 @@ class Invitation(Base):
         # By a clock that is ahead it may have been created later than now.
         self.expires_at = _require_end(expires_at, policy, max(at, self.created_at))
         self.read_at = at
+
+    def canonicalize(self, policy: Policy) -> None:
+        """Have whom the invitation is for spelled as the policy stores and compares it.
+
+        Raises:
+            InvitationNotPendingError: it has been answered, withdrawn or expired.
+            PreconditionError: ``identifier_format`` or ``identifier_length``.
+        """
+        self._require_pending()
+        self.identifier = _require_identifier(policy.canonical(self.identifier), policy)
 
     def erase(self, at: datetime) -> None:
         """Forget whom the invitation is for; one that is pending ends."""

@@ -63,8 +63,8 @@ class Membership(Timestamps, Base):
         partial_index(
             "mem_owner_idx", "org_id", "id", where=text("role = 'owner' AND status = 'active'")
         ),
-        page_index("mem_org_page_idx", "org_id NULLS FIRST", "id"),
-        page_index("mem_org_status_page_idx", "status", "org_id", "id"),
+        page_index("mem_org_page_idx", "org_id NULLS FIRST", "id", "role"),
+        page_index("mem_org_status_page_idx", "status", "org_id", "id", "role"),
         page_index("mem_usr_page_idx", "usr_id NULLS FIRST", "id"),
         page_index("mem_usr_status_page_idx", "status NULLS FIRST", "usr_id", "id"),
     )
@@ -225,6 +225,7 @@ class Membership(Timestamps, Base):
         other_owners: Collection[Membership],
         transfer_to: str | None,
         heir: Membership | None,
+        even_suspended: bool = False,
         at: datetime,
     ) -> Membership | None:
         """End the membership at its user's own wish; a last owner must name an heir.
@@ -233,6 +234,7 @@ class Membership(Timestamps, Base):
             other_owners: the organization's other active owners.
             transfer_to: the user whom a last owner makes owner; ignored while others remain.
             heir: that user's active membership, if there is one.
+            even_suspended: whether they may leave while they are suspended, too.
             at: the time of the change.
 
         Returns:
@@ -244,9 +246,10 @@ class Membership(Timestamps, Base):
             SoleOwnerError: it is the last active owner's, and nobody is named.
             NotFoundError: who is named has no active membership there.
         """
-        self._require_active()
+        if not (even_suspended and self.status is Status.SUSPENDED):
+            self._require_active()
         promoted = None
-        if self.role is Role.OWNER and not other_owners:
+        if self.is_active_owner and not other_owners:
             if transfer_to is None:
                 raise self._sole_owner()
             if transfer_to == self.usr_id:

@@ -3,6 +3,8 @@
 The repository holds no rule: it locks, loads, asks the model and writes.
 """
 
+from ..authority import Actor
+from .acting import ActingTenancy, ActsForUsers
 from .departures import DepartureOperations
 from .invitations import InvitationOperations
 from .invitees import InviteeOperations
@@ -20,6 +22,7 @@ class TenancyRepository(
     InviteeOperations,
     SetOperations,
     TupleOperations,
+    ActsForUsers[ActingTenancy],
 ):
     """Organizations, memberships and invitations, inside the caller's transaction.
 
@@ -33,5 +36,8 @@ class TenancyRepository(
         policy: what the application decides; the specification's letter, if nothing is said.
     """
 
+    def _for(self, actor: Actor) -> ActingTenancy:
+        return ActingTenancy(self, actor)
 
-__all__ = ["TenancyRepository"]
+
+__all__ = ["ActingTenancy", "TenancyRepository"]

@@ -41,12 +41,14 @@ class DepartureOperations(Repository):
         parsed_users(transfer_to=transfer_to)
         with self._operation("self_leave") as operation:
             membership = locks.membership(self.session, mem_id)
+            self._permit("self_leave", membership)
             others = locks.other_owners(self.session, membership, or_user=transfer_to)
             heir = next((m for m in others if m.usr_id == transfer_to), None)
             promoted = membership.leave(
                 other_owners=[m for m in others if m.is_active_owner],
                 transfer_to=transfer_to,
                 heir=heir,
+                even_suspended=self._actor is not None,
                 at=operation.at,
             )
             if promoted is None:
@@ -81,6 +83,7 @@ class DepartureOperations(Repository):
             membership, admin = locks.membership_and_administrator(
                 self.session, mem_id, admin_usr_id
             )
+            self._permit("admin_remove", membership, look=lambda *_: admin)
             membership.remove(admin, admin_usr_id=admin_usr_id, at=operation.at)
             operation.write(changed=[membership])
         return membership
@@ -113,6 +116,7 @@ class DepartureOperations(Repository):
             donor, target = locks.memberships(
                 self.session, from_mem_id=from_mem_id, to_mem_id=to_mem_id
             )
+            self._permit("transfer_ownership", target, named=("to_mem_id", to_mem_id))
             if org_id not in (donor.org_id, target.org_id):
                 queries.require_known(self.session, Organization, "org_id", org_id)
             demoted, owner = donor.transfer_ownership(target, org_id=org_id, at=operation.at)
@@ -149,6 +153,7 @@ class DepartureOperations(Repository):
         Specification: docs/tenancy.md#self-leave.
         """
         require(usr_id, "usr", "usr_id")
+        self._permit_alone("offboard_user", usr_id)
         named = _parsed_heirs(heirs)
         with self._operation("offboard_user") as operation:
             session, at = self.session, operation.at

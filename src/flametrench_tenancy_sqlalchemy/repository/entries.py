@@ -102,9 +102,8 @@ class Entries:
             self._seats = seats_of(session, policy, orgs, users, at=at)
         self._live: dict[tuple[str, str], list[Invitation]] = defaultdict(list)
         if policy.pending_invitations != "keep" and offers:
-            org_ids = {each.org_id for each in offers}
-            identifiers = {each.identifier for each in offers}
-            for each in locks.live_invitations(session, org_ids, identifiers, at=at):
+            places = {(each.org_id, each.identifier) for each in offers}
+            for each in locks.live_invitations(session, places, at=at):
                 self._live[each.org_id, each.identifier].append(each)
         self._inviters: dict[tuple[str, str], Membership] = {}
         if policy.inviter_authority and offers:
@@ -160,13 +159,8 @@ def end_rivals(session: AnySession, policy: Policy, accepted: Invitation) -> lis
             identifier = policy.canonical(accepted.identifier)
             stored = queries.identifiers_invited(session, [org.id], at=at) if limited else ()
             same = {given for _, given in stored if policy.canonical(given) == identifier}
-            rivals = locks.live_invitations(
-                session,
-                [org.id],
-                {accepted.identifier, identifier, *same},
-                at=at,
-                besides=accepted.id,
-            )
+            places = {(org.id, each) for each in (accepted.identifier, identifier, *same)}
+            rivals = locks.live_invitations(session, places, at=at, besides=accepted.id)
     for rival in rivals:
         rival.end(at, by=accepted.terminal_by)
     return [as_it_is(org), *rivals]
@@ -188,10 +182,24 @@ def seats_of(
     usr_ids: Collection[str] = (),
     *,
     at: datetime,
+    unlimited: bool = False,
 ) -> dict[str, Seats]:
-    """Return the seats of organizations, and which of some users have one."""
+    """Return the seats of organizations, and which of some users have one.
+
+    Args:
+        session: the Session.
+        policy: what the application decides.
+        orgs: the organizations.
+        usr_ids: the users.
+        at: the time by which invitations are overdue.
+        unlimited: whether to count where there is no limit, too: it takes time with the members.
+    """
     limit = policy.seats or (lambda session, org: None)
     seats = {org.id: Seats(org.id, limit(itself(session), org)) for org in orgs}
+    if not unlimited:
+        seats = {org_id: each for org_id, each in seats.items() if each.limit is not None}
+    if not seats:
+        return {}
     for org_id, users in queries.seats_of_members(session, seats):
         seats[org_id].users = users
     for org_id, identifier in queries.identifiers_invited(session, seats, at=at):

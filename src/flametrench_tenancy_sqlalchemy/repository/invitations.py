@@ -72,6 +72,7 @@ class InvitationOperations(Repository):
         with self._operation(
             "create_invitation", into=org_id, users=users, by=invited_by
         ) as operation:
+            self._permit_joining("create_invitation", org_id, role, offers=True)
             invitation = Invitation.draft(
                 org_id,
                 identifier,
@@ -100,6 +101,7 @@ class InvitationOperations(Repository):
         Specification: docs/tenancy.md#invitations.
         """
         invitation = queries.get(self.session, Invitation, "inv_id", inv_id)
+        self._permit_reading("get_invitation", invitation)
         invitation.read_at = time_of(self._clock)
         return invitation
 
@@ -111,6 +113,7 @@ class InvitationOperations(Repository):
         cursor: str | None = None,
         limit: int = 50,
         status: InvitationStatus | str | None = None,
+        options: queries.Options | None = None,
     ) -> Page[Invitation]:
         """Return a page of an organization's invitations.
 
@@ -120,15 +123,18 @@ class InvitationOperations(Repository):
             limit: how many, from 1 to 200; numbers outside are brought inside.
             status: only invitations in this status; a pending one whose time is over counts as
                 expired.
+            options: loader options of SQLAlchemy, for what is to be loaded with them.
 
         Raises:
             InvalidIdError: ``org_id`` or ``cursor`` is malformed or of another type.
-            PreconditionError: ``status_format`` or ``limit_format``; the argument is malformed.
+            PreconditionError: ``status_format``, ``limit_format`` or ``options_format``; the
+                argument is malformed.
             NotFoundError: there is no such organization.
 
         Specification: docs/tenancy.md#invitations.
         """
         require(org_id, "org", "org_id")
+        self._permit_reading_in("list_invitations", org_id)
         wanted, now = InvitationStatus.parse_if_given(status, "status"), time_of(self._clock)
         page = queries.page(
             self.session,
@@ -136,6 +142,7 @@ class InvitationOperations(Repository):
             queries.invitations_in(wanted),
             cursor=cursor,
             limit=limit,
+            options=options,
             there=org_id,
             now=now,
         )
@@ -198,6 +205,7 @@ class InvitationOperations(Repository):
                 invitation, user = locks.invitation_and_user(
                     self.session, inv_id, as_usr_id, alone=alone
                 )
+                self._permit("accept_invitation", invitation)
                 present = locks.present(self.session, invitation.org_id, as_usr_id)
             inviter = None
             if policy.inviter_authority:
@@ -248,6 +256,7 @@ class InvitationOperations(Repository):
         users = parsed_users(as_usr_id=as_usr_id)
         with self._operation("decline_invitation", users=users, by=as_usr_id) as operation:
             invitation = locks.invitation(self.session, inv_id)
+            self._permit("decline_invitation", invitation)
             invitation.decline(by=as_usr_id, at=operation.at)
             operation.write(changed=[invitation])
         return invitation
@@ -277,6 +286,7 @@ class InvitationOperations(Repository):
             invitation, admin = locks.invitation_and_administrator(
                 self.session, inv_id, admin_usr_id
             )
+            self._permit("revoke_invitation", invitation, invitation.role, look=lambda *_: admin)
             invitation.revoke(admin, admin_usr_id=admin_usr_id, at=operation.at)
             operation.write(changed=[invitation])
         return invitation
@@ -304,12 +314,13 @@ class InvitationOperations(Repository):
         require(inv_id, "inv", "inv_id")
         session, policy = self.session, self._policy
         with self._operation("renew_invitation") as operation:
-            invitation = locks.invitation(session, inv_id, alone=policy.looks_at_others)
+            invitation = locks.invitation(session, inv_id, alone=policy.looks_at_others())
+            self._permit("renew_invitation", invitation, invitation.role)
             org, returns = invitation.organization, invitation.is_overdue(operation.at)
             entries = Entries(session, policy, [org], [invitation], at=operation.at)
             invitation.renew(expires_at, policy=policy, at=operation.at)
             others: list[Base] = []
-            if returns and policy.looks_at_others:
+            if returns and policy.looks_at_others():
                 others = [*entries.admit(invitation), as_it_is(org)]
             operation.write(changed=[invitation, *others])
         return invitation
@@ -330,6 +341,7 @@ class InvitationOperations(Repository):
 
         Specification: ADR 0003.
         """
+        self._permit_alone("expire_invitations")
         limit = max(1, min(queries.whole_number(limit), _BIGINT))
         with self._operation("expire_invitations") as operation:
             return operation.expire(limit=limit)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..clock import time_of
 from ..errors import PreconditionError, Reason, shown
 from ..ids import require
@@ -31,6 +33,9 @@ class InviteeOperations(Repository):
             NotFoundError: there is no such invitation.
         """
         require(inv_id, "inv", "inv_id")
+        if self._actor is not None:
+            invitation = queries.get(self.session, Invitation, "inv_id", inv_id)
+            self._permit_reading("preview_invitation", invitation)
         found = connection_of(self.session).execute(queries.PREVIEW, {"sought": inv_id})
         row = found.one_or_none()
         if row is None:
@@ -49,7 +54,12 @@ class InviteeOperations(Repository):
 
     @reads
     def list_invitations_for(
-        self, identifier: str, *, cursor: str | None = None, limit: int = 50
+        self,
+        identifier: str,
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+        options: queries.Options | None = None,
     ) -> Page[Invitation]:
         """Return a page of an invitee's inbox: what they may accept now.
 
@@ -60,6 +70,7 @@ class InviteeOperations(Repository):
             identifier: how the invitee is known.
             cursor: the ``next_cursor`` of the page before.
             limit: how many, from 1 to 200; numbers outside are brought inside.
+            options: loader options of SQLAlchemy, for what is to be loaded with them.
 
         Returns:
             Pending invitations, not overdue, to active organizations, each with its
@@ -68,17 +79,21 @@ class InviteeOperations(Repository):
         Raises:
             InvalidIdError: ``cursor`` is no ``inv_`` wire id.
             PreconditionError: ``identifier_format``; the identifier is no text.
-                ``limit_format``; the limit is no whole number.
+                ``limit_format`` or ``options_format``; the argument is malformed.
         """
         now = time_of(self._clock)
+        spellings: dict[str, Any] = {
+            f"spelling_{n}": each for n, each in enumerate(self._spellings(identifier))
+        }
         page = queries.page(
             self.session,
             Invitation,
-            queries.inbox(),
+            queries.inbox(*spellings),
             cursor=cursor,
             limit=limit,
-            identifiers=self._spellings(identifier),
+            options=options,
             now=now,
+            **spellings,
         )
         for invitation in page:
             invitation.read_at = now
@@ -96,6 +111,7 @@ class InviteeOperations(Repository):
         Raises:
             PreconditionError: ``identifier_format``; the identifier is no text.
         """
+        self._permit_alone("erase_identifier")
         spellings = self._spellings(identifier)
         with self._operation("erase_identifier") as operation:
             found = locks.invitations_of(self.session, spellings)

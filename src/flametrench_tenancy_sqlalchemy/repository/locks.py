@@ -8,18 +8,18 @@ organization itself, locks it ``FOR NO KEY UPDATE``; what only adds locks it ``F
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
-from sqlalchemy import Select, or_, select, true
+from sqlalchemy import Select, select, true
 from sqlalchemy.orm.attributes import set_committed_value
 
 from .._sql import deciding, table_of, word
 from ..ids import decode
 from ..models import Base, Invitation, Membership, Organization, Tuple, User
 from ..models.base import not_found
-from ..transactions.sessions import AnySession, among, connection_of
+from ..transactions.sessions import AnySession, among, connection_of, found_first, pairs_among
 from ..values import InvitationStatus, Status
 from . import locking_reads as reads
 from .locking_reads import is_active, is_owner, side_by_side, to_change
@@ -142,12 +142,23 @@ def invitation_and_administrator(
 # Many rows.
 
 
+def organizations(
+    session: AnySession, org_ids: Collection[str], *, joining: bool
+) -> dict[str, Organization]:
+    """Lock organizations, by id: to change them, or, side by side with others, to join them."""
+    if not org_ids:
+        return {}
+    query = select(_org).where(among(session, _org.c.id, org_ids)).order_by(_org.c.id)
+    locked = (side_by_side if joining else to_change)(query, _org)
+    return {each.id: each for each in session.scalars(deciding(locked, Organization))}
+
+
 def many_memberships(session: AnySession, mem_ids: Collection[str]) -> dict[str, Membership]:
     """Lock memberships behind their organizations, which come loaded with them."""
     if not mem_ids:
         return {}
     chosen = among(session, _mem.c.id, mem_ids)
-    concerned = _org.c.id.in_(select(_mem.c.org_id).where(chosen).distinct())
+    concerned = found_first(session, _org.c.id, select(_mem.c.org_id).where(chosen).distinct())
     orgs_query = select(_org).where(concerned).order_by(_org.c.id)
     orgs = {
         each.id: each
@@ -203,12 +214,8 @@ def administrators(
     session: AnySession, usr_id: str, org_ids: Collection[str]
 ) -> dict[str, Membership]:
     """Lock the active memberships by which a user acts on others, by organization."""
-    if not org_ids:
-        return {}
-    theirs = (_mem.c.usr_id == usr_id, among(session, _mem.c.org_id, org_ids))
-    query = select(_mem).where(*theirs, is_active(_mem)).order_by(_mem.c.org_id)
-    found = session.scalars(deciding(side_by_side(query, _mem), Membership))
-    return {each.org_id: each for each in found}
+    found = acting(session, {(usr_id, org_id) for org_id in org_ids})
+    return {org_id: membership for (_, org_id), membership in found.items()}
 
 
 def acting(
@@ -217,9 +224,8 @@ def acting(
     """Lock the active memberships by which users act, at places: a user in an organization each."""
     if not places:
         return {}
-    users, orgs = zip(*places, strict=True)
-    there = (among(session, _mem.c.usr_id, set(users)), among(session, _mem.c.org_id, set(orgs)))
-    query = select(_mem).where(*there, is_active(_mem)).order_by(_mem.c.id)
+    there = pairs_among(session, (_mem.c.usr_id, _mem.c.org_id), places)
+    query = select(_mem).where(there, is_active(_mem)).order_by(_mem.c.id)
     query = (reads.to_change if to_change else side_by_side)(query, _mem)
     found = session.scalars(deciding(query, Membership))
     return {(each.usr_id, each.org_id): each for each in found}
@@ -231,10 +237,9 @@ def beside(
     """Lock what users hold, active or suspended, beside memberships of the same organizations."""
     if not memberships:
         return {}
-    users, orgs = {m.usr_id for m in memberships}, {m.org_id for m in memberships}
+    places = {(m.usr_id, m.org_id) for m in memberships}
     query = select(_mem).where(
-        among(session, _mem.c.usr_id, users),
-        among(session, _mem.c.org_id, orgs),
+        pairs_among(session, (_mem.c.usr_id, _mem.c.org_id), places),
         ~_is_revoked,
         ~among(session, _mem.c.id, [m.id for m in memberships]),
     )
@@ -246,21 +251,19 @@ def beside(
 
 def live_invitations(
     session: AnySession,
-    org_ids: Iterable[str],
-    identifiers: Collection[str],
+    places: Collection[tuple[str, str]],
     *,
     at: datetime,
     besides: str | None = None,
 ) -> list[Invitation]:
-    """Lock the pending invitations, not overdue, of some identifiers to organizations.
+    """Lock the pending invitations, not overdue, at places: an organization and an identifier.
 
     Besides, perhaps, one that is locked and has been changed already.
     """
     query = select(_inv).where(
         _is_pending,
         _inv.c.id.is_distinct_from(besides),
-        among(session, _inv.c.identifier, identifiers),
-        among(session, _inv.c.org_id, org_ids),
+        pairs_among(session, (_inv.c.org_id, _inv.c.identifier), places),
         _inv.c.expires_at >= at,
     )
     return _invitations(session, query)
@@ -270,19 +273,14 @@ def offers_made(session: AnySession, places: Collection[tuple[str, str]]) -> lis
     """Lock the pending invitations, overdue or not, at places: an organization and an inviter."""
     if not places:
         return []
-    orgs, users = zip(*places, strict=True)
-    query = select(_inv).where(
-        _is_pending,
-        among(session, _inv.c.invited_by, set(users)),
-        among(session, _inv.c.org_id, set(orgs)),
-    )
-    return [o for o in _invitations(session, query) if (o.org_id, o.invited_by) in places]
+    there = pairs_among(session, (_inv.c.org_id, _inv.c.invited_by), places)
+    return _invitations(session, select(_inv).where(_is_pending, there))
 
 
 def invitations_of(session: AnySession, identifiers: Collection[str]) -> list[Invitation]:
     """Lock all invitations of some identifiers, behind shared locks on their organizations."""
     theirs = among(session, _inv.c.identifier, identifiers)
-    concerned = _org.c.id.in_(select(_inv.c.org_id).where(theirs).distinct())
+    concerned = found_first(session, _org.c.id, select(_inv.c.org_id).where(theirs).distinct())
     orgs_query = select(_org).where(concerned).order_by(_org.c.id)
     orgs = session.scalars(deciding(side_by_side(orgs_query, _org), Organization)).all()
     org_ids = {org.id for org in orgs}
@@ -294,7 +292,7 @@ def concerned_by(session: AnySession, usr_id: str) -> list[Organization]:
     """Lock the organizations to which a user belongs, or to which offers of theirs are pending."""
     member = select(_mem.c.org_id).where(_mem.c.usr_id == usr_id, ~_is_revoked)
     inviter = select(_inv.c.org_id).where(_inv.c.invited_by == usr_id, _is_pending)
-    query = select(_org).where(or_(_org.c.id.in_(member), _org.c.id.in_(inviter)))
+    query = select(_org).where(found_first(session, _org.c.id, member.union(inviter)))
     locked = to_change(query.order_by(_org.c.id), _org)
     return list(session.scalars(deciding(locked, Organization)))
 
@@ -319,6 +317,12 @@ def tuples_of(session: AnySession, usr_id: str) -> list[Tuple]:
     )
     locked = query.order_by(_tup.c.relation, _tup.c.object_type, _tup.c.object_id)
     return list(session.scalars(deciding(locked.with_for_update(), Tuple)))
+
+
+def pending_in(session: AnySession, org_ids: Collection[str]) -> list[Invitation]:
+    """Lock the pending invitations, overdue or not, to organizations."""
+    there = among(session, _inv.c.org_id, org_ids)
+    return _invitations(session, select(_inv).where(_is_pending, there)) if org_ids else []
 
 
 def overdue_invitations(session: AnySession, *, at: datetime, limit: int) -> list[Invitation]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ..clock import time_of
-from ..errors import ForbiddenError
+from ..errors import ForbiddenError, PreconditionError, Reason, shown
 from ..ids import require
 from ..models import Membership, Organization, User
 from ..transactions.sessions import connection_of
@@ -44,10 +46,11 @@ class MembershipOperations(Repository):
         users = parsed_users(usr_id=require(usr_id, "usr", "usr_id"), invited_by=invited_by)
         role = Role.parse(role, "role")
         with self._operation("add_member", into=org_id, users=users, by=invited_by) as operation:
+            self._permit_joining("add_member", org_id, role)
             membership = Membership.draft(
                 org_id, usr_id, role, invited_by=invited_by, at=operation.at
             )
-            operation.join(org_id, membership, created_by=invited_by)
+            operation.join(org_id, membership)
         return membership
 
     @reads
@@ -63,7 +66,9 @@ class MembershipOperations(Repository):
 
         Specification: docs/tenancy.md#memberships.
         """
-        return queries.get(self.session, Membership, "mem_id", mem_id)
+        membership = queries.get(self.session, Membership, "mem_id", mem_id)
+        self._permit_reading("get_membership", membership)
+        return membership
 
     @reads
     def find_membership(self, org_id: str, usr_id: str) -> Membership | None:
@@ -80,6 +85,7 @@ class MembershipOperations(Repository):
         """
         require(org_id, "org", "org_id")
         require(usr_id, "usr", "usr_id")
+        self._permit_reading_in("find_membership", org_id, about=usr_id)
         found = queries.read(
             self.session, queries.ACTIVE_MEMBERSHIP, {"whose": usr_id, "there": org_id}
         )
@@ -152,7 +158,8 @@ class MembershipOperations(Repository):
             NotFoundError: there is no such organization.
         """
         org = queries.get(self.session, Organization, "org_id", org_id)
-        seats = seats_of(self.session, self._policy, [org], at=time_of(self._clock))
+        self._permit_reading("count_seats", org)
+        seats = seats_of(self.session, self._policy, [org], at=time_of(self._clock), unlimited=True)
         return seats[org_id].count
 
     @reads
@@ -163,26 +170,53 @@ class MembershipOperations(Repository):
         cursor: str | None = None,
         limit: int = 50,
         status: Status | str | None = None,
+        roles: Collection[Role | str] | None = None,
+        query: str | None = None,
+        newest_first: bool = False,
+        options: queries.Options | None = None,
     ) -> Page[Membership]:
         """Return a page of an organization's memberships.
+
+        A page costs a page. With ``query`` it reads as many of the organization's members, and
+        their users, as it takes to find so many, which may be all of them.
 
         Args:
             org_id: the organization's wire id (``org_…``).
             cursor: the ``next_cursor`` of the page before.
             limit: how many, from 1 to 200; numbers outside are brought inside.
             status: only memberships in this status.
+            roles: only memberships in one of these roles.
+            query: only memberships of users whose display name contains this text, in any case.
+            newest_first: whether they descend by id; the cursor goes on to older ones.
+            options: loader options of SQLAlchemy, for what is to be loaded with them.
 
         Raises:
             InvalidIdError: ``org_id`` or ``cursor`` is malformed or of another type.
-            PreconditionError: ``status_format`` or ``limit_format``; the argument is malformed.
+            PreconditionError: ``status_format``, ``role_format``, ``limit_format`` or
+                ``options_format``; the argument is malformed. ``query_length``; the text is over
+                the policy's limit of names.
             NotFoundError: there is no such organization.
 
         Specification: docs/tenancy.md#memberships.
         """
         require(org_id, "org", "org_id")
-        query = queries.MEMBERS[Status.parse_if_given(status, "status")]
+        self._permit_reading_in("list_members", org_id)
+        newest_first = bool(newest_first)
+        narrowed = Status.parse_if_given(status, "status"), _parsed_roles(roles)
+        if query is None:
+            found = queries.members_in(*narrowed, newest_first=newest_first)
+        else:
+            text = queries.searched(query, self._policy)
+            found = queries.members_named(text, *narrowed, newest_first=newest_first)
         page = queries.page(
-            self.session, Membership, query, cursor=cursor, limit=limit, there=org_id
+            self.session,
+            Membership,
+            found,
+            cursor=cursor,
+            limit=limit,
+            options=options,
+            newest_first=newest_first,
+            there=org_id,
         )
         if not page.data:
             queries.require_known(self.session, Organization, "org_id", org_id)
@@ -204,6 +238,7 @@ class MembershipOperations(Repository):
         Specification: docs/tenancy.md#memberships.
         """
         require(org_id, "org", "org_id")
+        self._permit_reading_in("count_members", org_id)
         if status is None:
             found = self.session.scalars(queries.COUNT_ALL, {"there": org_id})
         else:
@@ -222,6 +257,7 @@ class MembershipOperations(Repository):
         cursor: str | None = None,
         limit: int = 50,
         status: Status | str | None = None,
+        options: queries.Options | None = None,
     ) -> Page[Membership]:
         """Return a page of a user's memberships, each with its ``organization`` loaded.
 
@@ -230,10 +266,12 @@ class MembershipOperations(Repository):
             cursor: the ``next_cursor`` of the page before.
             limit: how many, from 1 to 200; numbers outside are brought inside.
             status: only memberships in this status.
+            options: loader options of SQLAlchemy, for what is to be loaded with them.
 
         Raises:
             InvalidIdError: ``usr_id`` or ``cursor`` is malformed or of another type.
-            PreconditionError: ``status_format`` or ``limit_format``; the argument is malformed.
+            PreconditionError: ``status_format``, ``limit_format`` or ``options_format``; the
+                argument is malformed.
             NotFoundError: there is no such user.
 
         Specification: docs/tenancy.md#memberships.
@@ -241,7 +279,13 @@ class MembershipOperations(Repository):
         require(usr_id, "usr", "usr_id")
         query = queries.MEMBERSHIPS[Status.parse_if_given(status, "status")]
         page = queries.page(
-            self.session, Membership, query, cursor=cursor, limit=limit, whose=usr_id
+            self.session,
+            Membership,
+            query,
+            cursor=cursor,
+            limit=limit,
+            options=options,
+            whose=usr_id,
         )
         if not page.data:
             queries.require_known(self.session, User, "usr_id", usr_id)
@@ -271,6 +315,7 @@ class MembershipOperations(Repository):
         role = Role.parse(new_role, "new_role")
         with self._operation("change_role") as operation:
             membership = locks.membership(self.session, mem_id)
+            self._permit("change_role", membership, membership.role, role)
             owners = locks.other_owners(self.session, membership)
             successor = membership.change_role(role, other_owners=owners, at=operation.at)
             if successor is not membership:
@@ -297,6 +342,7 @@ class MembershipOperations(Repository):
         require(mem_id, "mem", "mem_id")
         with self._operation("suspend_membership") as operation:
             membership = locks.membership(self.session, mem_id)
+            self._permit("suspend_membership", membership, membership.role)
             owners = locks.other_owners(self.session, membership)
             membership.suspend(other_owners=owners, at=operation.at)
             operation.write(changed=[membership])
@@ -323,6 +369,17 @@ class MembershipOperations(Repository):
         require(mem_id, "mem", "mem_id")
         with self._operation("reinstate_membership") as operation:
             membership = locks.membership(self.session, mem_id)
+            self._permit("reinstate_membership", membership, membership.role)
             membership.reinstate(operation.at)
             operation.write(changed=[membership])
         return membership
+
+
+def _parsed_roles(roles: object) -> frozenset[Role] | None:
+    if roles is None:
+        return None
+    if not isinstance(roles, Collection) or isinstance(roles, str | bytes):
+        raise PreconditionError(
+            f"roles: {shown(roles)} is not a list of roles", Reason.ROLE_FORMAT, parameter="roles"
+        )
+    return frozenset(Role.parse(role, "roles") for role in roles)

@@ -45,6 +45,7 @@ from ..writing import (
 from . import locks, queries
 from .consequences import end_offers, grants_to_take, partings
 from .entries import Entries, Newcomer, as_it_is
+from .permission import ForSomebody
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -93,6 +94,7 @@ class Operation:
     """An operation under way.
 
     Attributes:
+        name: its name.
         at: its time.
         relies_on: the users whom it has found to exist, and who may yet vanish.
     """
@@ -103,7 +105,7 @@ class Operation:
         self.at = at
         self.relies_on: Sequence[Reference] = ()
         self._session = session
-        self._name = name
+        self.name = name
         self._policy = policy
         self._by = by
         self._conflicts: Mapping[str, TenancyError] = {}
@@ -132,14 +134,7 @@ class Operation:
         keys = [tuple_.key for tuple_ in taken]
         return self._write(Change(at=self.at, taken=keys, **change), taken=taken)
 
-    def join(
-        self,
-        org_id: str,
-        newcomer: Newcomer,
-        *,
-        created_by: str | None = None,
-        named: bool = False,
-    ) -> None:
+    def join(self, org_id: str, newcomer: Newcomer, *, named: bool = False) -> None:
         """Write what joins an organization, behind a lock on it, if it may.
 
         The lock is a shared one, unless the policy looks at who else is there.
@@ -147,15 +142,14 @@ class Operation:
         Args:
             org_id: the organization.
             newcomer: the membership or invitation.
-            created_by: the user behind the tuple.
             named: whether the caller has chosen its id, which may be taken.
         """
         session, policy = self._session, self._policy
         offers = isinstance(newcomer, Invitation)
-        alone = policy.seats is not None or (offers and policy.pending_invitations != "keep")
+        alone = policy.looks_at_others(offers=offers)
         if not alone and not named and not (offers and policy.inviter_authority):
             lock = partial(locks.organization, session, org_id, joining=True)
-            change = Change(at=self.at, added=[newcomer], created_by=created_by)
+            change = Change(at=self.at, added=[newcomer], by_inviters=True)
             self._write(change, guard=Guard(org_id, lock, newcomer.enter))
             return
         org = locks.organization(session, org_id, joining=not alone)
@@ -168,7 +162,7 @@ class Operation:
         self.write(
             added=[newcomer],
             changed=[*ended, *([as_it_is(org)] if alone else [])],
-            created_by=created_by,
+            by_inviters=True,
         )
 
     def revoke_all_of(self, org: Organization) -> None:
@@ -191,7 +185,7 @@ class Operation:
     def tell(self, **what: Any) -> None:
         """Tell the application what has been written, if the policy says to."""
         if self._policy.on_change is not None:
-            told = TenancyChange(self._name, self.at, self._by, **what)
+            told = TenancyChange(self.name, self.at, self._by, **what)
             self._policy.on_change(itself(self._session), told)
 
     def _write(
@@ -215,7 +209,7 @@ class Operation:
         return conflict or _integrity.broken_rule(cause)
 
 
-class Repository:
+class Repository(ForSomebody):
     """The common ground of the operations, bound to the caller's Session.
 
     Args:
@@ -262,6 +256,8 @@ class Repository:
             by: the user whose doing it is, if the arguments tell.
         """
         session, users = self.session, users or {}
+        if self._actor is not None:
+            by = self._actor.usr_id
         operation = Operation(session, name, self._policy, by=by, at=time_of(self._clock))
         with _pool_in_our_words():
             session.flush()  # the caller's own pending rows; what they break is theirs to see
@@ -284,8 +280,9 @@ class Repository:
                 self._require_active(into)
             raise
         except _AFTER_USERS as exc:
-            self._require_users([*users.items()], exc)
-            raise
+            if self._actor is None or not isinstance(exc, ForbiddenError):
+                self._require_users([*users.items()], exc)
+            raise  # at once to whoever may not do it: they are not to learn who exists
         except DBAPIError as exc:
             if late := _integrity.lock_timeout(exc):
                 raise late from exc

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from ..errors import Reason
 from ..ids import require
 from ..models import Membership, Organization
-from ..models.base import is_storable, not_found
+from ..models.base import not_found
 from ..models.organization import is_slug
-from ..policy import require_at_most
 from ..results import CreateOrgResult
 from ..values import UNSET, Page, Role, Status, Unset
 from . import locks, queries
@@ -77,7 +75,9 @@ class OrganizationOperations(Repository):
 
         Specification: docs/tenancy.md#organizations.
         """
-        return queries.get(self.session, Organization, "org_id", org_id)
+        org = queries.get(self.session, Organization, "org_id", org_id)
+        self._permit_reading("get_org", org)
+        return org
 
     @reads
     def get_org_by_slug(self, slug: str) -> Organization:
@@ -93,7 +93,9 @@ class OrganizationOperations(Repository):
         """
         if not is_slug(slug):
             raise not_found(Organization, slug, "slug")
-        return queries.one(self.session, Organization, queries.ORG_BY_SLUG, "slug", slug)
+        org = queries.one(self.session, Organization, queries.ORG_BY_SLUG, "slug", slug)
+        self._permit_reading("get_org_by_slug", org, named=("slug", slug))
+        return org
 
     def update_org(
         self,
@@ -125,6 +127,7 @@ class OrganizationOperations(Repository):
         require(org_id, "org", "org_id")
         with self._operation("update_org") as operation:
             org = locks.organization(self.session, org_id)
+            self._permit("update_org", org)
             before = org.slug
             org.update(name=name, slug=slug, policy=self._policy, at=operation.at)
             if org.slug != before and locks.is_held(self.session, org.slug, org_id):
@@ -153,6 +156,7 @@ class OrganizationOperations(Repository):
         require(org_id, "org", "org_id")
         with self._operation("suspend_org") as operation:
             org = locks.organization(self.session, org_id)
+            self._permit("suspend_org", org)
             org.suspend(operation.at)
             operation.write(changed=[org])
         return org
@@ -176,6 +180,7 @@ class OrganizationOperations(Repository):
         require(org_id, "org", "org_id")
         with self._operation("reinstate_org") as operation:
             org = locks.organization(self.session, org_id)
+            self._permit("reinstate_org", org)
             org.reinstate(operation.at)
             operation.write(changed=[org])
         return org
@@ -202,6 +207,7 @@ class OrganizationOperations(Repository):
         require(org_id, "org", "org_id")
         with self._operation("revoke_org") as operation:
             org = locks.organization(self.session, org_id)
+            self._permit("revoke_org", org)
             org.revoke(operation.at)
             operation.revoke_all_of(org)
         return org
@@ -214,6 +220,7 @@ class OrganizationOperations(Repository):
         limit: int = 50,
         status: Status | str | None = None,
         query: str | None = None,
+        options: queries.Options | None = None,
     ) -> Page[Organization]:
         """Return a page of all organizations, whoever they belong to.
 
@@ -225,21 +232,22 @@ class OrganizationOperations(Repository):
             limit: how many, from 1 to 200; numbers outside are brought inside.
             status: only organizations in this status.
             query: only organizations whose name or slug contains this text, in any case.
+            options: loader options of SQLAlchemy, for what is to be loaded with them.
 
         Raises:
             InvalidIdError: ``cursor`` is no ``org_`` wire id.
-            PreconditionError: ``status_format`` or ``limit_format``; the argument is malformed.
-                ``query_length``; the text is over the policy's limit of names.
+            PreconditionError: ``status_format``, ``limit_format`` or ``options_format``; the
+                argument is malformed. ``query_length``; the text is over the policy's limit of
+                names.
 
         Specification: ADR 0025.
         """
+        self._permit_alone("list_orgs")
         in_status = Status.parse_if_given(status, "status")
         if query is None:
             found = queries.ORGS[in_status]
-        elif is_storable(query):
-            longest = self._policy.limits.name
-            require_at_most(longest, len(query), "characters", "query", Reason.QUERY_LENGTH)
-            found = queries.orgs_containing(query, in_status)
-        else:  # nor can it be part of what is stored
-            return Page([], None)
-        return queries.page(self.session, Organization, found, cursor=cursor, limit=limit)
+        else:
+            found = queries.orgs_containing(queries.searched(query, self._policy), in_status)
+        return queries.page(
+            self.session, Organization, found, cursor=cursor, limit=limit, options=options
+        )

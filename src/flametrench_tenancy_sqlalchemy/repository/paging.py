@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import ge, le
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -34,6 +35,9 @@ Listing: TypeAlias = Mapping[Status | None, Select[Any]]
 BEFORE_ALL: Final = UUID(int=0)
 """The ``:after`` of the first page."""
 
+BEYOND_ALL: Final = UUID(int=2**128 - 1)
+"""The same of a list that begins with the newest."""
+
 FRESH: Final = {"populate_existing": True}
 """What is in the Session may be older than the row that was just read."""
 
@@ -53,24 +57,29 @@ class Stretch:
     """Whether its first column is ordered so: no other index that begins with it is."""
 
 
-def page_of(query: Select[Any], *stretches: Stretch) -> Select[Any]:
+def page_of(query: Select[Any], *stretches: Stretch, newest_first: bool = False) -> Select[Any]:
     """Return the query for ``:rows`` of its entities after the id ``:after``, ascending by id.
 
     Args:
         query: the query for the entities.
         stretches: where they lie; several are merged.
+        newest_first: whether they descend, and come before the id; the index is read backwards.
     """
     entity = query.column_descriptions[0]["entity"]
-    parts = [_within(query, entity.id, stretch) for stretch in stretches]
+    parts = [_within(query, entity.id, stretch, newest_first) for stretch in stretches]
     if len(parts) == 1:
         return parts[0].execution_options(**FRESH)
     merged = aliased(entity, union_all(*(select(part.subquery()) for part in parts)).subquery())
-    return select(merged).order_by(merged.id).limit(_ROWS).execution_options(**FRESH)
+    order = merged.id.desc() if newest_first else merged.id
+    return select(merged).order_by(order).limit(_ROWS).execution_options(**FRESH)
 
 
-def _within(query: Select[Any], id_: InstrumentedAttribute[Any], stretch: Stretch) -> Select[Any]:
+def _within(
+    query: Select[Any], id_: InstrumentedAttribute[Any], stretch: Stretch, newest_first: bool
+) -> Select[Any]:
     if not stretch.prefix:
         return query.where(id_ > _AFTER).order_by(id_).limit(_ROWS)
+    begins, ends = (le, ge) if newest_first else (ge, le)
     given = {
         column: value if isinstance(value, ColumnElement) else literal(value, column.type)
         for column, value in stretch.prefix.items()
@@ -80,15 +89,18 @@ def _within(query: Select[Any], id_: InstrumentedAttribute[Any], stretch: Stretc
         # Named twice, since one value would be a constant, by which there is no order.
         *(column.in_([given[column]] * 2) for column in outer),
         # "Greater" would look like few rows, or none, where the value is the greatest.
-        tuple_(last, id_) >= tuple_(given[last], _AFTER),
-        last <= given[last],
+        begins(tuple_(last, id_), tuple_(given[last], _AFTER)),
+        ends(last, given[last]),
         id_ != _AFTER,
     )
     if stretch.where is not None:
         query = query.where(stretch.where)
-    first, *others = given
-    order = first.nulls_first() if stretch.nulls_first else first
-    return query.order_by(order, *others, id_).limit(_ROWS)
+    order: list[Any] = [*given, id_]
+    if newest_first:
+        order = [column.desc() for column in order]
+    if stretch.nulls_first:
+        order[0] = order[0].nulls_last() if newest_first else order[0].nulls_first()
+    return query.order_by(*order).limit(_ROWS)
 
 
 def listing(

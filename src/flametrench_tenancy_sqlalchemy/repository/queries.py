@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from sqlalchemy import (
     ColumnElement,
@@ -17,22 +18,26 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    false,
     func,
     literal,
     or_,
     select,
 )
-from sqlalchemy.orm import contains_eager
+from sqlalchemy.orm import InstrumentedAttribute, contains_eager, joinedload
+from sqlalchemy.orm.interfaces import ORMOption
 
 from .._sql import deciding, table_of, word
-from ..errors import PreconditionError, shown
+from ..errors import PreconditionError, Reason, shown
 from ..ids import decode, require
 from ..models import Base, Invitation, Membership, Organization, Tuple, User
-from ..models.base import not_found
+from ..models.base import is_storable, not_found
+from ..policy import Policy, require_at_most
 from ..transactions.sessions import AnySession, among, connection_of
-from ..values import InvitationStatus, Page, Status
-from .paging import BEFORE_ALL, FRESH, Stretch, listing, page_of
+from ..values import InvitationStatus, Page, Role, Status
+from .paging import BEFORE_ALL, BEYOND_ALL, FRESH, Stretch, listing, page_of
 
+Options: TypeAlias = Collection[ORMOption]
 Entity = TypeVar("Entity", Organization, Membership, Invitation)
 
 MAX_LIMIT: Final = 200
@@ -70,6 +75,8 @@ def page(
     *,
     cursor: str | None,
     limit: int,
+    options: Options | None = None,
+    newest_first: bool = False,
     **given: Any,
 ) -> Page[Entity]:
     """Return a page of a list, and a cursor if there is more; at most 200 rows.
@@ -80,14 +87,39 @@ def page(
         query: the query for a page of it.
         cursor: the id to go on after.
         limit: how many.
+        options: loader options.
+        newest_first: whether the query begins with the newest.
         given: the query's further parameters.
     """
     limit = max(1, min(whole_number(limit), MAX_LIMIT))
     # A table is named after its type of id.
-    after = BEFORE_ALL if cursor is None else decode(cursor, entity.__tablename__, "cursor")
-    rows = list(read(session, query, {"after": after, "rows": limit + 1, **given}))
-    more = len(rows) > limit
-    return Page(rows[:limit], rows[limit - 1].id if more else None)
+    first = BEYOND_ALL if newest_first else BEFORE_ALL
+    after = first if cursor is None else decode(cursor, entity.__tablename__, "cursor")
+    given |= {"after": after, "rows": limit + 1}
+    wanted = loader_options(options)
+    is_merged = query.column_descriptions[0]["entity"] is not entity
+    rows = list(read(session, query if is_merged else query.options(*wanted), given))
+    more, data = len(rows) > limit, rows[:limit]
+    if is_merged and wanted and data:  # options are about the entity, not about an alias of it
+        again = select(entity).where(entity.id.in_([row.id for row in data]))
+        read(session, again.options(*wanted).execution_options(**FRESH), {}).all()
+    return Page(data, data[-1].id if more else None)
+
+
+def loader_options(options: Options | None) -> Options:
+    """Return loader options, if they are nothing else.
+
+    Raises:
+        PreconditionError: ``options_format``.
+    """
+    wanted = () if options is None else options
+    if isinstance(wanted, Collection) and all(isinstance(each, ORMOption) for each in wanted):
+        return wanted
+    raise PreconditionError(
+        f"options: {shown(options)} are no loader options",
+        Reason.OPTIONS_FORMAT,
+        parameter="options",
+    )
 
 
 def require_known(
@@ -96,6 +128,14 @@ def require_known(
     """Tell an empty list from a list of something that does not exist."""
     if session.scalar(select(entity.id).where(entity.id == id_)) is None:
         raise not_found(entity, id_, parameter)
+
+
+def standing(session: AnySession, usr_id: str, org_id: str) -> Membership | None:
+    """Return the active membership by which a user asks, with its organization, if they have it."""
+    found: Membership | None = session.scalars(
+        _STANDING, {"whose": usr_id, "there": org_id}
+    ).one_or_none()
+    return found
 
 
 def revocable(session: AnySession, org_id: str) -> dict[str, int]:
@@ -164,6 +204,23 @@ def identifiers_invited(
     return connection_of(session).execute(query.distinct()).all()
 
 
+def inviting(session: AnySession, *, after: str | None, limit: int) -> Sequence[str]:
+    """Return the first organizations, after one of them, that have pending invitations."""
+    query = select(_inv.c.org_id).where(_inv.c.status == word(InvitationStatus.PENDING))
+    if after is not None:
+        query = query.where(_inv.c.org_id > after)
+    page = query.distinct().order_by(_inv.c.org_id).limit(limit)
+    return connection_of(session).scalars(page).all()
+
+
+def identifiers_pending(session: AnySession, org_ids: Iterable[str]) -> Sequence[Any]:
+    """Return the identifiers of pending invitations, overdue or not, to organizations."""
+    query = select(_inv.c.org_id, _inv.c.identifier).where(
+        among(session, _inv.c.org_id, org_ids), _inv.c.status == word(InvitationStatus.PENDING)
+    )
+    return connection_of(session).execute(query.distinct()).all()
+
+
 def accepted_by(session: AnySession, usr_ids: Iterable[str]) -> Sequence[Invitation]:
     """Return the invitations that users have accepted."""
     query = select(_inv).where(
@@ -205,6 +262,14 @@ ADMITTED: Final = ACTIVE_MEMBERSHIP.join(Membership.organization).where(
     Organization.status == Status.ACTIVE
 )
 """The same where the organization is active, too."""
+
+_STANDING: Final = deciding(
+    select(_mem, _org)
+    .join(_org, _org.c.id == _mem.c.org_id)
+    .where(_mem.c.usr_id == _WHOSE, _mem.c.org_id == _THERE, _mem.c.status == word(Status.ACTIVE)),
+    Membership,
+    options=[contains_eager(Membership.organization)],
+)
 
 ROLE_OF: Final = (
     select(_mem.c.role)
@@ -252,12 +317,48 @@ ABOUT_OBJECT_AS: Final = ABOUT_OBJECT.where(Tuple.relation == bindparam("relatio
 ORGS: Final = listing(select(Organization), Stretch(), Organization.status)
 """All organizations."""
 
-MEMBERS: Final = listing(
-    select(Membership),
-    Stretch({Membership.org_id: _THERE}, nulls_first=True),
-    Membership.status,
-)
-"""The memberships of the organization ``:there``."""
+
+@cache
+def members_in(
+    status: Status | None, roles: frozenset[Role] | None, *, newest_first: bool
+) -> Select[Any]:
+    """Return the query for the memberships of the organization ``:there``.
+
+    Args:
+        status: only those in it.
+        roles: only those in one of them.
+        newest_first: whether they descend by id.
+    """
+    return _members(select(Membership), status, roles, newest_first=newest_first)
+
+
+def members_named(
+    text: str, status: Status | None, roles: frozenset[Role] | None, *, newest_first: bool
+) -> Select[Any]:
+    """Return the same for those users whose display name contains a text, in any case."""
+    query = select(Membership).join(Membership.user).where(_contains(text, User.display_name))
+    return _members(query, status, roles, newest_first=newest_first)
+
+
+def _members(
+    query: Select[Any],
+    status: Status | None,
+    roles: frozenset[Role] | None,
+    *,
+    newest_first: bool,
+) -> Select[Any]:
+    prefix = {Membership.org_id: _THERE}
+    if status is None:
+        whole = Stretch(prefix, nulls_first=True)
+    else:
+        whole = Stretch({Membership.status: status} | prefix)
+    if roles is None:
+        return page_of(query, whole, newest_first=newest_first)
+    # One role is told from the index; to tell several at once, older servers read all rows.
+    parts = [replace(whole, where=Membership.role == role) for role in sorted(roles)]
+    parts = parts or [replace(whole, where=false())]
+    return page_of(query, *parts, newest_first=newest_first)
+
 
 MEMBERSHIPS: Final = listing(
     select(Membership)
@@ -301,20 +402,28 @@ def invitations_in(status: InvitationStatus | None) -> Select[Any]:
 
 
 @cache
-def inbox() -> Select[Any]:
-    """Return the query for what may be accepted ``:now`` under some ``:identifiers``."""
+def inbox(*spellings: str) -> Select[Any]:
+    """Return the query for what may be accepted ``:now``, and the organizations that it leads to.
+
+    Args:
+        spellings: the parameters that an identifier's spellings are; a stretch for each.
+    """
     query = (
         select(Invitation)
         .join(Invitation.organization)
-        .options(contains_eager(Invitation.organization))
         .where(
-            Invitation.identifier.in_(bindparam("identifiers", expanding=True)),
-            Invitation.status == word(InvitationStatus.PENDING),
             Invitation.expires_at >= bindparam("now", type_=Invitation.expires_at.type),
             Organization.status == word(Status.ACTIVE),
         )
     )
-    return page_of(query, Stretch())
+    pending = {Invitation.status: InvitationStatus.PENDING}
+    stretches = (
+        Stretch({Invitation.identifier: bindparam(each)} | pending, nulls_first=True)
+        for each in spellings
+    )
+    page = page_of(query, *stretches)
+    listed = page.column_descriptions[0]["entity"]
+    return page.options(joinedload(listed.organization, innerjoin=True))
 
 
 def orgs_containing(text: str, status: Status | None) -> Select[Any]:
@@ -324,14 +433,29 @@ def orgs_containing(text: str, status: Status | None) -> Select[Any]:
         text: what is looked for.
         status: only those in it.
     """
-    # Written into the statement, since the best plan depends on what is looked for. With a
-    # parameter the server would settle for one plan after a few times, often the wrong one.
-    escaped = re.sub("[/%_]", r"/\g<0>", text)
-    pattern = literal(f"%{escaped}%", literal_execute=True)
-    contains = or_(
-        Organization.name.ilike(pattern, escape="/"), Organization.slug.ilike(pattern, escape="/")
-    )
+    contains = or_(_contains(text, Organization.name), _contains(text, Organization.slug))
     found = select(Organization).where(contains)
     if status is not None:
         found = found.where(Organization.status == status)
     return page_of(found, Stretch())
+
+
+def searched(text: str, policy: Policy) -> str:
+    """Return a text to look for in names, if it is not longer than they may be.
+
+    Raises:
+        PreconditionError: ``query_length``.
+    """
+    if isinstance(text, str):
+        longest = policy.limits.name
+        require_at_most(longest, len(text), "characters", "query", Reason.QUERY_LENGTH)
+    return text
+
+
+def _contains(text: str, column: InstrumentedAttribute[str | None]) -> ColumnElement[bool]:
+    if not is_storable(text):  # nor can it be part of what is stored
+        return false()
+    # Written into the statement, since the best plan depends on what is looked for. With a
+    # parameter the server would settle for one plan after a few times, often the wrong one.
+    escaped = re.sub("[/%_]", r"/\g<0>", text)
+    return column.ilike(literal(f"%{escaped}%", literal_execute=True), escape="/")

@@ -6,80 +6,98 @@ number of statements that does not depend on how many rows there are.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TypeVar, overload
 
 from ..errors import PreconditionError, Reason, shown
 from ..ids import require
-from ..models import Invitation, Membership, Organization, User
+from ..models import Base, Invitation, Membership, Organization, User
 from ..models.base import not_found
 from ..policy import require_at_most
-from ..values import InvitationRequest, Outcome, Role
+from ..values import Fields, InvitationRequest, NewMember, Outcome, Role, RoleChange
 from ..writing import goes_by_flush
 from . import locks
+from .entries import Entries, Newcomer, as_it_is
 from .operation import Operation, Reference, Repository, existing_users, parsed_users
 from .outcomes import attempt, done, settle, then
 
 T = TypeVar("T")
+Comer = TypeVar("Comer", Membership, Invitation)
+Row = TypeVar("Row", NewMember, InvitationRequest)
 
 
 class SetOperations(Repository):
     """The operations on many memberships or invitations at a time."""
 
+    @overload
     def add_members(
         self,
         org_id: str,
-        members: Sequence[tuple[str, Role | str]],
+        members: Collection[tuple[str, Role | str] | NewMember | Fields],
+        *,
+        invited_by: str | None = None,
+        all_or_nothing: bool = False,
+    ) -> list[Outcome[Membership]]: ...
+
+    @overload
+    def add_members(
+        self,
+        *,
+        members: Collection[NewMember | Fields],
+        invited_by: str | None = None,
+        all_or_nothing: bool = False,
+    ) -> list[Outcome[Membership]]: ...
+
+    def add_members(
+        self,
+        org_id: str | None = None,
+        members: Collection[tuple[str, Role | str] | NewMember | Fields] = (),
         *,
         invited_by: str | None = None,
         all_or_nothing: bool = False,
     ) -> list[Outcome[Membership]]:
-        """Make users members of an active organization, as `add_member` does with one.
+        """Make users members of active organizations, as `add_member` does with one.
 
         Args:
-            org_id: the organization's wire id (``org_…``).
-            members: pairs of a user's wire id (``usr_…``) and the role that they get.
-            invited_by: the wire id (``usr_…``) of the user who brought them in.
+            org_id: the wire id (``org_…``) of the organization of all whose row names none.
+            members: each a `NewMember`, a mapping of its fields, or a pair of a user's wire id
+                (``usr_…``) and the role that they get.
+            invited_by: the wire id (``usr_…``) of the user who brought in all whose row names
+                nobody.
             all_or_nothing: raise the first error and write nothing, instead of returning it.
 
         Returns:
-            The outcome of each pair, in their order.
+            The outcome of each row, in their order.
 
         Raises:
-            InvalidIdError: ``org_id`` or ``invited_by`` is malformed or of another type.
+            InvalidIdError: ``org_id`` or ``invited_by`` is malformed or of another type; or, as an
+                outcome, an id of the row is.
             PreconditionError: ``row_format``; ``members`` is no collection, or something in it no
-                pair. ``set_size``; there are more than the policy allows. ``role_format`` or
+                such row. ``set_size``; there are more than the policy allows. ``role_format`` or
                 ``org_not_active``, as an outcome.
             NotFoundError: as an outcome; there is no such organization, user or inviter.
             DuplicateMembershipError: as an outcome; the user is an active member already.
+            SeatLimitError: as an outcome; the policy allows the organization no more seats.
 
         Specification: docs/tenancy.md#memberships.
         """
-        require(org_id, "org", "org_id")
-        parsed_users(invited_by=invited_by)
-        pairs = [attempt(_member, row) for row in self._rows(members, "members")]
-        with self._operation("add_members") as operation:
-            org = self._open_org(org_id, pairs)
+        of_all = _of_all(org_id, invited_by)
+        rows = [attempt(_member, row, of_all) for row in self._rows(members, "members")]
+        with self._operation("add_members", by=invited_by) as operation:
 
-            def join(pair: tuple[str, Role]) -> Membership:
-                usr_id, role = pair
+            def join(org: Organization, row: NewMember, role: Role) -> Membership:
                 return Membership.join(
-                    org.unwrap(), usr_id, role, invited_by=invited_by, at=operation.at
+                    org, row.usr_id, role, invited_by=row.invited_by, at=operation.at
                 )
 
-            joining = then(pairs, join)
-            usr_ids = [membership.usr_id for membership in done(joining)]
-            asked = [("invited_by", invited_by), *(("usr_id", usr_id) for usr_id in usr_ids)]
-            known = self._known(operation, asked if usr_ids else [])
-
-            def admit(membership: Membership) -> Membership:
-                _require_known(known, usr_id=membership.usr_id, invited_by=invited_by)
-                return membership
-
-            admitted = then(joining, admit)
+            admitted, changed = self._admitted(operation, rows, join, Membership)
             # In one order, lest two sets deadlock; of one user's rows the first comes first.
-            rows = sorted(done(admitted), key=lambda m: m.usr_id)
-            written = operation.write(added=rows, created_by=invited_by, passes_over=True)
+            joining = sorted(done(admitted), key=lambda m: (m.usr_id, m.org_id))
+            written = operation.write(
+                added=joining, changed=changed, by_inviters=True, passes_over=True
+            )
             entered = {membership.id for membership in written.added}
 
             def enter(membership: Membership) -> Membership:
@@ -91,67 +109,86 @@ class SetOperations(Repository):
             settle(outcomes, all_or_nothing)
         return outcomes
 
+    @overload
     def create_invitations(
         self,
         org_id: str,
-        requests: Sequence[InvitationRequest],
-        invited_by: str,
+        requests: Collection[InvitationRequest | Fields],
+        invited_by: str | None = None,
+        *,
+        all_or_nothing: bool = False,
+    ) -> list[Outcome[Invitation]]: ...
+
+    @overload
+    def create_invitations(
+        self,
+        *,
+        requests: Collection[InvitationRequest | Fields],
+        invited_by: str | None = None,
+        all_or_nothing: bool = False,
+    ) -> list[Outcome[Invitation]]: ...
+
+    def create_invitations(
+        self,
+        org_id: str | None = None,
+        requests: Collection[InvitationRequest | Fields] = (),
+        invited_by: str | None = None,
         *,
         all_or_nothing: bool = False,
     ) -> list[Outcome[Invitation]]:
-        """Offer many people a place in an active organization, as `create_invitation` does to one.
+        """Offer many people a place in active organizations, as `create_invitation` does to one.
 
         Args:
-            org_id: the organization's wire id (``org_…``).
-            requests: whom to invite, as what, until when.
-            invited_by: the inviting user's wire id (``usr_…``).
+            org_id: the wire id (``org_…``) of the organization of all requests that name none.
+            requests: whom to invite, as what, until when: each an `InvitationRequest` or a mapping
+                of its fields.
+            invited_by: the wire id (``usr_…``) of the user who makes all requests that name nobody.
             all_or_nothing: raise the first error and write nothing, instead of returning it.
 
         Returns:
-            The outcome of each request, in their order.
+            The outcome of each request, in their order. Where the policy says ``replace``, a later
+            one ends an earlier one for the same identifier.
 
         Raises:
-            InvalidIdError: ``org_id`` or ``invited_by`` is malformed or of another type.
+            InvalidIdError: ``org_id`` or ``invited_by`` is malformed or of another type; or, as an
+                outcome, an id of the request is.
             PreconditionError: ``row_format``; ``requests`` is no collection, or something in it no
-                `InvitationRequest`. ``set_size``; there are more than the policy allows.
+                such request. ``set_size``; there are more than the policy allows.
                 ``role_format`` or as for `create_invitation`, as an outcome.
             NotFoundError: as an outcome; there is no such organization or inviter.
+            ForbiddenError: as an outcome, as are the next two; the policy asks for the inviter's
+                authority, and they may not give the role.
+            DuplicateInvitationError: the policy allows one pending invitation for an identifier.
+            SeatLimitError: the policy allows the organization no more seats.
 
         Specification: docs/tenancy.md#invitations, ADR 0003.
         """
-        require(org_id, "org", "org_id")
-        require(invited_by, "usr", "invited_by")
-        pairs = [attempt(_request, row) for row in self._rows(requests, "requests")]
-        with self._operation("create_invitations") as operation:
-            org = self._open_org(org_id, pairs)
+        of_all = _of_all(org_id, invited_by)
+        rows = [attempt(_request, row, of_all) for row in self._rows(requests, "requests")]
+        with self._operation("create_invitations", by=invited_by) as operation:
 
-            def offer(pair: tuple[InvitationRequest, Role]) -> Invitation:
-                request, role = pair
+            def offer(org: Organization, row: InvitationRequest, role: Role) -> Invitation:
                 return Invitation.offer(
-                    org.unwrap(),
-                    request.identifier,
+                    org,
+                    row.identifier,
                     role,
-                    invited_by=invited_by,
-                    expires_at=request.expires_at,
-                    pre_tuples=request.pre_tuples or (),
+                    invited_by=str(row.invited_by),
+                    expires_at=row.expires_at,
+                    pre_tuples=row.pre_tuples or (),
                     policy=self._policy,
                     at=operation.at,
                 )
 
-            offers = then(pairs, offer)
-            known = self._known(operation, [("invited_by", invited_by)] if done(offers) else [])
-
-            def vouch(invitation: Invitation) -> Invitation:
-                _require_known(known, invited_by=invited_by)
-                return invitation
-
-            outcomes = then(offers, vouch)
+            outcomes, changed = self._admitted(operation, rows, offer, Invitation)
             settle(outcomes, all_or_nothing)
-            operation.write(added=done(outcomes))
+            operation.write(added=done(outcomes), changed=changed)
         return outcomes
 
     def change_roles(
-        self, roles: Mapping[str, Role | str], *, all_or_nothing: bool = False
+        self,
+        roles: Mapping[str, Role | str] | Collection[RoleChange | Fields],
+        *,
+        all_or_nothing: bool = False,
     ) -> list[Outcome[Membership]]:
         """Change the roles of many members, as `change_role` does one member's.
 
@@ -159,15 +196,16 @@ class SetOperations(Repository):
         before them counts.
 
         Args:
-            roles: a membership's wire id (``mem_…``) -> the role from now on.
+            roles: each a `RoleChange` or a mapping of its fields; or, all in one mapping, a
+                membership's wire id (``mem_…``) -> the role from now on.
             all_or_nothing: raise the first error and write nothing, instead of returning it.
 
         Returns:
             The outcome of each change, in their order: the membership that holds the role.
 
         Raises:
-            PreconditionError: ``row_format``; ``roles`` is no mapping. ``set_size``; there are more
-                than the policy allows. ``role_format`` or
+            PreconditionError: ``row_format``; ``roles`` is neither, or something in it no such row.
+                ``set_size``; there are more than the policy allows. ``role_format`` or
                 ``mem_not_active``, as an outcome.
             InvalidIdError: as an outcome; the id is no ``mem_`` wire id.
             NotFoundError: as an outcome; there is no such membership.
@@ -175,16 +213,22 @@ class SetOperations(Repository):
 
         Specification: docs/tenancy.md#role-change-revoke-and-re-add, ADR 0005.
         """
-        if not isinstance(roles, Mapping):
-            raise _malformed("roles", roles, "a mapping of ids to roles")
-        pairs = [attempt(_change, row) for row in self._rows(roles.items(), "roles")]
+        rows = self._rows(roles, "roles")
+        if isinstance(roles, Mapping):
+            rows = [RoleChange(*pair) for pair in roles.items()]
+        pairs = [attempt(_change, row) for row in rows]
         with self._operation("change_roles") as operation:
             locked = locks.many_memberships(self.session, [mem_id for mem_id, _ in done(pairs)])
             owners = locks.owners_among(self.session, locked.values())
+            actors = self._actors({membership.org_id for membership in locked.values()})
 
             def change(pair: tuple[str, Role]) -> tuple[Membership, Membership]:
                 mem_id, role = pair
-                membership = standing = _found(locked, mem_id)
+                membership = standing = _found(locked, Membership, "mem_id", mem_id)
+                acting = actors.get(membership.org_id)
+                self._permit(
+                    "change_roles", membership, membership.role, role, look=lambda *_: acting
+                )
                 others = owners[membership.org_id]
                 others.pop(mem_id, None)
                 try:
@@ -194,6 +238,8 @@ class SetOperations(Repository):
                 finally:
                     if standing.is_active_owner:
                         others[standing.id] = standing
+                if acting is membership:
+                    actors[membership.org_id] = standing
                 return membership, standing
 
             changes = then(pairs, change)
@@ -237,8 +283,9 @@ class SetOperations(Repository):
             admins = locks.administrators(self.session, admin_usr_id, org_ids)
 
             def remove(mem_id: str) -> Membership:
-                membership = _found(locked, mem_id)
+                membership = _found(locked, Membership, "mem_id", mem_id)
                 acting = admins.get(membership.org_id)
+                self._permit("remove_members", membership, look=lambda *_: acting)
                 membership.remove(acting, admin_usr_id=admin_usr_id, at=operation.at)
                 return membership
 
@@ -254,46 +301,119 @@ class SetOperations(Repository):
         require_at_most(self._policy.limits.rows, len(rows), "rows", parameter, Reason.SET_SIZE)
         return rows
 
-    def _known(self, operation: Operation, users: Sequence[Reference]) -> set[str]:
-        """Return which of these users exist, if there are any."""
-        self._admit([usr_id for _, usr_id in users], operation.at)
+    def _admitted(
+        self,
+        operation: Operation,
+        rows: Sequence[Outcome[tuple[Row, Role]]],
+        enter: Callable[[Organization, Row, Role], Comer],
+        kind: type[Comer],
+    ) -> tuple[list[Outcome[Comer]], list[Base]]:
+        """Judge newcomers one after the other, and return them and what changes by their coming.
+
+        Args:
+            operation: the operation.
+            rows: who they are, each with the role.
+            enter: makes a newcomer of a row, if the organization may be joined.
+            kind: what they become.
+        """
+        alone = self._policy.looks_at_others(offers=kind is Invitation)
+        # A flush cannot pass over who has come meanwhile: nobody may.
+        side_by_side = not alone and not goes_by_flush(self.session)
+        org_ids = {str(row.org_id) for row, _ in done(rows)}
+        orgs = locks.organizations(self.session, org_ids, joining=side_by_side)
+        actors = self._actors(orgs)
+
+        def knock(pair: tuple[Row, Role]) -> Comer:
+            row, role = pair
+            org = _found(orgs, Organization, "org_id", str(row.org_id))
+            self._permit(operation.name, org, role, look=lambda *_: actors.get(org.id))
+            self._permit_as(row.invited_by)
+            return enter(org, row, role)
+
+        newcomers = then(rows, knock)
+        asking = done(newcomers)
+        known = self._known(operation, asking)
+        active = {newcomer.organization for newcomer in asking}
+        entries = Entries(self.session, self._policy, active, asking, at=operation.at)
+        ended: list[Invitation] = []
+
+        def admit(newcomer: Comer) -> Comer:
+            for parameter, usr_id in _users_of(newcomer):
+                if usr_id is not None and usr_id not in known:
+                    raise not_found(User, usr_id, parameter)
+            entries.require_entitled(newcomer)
+            ended.extend(entries.admit(newcomer))
+            return newcomer
+
+        admitted = then(newcomers, admit)
+        entering: list[Comer] = done(admitted)
+        self._admit([usr_id for each in entering for _, usr_id in _users_of(each)], operation.at)
+        # What a later row has ended of the set's own is written as it has become.
+        own: set[Newcomer] = {*entering}
+        changed: list[Base] = [offer for offer in ended if offer not in own]
+        if alone:
+            changed += {as_it_is(newcomer.organization) for newcomer in entering}
+        return admitted, changed
+
+    def _known(self, operation: Operation, newcomers: Sequence[Newcomer]) -> set[str | None]:
+        """Return which of the users whom newcomers name exist, or are going to."""
+        users = [user for newcomer in newcomers for user in _users_of(newcomer)]
+        if self._admits is not None:
+            return {usr_id for _, usr_id in users}
         known = existing_users(self.session, users)
         # Not locked, which would take a privilege to update them. Should one vanish before the
         # foreign key has locked them, the set as a whole says so.
         operation.relies_on = [user for user in users if user[1] in known]
-        return known
-
-    def _open_org(self, org_id: str, rows: Sequence[Outcome[T]]) -> Outcome[Organization]:
-        """Lock an organization that may be joined, if anybody wants to; rows meet its error."""
-        if not any(row.ok for row in rows):
-            return Outcome()
-
-        def lock() -> Organization:
-            # A flush cannot pass over who has come meanwhile: nobody may.
-            side_by_side = not goes_by_flush(self.session)
-            org = locks.organization(self.session, org_id, joining=side_by_side)
-            org.require_active()
-            return org
-
-        return attempt(lock)
+        return {*known}
 
 
-def _member(row: object) -> tuple[str, Role]:
-    if not (isinstance(row, Sequence) and not isinstance(row, str | bytes) and len(row) == 2):
-        raise _malformed("members", row, "a user's id and their role")
-    usr_id, role = row
-    return require(usr_id, "usr", "usr_id"), Role.parse(role, "role")
+def _of_all(org_id: str | None, invited_by: str | None) -> dict[str, str | None]:
+    """Return what rows have in common that do not say otherwise."""
+    if org_id is not None:
+        require(org_id, "org", "org_id")
+    return {"org_id": org_id, **parsed_users(invited_by=invited_by)}
 
 
-def _request(row: object) -> tuple[InvitationRequest, Role]:
-    if not isinstance(row, InvitationRequest):
-        raise _malformed("requests", row, "an InvitationRequest")
-    return row, Role.parse(row.role, "role")
+def _member(row: object, of_all: Fields) -> tuple[NewMember, Role]:
+    if isinstance(row, Sequence) and not isinstance(row, str | bytes) and len(row) == 2:
+        row = NewMember(*row)
+    member = _filled(_named(NewMember, row, "members"), of_all)
+    require(member.org_id, "org", "org_id")
+    require(member.usr_id, "usr", "usr_id")
+    parsed_users(invited_by=member.invited_by)
+    return member, Role.parse(member.role, "role")
 
 
-def _change(row: tuple[str, Role | str]) -> tuple[str, Role]:
-    mem_id, role = row
-    return require(mem_id, "mem", "mem_id"), Role.parse(role, "new_role")
+def _request(row: object, of_all: Fields) -> tuple[InvitationRequest, Role]:
+    request = _filled(_named(InvitationRequest, row, "requests"), of_all)
+    require(request.org_id, "org", "org_id")
+    require(request.invited_by, "usr", "invited_by")
+    return request, Role.parse(request.role, "role")
+
+
+def _change(row: object) -> tuple[str, Role]:
+    change = _named(RoleChange, row, "roles")
+    return require(change.mem_id, "mem", "mem_id"), Role.parse(change.new_role, "new_role")
+
+
+def _named(kind: type[T], row: object, parameter: str) -> T:
+    """Return a row that is given as what it is, a dataclass, or as a mapping of its fields.
+
+    Raises:
+        PreconditionError: ``row_format``.
+    """
+    if isinstance(row, kind):
+        return row
+    if isinstance(row, Mapping):
+        with suppress(TypeError):  # unknown fields, or too few
+            return kind(**row)
+    raise _malformed(parameter, row, f"a {kind.__name__}, nor a mapping of its fields")
+
+
+def _filled(row: Row, of_all: Fields) -> Row:
+    """Return a row with what all have in common where it says nothing else."""
+    left_out = {name: value for name, value in of_all.items() if getattr(row, name) is None}
+    return replace(row, **left_out) if left_out else row
 
 
 def _malformed(parameter: str, given: object, expected: str) -> PreconditionError:
@@ -302,13 +422,15 @@ def _malformed(parameter: str, given: object, expected: str) -> PreconditionErro
     )
 
 
-def _found(memberships: Mapping[str, Membership], mem_id: str) -> Membership:
-    if mem_id not in memberships:
-        raise not_found(Membership, mem_id, "mem_id")
-    return memberships[mem_id]
+def _found(among: Mapping[str, T], entity: type[Base], parameter: str, id_: str) -> T:
+    if id_ not in among:
+        raise not_found(entity, id_, parameter)
+    return among[id_]
 
 
-def _require_known(known: set[str], **users: str | None) -> None:
-    for parameter, usr_id in users.items():
-        if usr_id is not None and usr_id not in known:
-            raise not_found(User, usr_id, parameter)
+def _users_of(newcomer: Newcomer) -> list[Reference]:
+    """Return the users whom a newcomer names, in the order of the contract's checks."""
+    inviter = ("invited_by", newcomer.invited_by)
+    if isinstance(newcomer, Membership):
+        return [("usr_id", newcomer.usr_id), inviter]
+    return [inviter]

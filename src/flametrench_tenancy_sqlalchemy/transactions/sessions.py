@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, any_, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    SelectBase,
+    any_,
+    func,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.orm import Session, scoped_session
 
-from .._sql import array_of
+from .._sql import array_of, array_type, rows_of
 from ..models import Invitation, Membership, Organization, Tuple, User
 
 AnySession: TypeAlias = Session | scoped_session[Session]
@@ -43,6 +54,29 @@ def among(session: AnySession, id_column: Column[Any], ids: Iterable[str]) -> Co
     if is_sqlite(session):
         return id_column.in_(ids)
     return id_column == any_(array_of(id_column.type, ids))
+
+
+def pairs_among(
+    session: AnySession, columns: Sequence[Column[Any]], pairs: Collection[tuple[str, str]]
+) -> ColumnElement[bool]:
+    """Return the condition that two columns are one of many pairs of ids, by a look at each."""
+    if is_sqlite(session):
+        return tuple_(*columns).in_(pairs)
+    values = zip(*pairs, strict=True)
+    given = rows_of({c.name: array_of(c.type, ids) for c, ids in zip(columns, values, strict=True)})
+    return tuple_(*columns).in_(select(*given.c))
+
+
+def found_first(session: AnySession, id_column: Column[Any], ids: SelectBase) -> Any:
+    """Return the condition that a column is one of the ids that a query finds.
+
+    They are found first, and then looked up: a query inside ``IN`` may be planned the other way
+    round, and all of the table be read.
+    """
+    if is_sqlite(session):
+        return id_column.in_(ids)
+    found = func.array(ids.scalar_subquery(), type_=array_type(id_column.type))
+    return id_column == any_(found)
 
 
 def commits_by_itself(connection: Connection) -> bool:

@@ -52,6 +52,7 @@ class Change:
         grants: tuples of users besides, without repetition; one that exists is kept.
         taken: keys of such tuples that are taken back.
         created_by: the user behind the tuples.
+        by_inviters: whether the tuple of each member has whoever invited them behind it, instead.
         passes_over: whether all that is added are memberships, of which those that collide with
             another one of the same user are passed over, and their tuples with them.
     """
@@ -62,6 +63,7 @@ class Change:
     grants: Collection[TupleKey] = ()
     taken: Collection[TupleKey] = ()
     created_by: str | None = None
+    by_inviters: bool = False
     passes_over: bool = False
 
     @property
@@ -85,12 +87,15 @@ class Change:
 
     def tuples_of(self, memberships: Collection[Membership]) -> list[Tuple]:
         """Return the tuples that come with memberships."""
-        return self._tuples(m.tuple_key for m in memberships)
+        return [
+            self._tuple(m.tuple_key, m.invited_by if self.by_inviters else self.created_by)
+            for m in memberships
+        ]
 
     @cached_property
     def granted(self) -> list[Tuple]:
         """The tuples of the grants, always in the same order: or two such changes deadlock."""
-        return self._tuples(sorted(self.grants))
+        return [self._tuple(key, self.created_by) for key in sorted(self.grants)]
 
     def conflicts(self) -> dict[str, TenancyError]:
         """Return what the violation of a unique index would mean, by the index's name.
@@ -108,17 +113,14 @@ class Change:
                 meant[INV_KEY] = entity.already_there()
         return meant
 
-    def _tuples(self, keys: Iterator[TupleKey] | list[TupleKey]) -> list[Tuple]:
-        return [
-            Tuple(
-                id=new_id("tup"),
-                subject_type="usr",
-                **key._asdict(),
-                created_at=self.at,
-                created_by=self.created_by,
-            )
-            for key in keys
-        ]
+    def _tuple(self, key: TupleKey, created_by: str | None) -> Tuple:
+        return Tuple(
+            id=new_id("tup"),
+            subject_type="usr",
+            **key._asdict(),
+            created_at=self.at,
+            created_by=created_by,
+        )
 
 
 def was(entity: Base, name: str) -> Any | None:

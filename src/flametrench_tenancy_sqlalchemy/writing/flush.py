@@ -13,7 +13,7 @@ from .._sql import deciding, table_of, word
 from ..models import Base, Membership, Tuple
 from ..models.tuple import TupleKey
 from ..transactions.savepoint import savepoint
-from ..transactions.sessions import AnySession, among
+from ..transactions.sessions import AnySession, pairs_among
 from ..values import Status
 from . import statement, tuples
 from .change import Change, Written
@@ -57,17 +57,14 @@ def _write(session: AnySession, change: Change, added: Sequence[Base]) -> Writte
 
 def _without_those_present(session: AnySession, change: Change) -> list[Any]:
     """Return what is added but for members who are there, or come before in the same set."""
-    first = {m.usr_id: m for m in reversed(change.added)}
+    first = {(m.usr_id, m.org_id): m for m in reversed(change.added)}
     if not first:
         return []
-    present = select(_mem).where(
-        _mem.c.org_id == change.added[0].org_id,
-        _mem.c.status == word(Status.ACTIVE),
-        among(session, _mem.c.usr_id, first),
-    )
+    there = pairs_among(session, (_mem.c.usr_id, _mem.c.org_id), first)
+    present = select(_mem).where(there, _mem.c.status == word(Status.ACTIVE))
     for membership in session.scalars(deciding(present, Membership)):
-        del first[membership.usr_id]
-    return [m for m in change.added if first.get(m.usr_id) is m]
+        del first[membership.usr_id, membership.org_id]
+    return [m for m in change.added if first.get((m.usr_id, m.org_id)) is m]
 
 
 def _grant(session: AnySession, granted: Sequence[Tuple]) -> dict[TupleKey, Tuple]:

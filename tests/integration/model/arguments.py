@@ -36,6 +36,7 @@ picks = st.integers(0, PICKS - 1)
 few_picks = st.none() | picks
 
 roles = mostly(ROLES, ["chief", None])
+some_roles = st.none() | st.lists(roles, max_size=3)
 slugs = mostly([None, "acme", "globex-2", "i"], ["-acme", "Acme", "acme\n", "", "a" * 64])
 names = mostly([None, "Acme", "50% off_", "A\\B", ""], ["nul\0", "\ud800"])
 queries = st.sampled_from([None, "ACME", "%", "_", "\\", "", "x", "nul\0"])

@@ -29,6 +29,8 @@ picks, few_picks = arg.picks, arg.few_picks
 paging = {"limit": arg.limits, "cursor": few_picks}
 changes = st.fixed_dictionaries({}, optional={"name": arg.names, "slug": arg.slugs})
 filters = st.fixed_dictionaries({}, optional={**paging, "status": arg.statuses})
+narrowing = {"status": arg.statuses, "roles": arg.some_roles, "newest_first": st.booleans()}
+member_filters = st.fixed_dictionaries({}, optional={**paging, **narrowing})
 inv_filters = st.fixed_dictionaries({}, optional={**paging, "status": arg.inv_statuses})
 
 
@@ -326,7 +328,7 @@ class TenancyMachine(RuleBasedStateMachine):
     def list_memberships(self, usr: int, given: dict[str, Any]) -> None:
         self.walk("list_memberships", self.pick(Usr, usr), of=Mem, given=given)
 
-    @rule(org=picks, given=filters)
+    @rule(org=picks, given=member_filters)
     def list_members(self, org: int, given: dict[str, Any]) -> None:
         org_id = self.pick(Org, org)
         self.walk("list_members", org_id, of=Mem, given=given)

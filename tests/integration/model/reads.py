@@ -85,8 +85,10 @@ class Reads(State):
         ]
         return self._page(orgs, Org, **paging)
 
-    def list_members(self, org_id: str, **paging: Any) -> Result:
-        return self._page_of(Org, org_id, Mem, **paging)
+    def list_members(self, org_id: str, *, roles: list[str] | None = None, **paging: Any) -> Result:
+        self._status(paging.get("status"))
+        precondition(roles is None or all(role in ROLES for role in roles), "role_format")
+        return self._page_of(Org, org_id, Mem, roles=roles, **paging)
 
     def count_members(self, org_id: str, *, status: str | None = None) -> int:
         self._status(status)
@@ -133,14 +135,18 @@ class Reads(State):
         cursor: str | None = None,
         limit: int = 50,
         status: str | None = None,
+        roles: list[str] | None = None,
+        newest_first: bool = False,
     ) -> Result:
         self._status(status, INV_STATUSES if record is Inv else STATUSES)
         precondition(isinstance(limit, int), "limit_format")
         limit = max(1, min(limit, 200))
         if cursor is not None:
             require(has_form("id", cursor, type_of(record)), "InvalidIdError", "cursor")
-            rows = [row for row in rows if row.id > cursor]
+            rows = [r for r in rows if (r.id < cursor if newest_first else r.id > cursor)]
         rows = [row for row in rows if status in (None, self._counts_as(row))]
+        rows = [row for row in rows if roles is None or row.role in roles]
+        rows = rows[::-1] if newest_first else rows
         more = len(rows) > limit
         return {"data": rows[:limit], "next_cursor": rows[limit - 1].id if more else None}
 

@@ -229,6 +229,19 @@ def refused_calls(session: Session) -> list[tuple[type[TenancyError], Call]]:
     ]
 
 
+def test_that_route_ask_the_leader_which_membership_hands_ownership_on(
+    db: Engine, follower: Engine, routed: sessionmaker[Session]
+) -> None:
+    with Session(db) as session, session.begin():
+        heir = make_member(session, make_org(session))
+        org_id, mem_id, owner = heir.org_id, heir.id, owner_of(session, heir.organization)
+
+    with sent(follower) as asked, routed.begin() as session:
+        TenancyRepository(session).acting_as(owner).transfer_ownership(org_id, mem_id)
+
+    assert asked == []
+
+
 @pytest.mark.parametrize("standalone", [False, True], ids=["nested", "standalone"])
 def test_that_route_send_all_of_an_operation_to_the_leader_and_route_as_before_afterwards(
     db: Engine, follower: Engine, routed: sessionmaker[Session], standalone: bool

@@ -1,6 +1,7 @@
 """Tenancy in a FastAPI application: dependencies, error responses and a router."""
 
-from .dependencies import Caller, async_repository, repository, require_role
+from .._http import Caller
+from .dependencies import async_repository, repository, require_role
 from .errors import ErrorBody, error_response, install_error_handlers
 from .router import tenancy_router
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.requests import HTTPConnection
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from ...errors import TenancyError
-from .._http import InvalidRequestError, body_of, status_of
+from ...policy import Limits
+from .._http import InvalidRequestError, body_of, code_of, malformed, status_of
+from .requests import BoundedRequest
 
 
 class ErrorBody(BaseModel):
@@ -29,29 +31,40 @@ RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     403: {"model": ErrorBody, "description": "The caller may not do this."},
     404: {"model": ErrorBody, "description": "There is no such thing, for this caller."},
     409: {"model": ErrorBody, "description": "The state of things does not allow it."},
+    413: {"model": ErrorBody, "description": "The request's body is too large."},
     422: {"model": ErrorBody, "description": "The request is malformed."},
+    503: {"model": ErrorBody, "description": "A lock or a connection was not to be had in time."},
 }
 
 
-def error_response(exc: TenancyError) -> JSONResponse:
+def error_response(exc: TenancyError) -> Response:
     """Return the response for an error; it does not tell a stranger whom an invitation is for."""
-    return JSONResponse(body_of(exc), status_code=status_of(exc))
+    return Response(body_of(exc), status_of(exc), media_type="application/json")
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Answer every `TenancyError` that leaves one of the application's own endpoints."""
+    """Answer every `TenancyError` that leaves one of the application's own endpoints.
+
+    A WebSocket is closed with 1008 and the error's code; before it has been accepted, its client is
+    answered 403 instead.
+    """
 
     @app.exception_handler(TenancyError)
-    def answer(request: Request, exc: TenancyError) -> JSONResponse:
+    async def answer(connection: HTTPConnection, exc: TenancyError) -> Response | None:
+        if isinstance(connection, WebSocket):
+            await connection.close(1008, code_of(exc))
+            return None
         return error_response(exc)
 
 
 class TenancyRoute(APIRoute):
-    """A route that gives all its errors the one form, those of malformed requests included.
+    """A route that bounds its requests, and gives all its errors the one form.
 
     They are answered when the request's dependencies are through with them: a Session's dependency
     sees the error, and rolls back.
     """
+
+    limits: ClassVar[Limits]
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return FastAPI's handler, with malformed requests as an error of ours."""
@@ -59,14 +72,14 @@ class TenancyRoute(APIRoute):
 
         async def answer(request: Request) -> Response:
             try:
-                return await handle(request)
+                return await handle(BoundedRequest(request.scope, request.receive, self.limits))
             except RequestValidationError as exc:
-                errors = [_without_input(error) for error in exc.errors()]
-                raise InvalidRequestError("the request is malformed", errors=errors) from exc
+                raise malformed(exc.errors()) from exc
             except HTTPException as exc:
-                if not isinstance(exc.__cause__, UnicodeDecodeError | RecursionError):
-                    raise
-                raise InvalidRequestError("the request's body cannot be read") from exc
+                # So FastAPI wraps what goes wrong while it reads a body.
+                if isinstance(cause := exc.__cause__, InvalidRequestError):
+                    raise cause from cause.__cause__
+                raise
 
         return answer
 
@@ -78,5 +91,6 @@ class TenancyRoute(APIRoute):
             await error_response(exc)(scope, receive, send)
 
 
-def _without_input(error: dict[str, Any]) -> dict[str, Any]:
-    return {key: error[key] for key in ("type", "loc", "msg")}
+def route_within(limits: Limits) -> type[TenancyRoute]:
+    """Return the routes of a router that has these limits."""
+    return type("TenancyRoute", (TenancyRoute,), {"limits": limits})

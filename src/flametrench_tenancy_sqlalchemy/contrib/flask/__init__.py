@@ -1,0 +1,6 @@
+"""Tenancy in a Flask application: a repository on its session, a guard and a blueprint."""
+
+from .._http import Caller
+from .extension import Tenancy, error_response
+
+__all__ = ["Caller", "Tenancy", "error_response"]
