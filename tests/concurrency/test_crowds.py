@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import (
     Invitation,
+    InvitationRequest,
     Policy,
     Role,
     SeatCount,
@@ -97,6 +98,16 @@ class Venue:
         org_id = self.org.id
         return lambda tenancy: tenancy.create_invitation(org_id, *offer)
 
+    def add_members(self, number: int) -> Call:
+        org_id, rows = self.org.id, [(self.stage.user(), Role.GUEST)]
+        return lambda tenancy: tenancy.add_members(org_id, rows, all_or_nothing=True)
+
+    def create_invitations(self, number: int) -> Call:
+        offer = (f"row-{number}@example.com", Role.GUEST)
+        rows = [InvitationRequest(*offer, expires_at=self.expires_at)]
+        org_id, by = self.org.id, self.owner
+        return lambda tenancy: tenancy.create_invitations(org_id, rows, by, all_or_nothing=True)
+
     def renew_invitation(self, number: int, identifier: str = "") -> Call:
         inv_id = self.invited(identifier or f"late-{number}@example.com", days_ago=2).id
         return lambda tenancy: tenancy.renew_invitation(inv_id, self.expires_at)
@@ -107,7 +118,8 @@ class Venue:
 
     def joins(self) -> list[Call]:
         """Return what a crowd does; whoever accepts holds a seat already."""
-        kinds = cycle([self.add_member, self.create_invitation, self.renew_invitation])
+        one_by_one = [self.add_member, self.create_invitation, self.renew_invitation]
+        kinds = cycle([*one_by_one, self.add_members, self.create_invitations])
         accepts = [self.accept_invitation(number) for number in range(CROWD // 10)]
         others = (
             kind(number) for number, kind in zip(range(CROWD - len(accepts)), kinds, strict=False)
