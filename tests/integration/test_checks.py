@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import combinations
 from typing import Any, Concatenate, ParamSpec, TypeAlias
 
@@ -276,7 +277,7 @@ def no_heir(stage: Stage, a: Arguments) -> Told:
     return {"org_ids": orphaned}
 
 
-def member_of(stage: Stage, org_id: str, status: Status) -> str:
+def member_of(stage: Stage, org_id: str, _usr_id: str, status: Status) -> str:
     return stage.member(stage.tenancy.get_org(org_id), Role.MEMBER, status).usr_id
 
 
@@ -417,10 +418,7 @@ CHECKS: dict[str, list[Check]] = {
         requires("self_transfer", heir(lambda stage, org_id, usr_id: usr_id)),
         check(
             NotFoundError,
-            *(
-                heir(lambda stage, org_id, _, status=status: member_of(stage, org_id, status))
-                for status in NO_LONGER
-            ),
+            *(heir(partial(member_of, status=status)) for status in NO_LONGER),
             heir(lambda stage, *_: stage.member(stage.org()).usr_id),
             heir(lambda *_: new_id("usr")),
         ),

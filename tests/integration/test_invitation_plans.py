@@ -81,7 +81,7 @@ QUIETS: Final = id_("mem", SIZE + 1)
 """The quiet user's membership in the large organization."""
 FIRST_OFFER: Final = 5 * SIZE - 3 + 1
 """The number of the first of the quiet user's offers, of one for the quiet identifier."""
-FEW: Final = 12
+FEW: Final = 16
 """The most rows of a table that an operation may read which is about no more than a handful."""
 
 Call: TypeAlias = Callable[[TenancyRepository], object]
@@ -105,6 +105,7 @@ CALLS: Final[dict[str, Call]] = {
     "self_leave": lambda tenancy: tenancy.self_leave(QUIETS),
     "admin_remove": lambda tenancy: tenancy.admin_remove(QUIETS, OWNER),
     "suspend_membership": lambda tenancy: tenancy.suspend_membership(QUIETS),
+    "self_leave, as one of most": lambda tenancy: tenancy.self_leave(id_("mem", 2 * SIZE + 1)),
     "remove_members": lambda tenancy: tenancy.remove_members([QUIETS, id_("mem", SIZE + 2)], OWNER),
     "offboard_user": lambda tenancy: tenancy.offboard_user(QUIET),
     "erase_identifier": lambda tenancy: tenancy.erase_identifier("quiet@example.com"),

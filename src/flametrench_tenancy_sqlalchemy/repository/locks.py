@@ -237,10 +237,9 @@ def beside(
     """Lock what users hold, active or suspended, beside memberships of the same organizations."""
     if not memberships:
         return {}
-    users, orgs = {m.usr_id for m in memberships}, {m.org_id for m in memberships}
+    places = {(m.usr_id, m.org_id) for m in memberships}
     query = select(_mem).where(
-        among(session, _mem.c.usr_id, users),
-        among(session, _mem.c.org_id, orgs),
+        pairs_among(session, (_mem.c.usr_id, _mem.c.org_id), places),
         ~_is_revoked,
         ~among(session, _mem.c.id, [m.id for m in memberships]),
     )

@@ -142,10 +142,8 @@ class MembershipOperations(Repository):
         """
         require(org_id, "org", "org_id")
         require(usr_id, "usr", "usr_id")
-        found = connection_of(self.session).execute(
-            queries.ROLE_OF, {"whose": usr_id, "there": org_id}
-        )
-        role: Role | None = found.scalar_one_or_none()
+        given = {"whose": usr_id, "there": org_id}
+        role: Role | None = connection_of(self.session).scalar(queries.ROLE_OF, given)
         return role
 
     @reads

@@ -354,7 +354,7 @@ def _members(
         whole = Stretch({Membership.status: status} | prefix)
     if roles is None:
         return page_of(query, whole, newest_first=newest_first)
-    # One role is told from the index; to tell several, older servers would read all rows.
+    # One role is told from the index; to tell several at once, older servers read all rows.
     parts = [replace(whole, where=Membership.role == role) for role in sorted(roles)]
     parts = parts or [replace(whole, where=false())]
     return page_of(query, *parts, newest_first=newest_first)

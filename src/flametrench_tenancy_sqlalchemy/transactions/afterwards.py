@@ -22,7 +22,7 @@ def after_commit(session: AnySession, call: Call) -> None:
     """Call something when the Session's transaction is over, if it is committed, and all of it.
 
     It is forgotten when the transaction is rolled back, or the innermost savepoint of the Session's
-    that is open now. By then nothing can be undone any more: if it raises, that is logged.
+    that is open now. When it is called nothing can be undone any more: what it raises is logged.
 
     Args:
         session: the Session, or a ``scoped_session``; of an ``AsyncSession``, its ``sync_session``.

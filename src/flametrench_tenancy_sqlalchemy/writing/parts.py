@@ -36,6 +36,7 @@ from sqlalchemy.types import TypeEngine
 from .._sql import array_type, array_values, deciding, rows_of, table_of, word
 from ..models import Membership, Organization
 from ..values import Status
+from .tuples import id_by_key, ids_by_keys
 
 Values: TypeAlias = dict[str, Any]
 Statement: TypeAlias = Insert | Update | Delete
@@ -161,10 +162,13 @@ def _statement(
                 own = table.c.id == any_(arrays["id"])
             return update(table).where(own, *conditions).values(given).returning(table.c.id)
         case Kind.WITHDRAW:
-            its_key = (
-                table.c[name] == value for name, value in (_OF_USERS | _ON_ORGS | given).items()
+            key = _OF_USERS | _ON_ORGS | given
+            own = (
+                ids_by_keys(rows, key)
+                if rows is not None
+                else table.c.id == id_by_key(key).scalar_subquery()
             )
-            return delete(table).where(*its_key, *conditions)
+            return delete(table).where(own, *conditions)
         case Kind.ENTER:
             membership = given.pop(OF)
             awaited: list[ColumnElement[bool]] = [

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Collection, Mapping
+from typing import Any, Final
 
-from sqlalchemy import and_, inspect, select
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    any_,
+    func,
+    inspect,
+    select,
+    true,
+    tuple_,
+)
 
-from .._sql import array_of, deciding, rows_of, table_of
+from .._sql import array_of, array_type, deciding, rows_of, table_of, word
 from ..models import Tuple
 from ..models.tuple import TupleKey
 from ..transactions.sessions import AnySession, is_sqlite
@@ -20,6 +30,31 @@ KEY: Final = {
     _tup.c.object_type: "object_type",
     _tup.c.object_id: "object_uuid",
 }
+
+
+_UNIQUE: Final = ("subject_type", "subject_id", "relation", "object_type", "object_id")
+
+
+def id_by_key(key: Mapping[str, ColumnElement[Any]]) -> Select[Any]:
+    """Return the query for the id of the tuple that has a key.
+
+    Between the key and itself, in the order of the unique index, which no other index has: a plan
+    for all keys would as soon look among all that an object's relation is granted to.
+
+    Args:
+        key: a column's name -> its value.
+    """
+    its = _tup.alias("its")
+    columns = [its.c[name] for name in _UNIQUE]
+    own, wanted = tuple_(*columns), tuple_(*(key[name] for name in _UNIQUE))
+    return select(its.c.id).where(own >= wanted, own <= wanted).order_by(*columns).limit(1)
+
+
+def ids_by_keys(given: FromClause, key: Mapping[str, ColumnElement[Any]]) -> ColumnElement[bool]:
+    """Return the condition that a tuple is one of those with given keys, which are found first."""
+    each = id_by_key(key).lateral("each_one")
+    ids = select(each.c.id).select_from(given.join(each, true())).scalar_subquery()
+    return _tup.c.id == any_(func.array(ids, type_=array_type(_tup.c.id.type)))
 
 
 def find(
@@ -46,7 +81,8 @@ def find(
     else:
         columns = zip(KEY, zip(*keys, strict=True), strict=True)
         given = rows_of({c.name: array_of(c.type, values) for c, values in columns})
-        query = query.join(given, and_(*(c == given.c[c.name] for c in KEY)))
+        key = {"subject_type": word("usr")} | {c.name: given.c[c.name] for c in KEY}
+        query = query.where(ids_by_keys(given, key))
     if lock:
         query = query.order_by(*KEY).with_for_update(read=True, key_share=True, of=_tup)
     elif to_delete:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 from hypothesis import event
@@ -166,9 +166,10 @@ class TenancyMachine(RuleBasedStateMachine):
     # Organizations
 
     @precondition(lambda self: len(self.model.tables.of(Org)) < 4)
-    @rule(creator=picks, name=arg.names, slug=arg.slugs)
-    def create_org(self, creator: int, name: str | None, slug: str | None) -> None:
-        self.step("create_org", self.pick(Usr, creator), name=name, slug=slug)
+    @rule(creator=picks, name=arg.names, slug=arg.slugs, org=few_picks)
+    def create_org(self, creator: int, name: str | None, slug: str | None, org: int | None) -> None:
+        org_id = self.pick(Org, org)
+        self.step("create_org", self.pick(Usr, creator), name=name, slug=slug, org_id=org_id)
 
     @rule(org=picks, given=changes)
     def update_org(self, org: int, given: dict[str, str | None]) -> None:
@@ -230,17 +231,21 @@ class TenancyMachine(RuleBasedStateMachine):
 
     # Invitations
 
-    @rule(org=picks, inviter=picks, offer=arg.offers)
-    def create_invitation(self, org: int, inviter: int, offer: dict[str, Any]) -> None:
+    @rule(org=picks, inviter=picks, offer=arg.offers, inv=few_picks)
+    def create_invitation(
+        self, org: int, inviter: int, offer: dict[str, Any], inv: int | None
+    ) -> None:
         org_id = self.pick(Org, org)
+        administrators = self.members(org_id, "owner", "admin")
         self.step(
             "create_invitation",
             org_id,
             offer["identifier"],
             offer["role"],
-            self.pick(Usr, inviter),
+            self.pick(Usr, inviter, administrators or None),
             self.clock.now.replace(tzinfo=offer["zone"]) + offer["span"],
             pre_tuples=arg.about(offer["pre_tuples"], str(org_id)),
+            inv_id=self.pick(Inv, inv) if inv is not None and inv % 4 == 0 else None,
         )
 
     @rule(inv=picks, usr=few_picks, identifier=arg.accepting)
@@ -263,6 +268,31 @@ class TenancyMachine(RuleBasedStateMachine):
         admins = self.members(self.of(Inv, inv_id, "org_id"), "owner", "admin")
         self.step("revoke_invitation", inv_id, self.pick(Usr, admin, admins))
 
+    @rule(inv=picks, span=arg.spans, zone=st.just(UTC) | st.none())
+    def renew_invitation(self, inv: int, span: timedelta, zone: Any) -> None:
+        until = self.clock.now.replace(tzinfo=zone) + span
+        self.step("renew_invitation", self.pick(Inv, inv), until)
+
+    @rule(identifier=arg.identifiers)
+    def erase_identifier(self, identifier: Any) -> None:
+        answered = [i for i in self.model.all(Inv) if i.status != "pending"]
+        # The schema lets nobody touch what has been answered.
+        if not any(i.identifier == self.model.canonical(identifier) for i in answered) and not any(
+            i.identifier == identifier for i in answered
+        ):
+            self.step("erase_identifier", identifier)
+
+    @rule(usr=picks, heir=few_picks)
+    def offboard_user(self, usr: int, heir: int | None) -> None:
+        usr_id = self.pick(Usr, usr)
+        theirs = {m.org_id for m in self.model.all(Mem, usr_id=usr_id)}
+        heirs = (
+            {org_id: self.pick(Usr, 5 * heir % 100, self.members(org_id)) for org_id in theirs}
+            if heir is not None
+            else None
+        )
+        self.step("offboard_user", usr_id, heirs=heirs)
+
     @rule(limit=arg.limits, wait=arg.ticks)
     def expire_invitations(self, limit: int, wait: timedelta) -> None:
         self.clock.now += wait
@@ -280,6 +310,7 @@ class TenancyMachine(RuleBasedStateMachine):
     def ask_for_membership(self, org: int, usr: int, roles: list[str] | None) -> None:
         org_id = self.pick(Org, org)
         usr_id = self.pick(Usr, usr, self.members(org_id))
+        self.step("role_of", org_id, usr_id)
         if roles is None:
             self.step("find_membership", org_id, usr_id)
         else:
@@ -298,10 +329,16 @@ class TenancyMachine(RuleBasedStateMachine):
         org_id = self.pick(Org, org)
         self.walk("list_members", org_id, of=Mem, given=given)
         self.step("count_members", org_id, status=given.get("status"))
+        self.step("count_seats", org_id)
 
     @rule(org=picks, given=inv_filters)
     def list_invitations(self, org: int, given: dict[str, Any]) -> None:
         self.walk("list_invitations", self.pick(Org, org), of=Inv, given=given)
+
+    @rule(inv=picks, identifier=arg.identifiers, limit=arg.limits)
+    def look_from_the_other_side(self, inv: int, identifier: Any, limit: Any) -> None:
+        self.step("preview_invitation", self.pick(Inv, inv))
+        self.walk("list_invitations_for", identifier, of=Inv, given={"limit": limit})
 
     @rule(type_=arg.types, number=picks, about=st.none() | st.just({}) | arg.narrowed)
     def list_tuples(self, type_: str, number: int, about: dict[str, str] | None) -> None:

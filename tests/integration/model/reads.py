@@ -47,6 +47,32 @@ class Reads(State):
         require(not roles or mem.role in roles, "ForbiddenError")
         return mem
 
+    def role_of(self, org_id: str, usr_id: str) -> str | None:
+        mem = self.member(org_id, usr_id)
+        return mem.role if mem and self.all(Org, id=org_id, status="active") else None
+
+    def count_seats(self, org_id: str) -> Result:
+        self.find(Org, org_id)
+        return {"limit": self.rules.seats, "taken": len(self.seated(org_id))}
+
+    def preview_invitation(self, inv_id: str) -> Result:
+        inv = self.find(Inv, inv_id)
+        org, inviter = self.find(Org, inv.org_id), self.find(Usr, inv.invited_by)
+        said = {"org_name": org.name, "org_slug": org.slug, "role": inv.role}
+        end = {"expires_at": inv.expires_at, "effective_status": self._counts_as(inv)}
+        return said | {"inviter_name": inviter.display_name} | end
+
+    def list_invitations_for(self, identifier: str, **paging: Any) -> Result:
+        precondition(has_form("text", identifier), "identifier_format")
+        open_ = [
+            inv
+            for inv in self.all(Inv)
+            if inv.identifier in (identifier, self.canonical(identifier))
+            and self.is_live(inv)
+            and self.find(Org, inv.org_id).status == "active"
+        ]
+        return self._page(open_, Inv, **paging)
+
     def list_orgs(self, *, query: str | None = None, **paging: Any) -> Result:
         self._status(paging.get("status"))
         if query is not None and not has_form("text", query):

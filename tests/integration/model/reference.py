@@ -11,19 +11,38 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tests.integration.model.reads import Reads, Result
-from tests.integration.model.records import Grant, Inv, Mem, Org, Tup
+from tests.integration.model.records import Grant, Inv, Mem, Org, Tup, Usr
 from tests.integration.model.state import RANKS, ROLES, has_form, precondition, require, well_formed
 
 
 class Reference(Reads):
     """Every operation of the contract, its checks in the contract's order."""
 
+    def run(self, operation: str, *args: Any, **kwargs: Any) -> Any:
+        """Run an operation, and end what those take along who depart by it."""
+        before = self.all(Mem)
+        result = super().run(operation, *args, **kwargs)
+        if operation not in ("revoke_org", "offboard_user"):
+            by = args[1] if operation == "admin_remove" else None
+            for old in before:
+                new = self.tables.of(Mem)[old.id]
+                if old.status != new.status != "active":
+                    self._depart(old, by)
+        return result
+
     def create_org(
-        self, creator: str, *, name: str | None = None, slug: str | None = None
+        self,
+        creator: str,
+        *,
+        name: str | None = None,
+        slug: str | None = None,
+        org_id: str | None = None,
     ) -> Result:
         self._texts(slug, name)
         self.user(creator, "creator")
-        self._free(slug)
+        if not (org_id and self.all(Org, id=org_id, slug=slug)):
+            self._free(slug)
+        require(org_id not in self.tables.of(Org), "DuplicateOrganizationError")
         what = {"status": "active", "name": name, "slug": slug}
         org = self.add(Org, **what, created_at=self.now, updated_at=self.now)
         return {"org": org, "owner_membership": self.join(creator, org.id, "owner", by=creator)}
@@ -65,6 +84,7 @@ class Reference(Reads):
         self._open_org(org_id)
         self.user(usr_id, "usr_id")
         self.user(invited_by, "invited_by")
+        self.seat(org_id, usr_id)
         self._not_yet_member(org_id, usr_id)
         return self.join(usr_id, org_id, role, by=invited_by, invited_by=invited_by)
 
@@ -133,15 +153,20 @@ class Reference(Reads):
         expires_at: datetime,
         *,
         pre_tuples: Iterable[Grant | Mapping[str, str]] | None = None,
+        inv_id: str | None = None,
     ) -> Inv:
         precondition(role in ROLES, "role_format")
         self._open_org(org_id)
+        identifier = self.canonical(identifier)
         printable = has_form("text", identifier) and identifier.isprintable()
         precondition(printable and identifier.strip(" ") == identifier != "", "identifier_format")
-        precondition(expires_at.tzinfo is not None, "naive_expiration")
-        precondition(expires_at > self.now, "past_expiration")
+        self._end(expires_at, self.now)
         grants = tuple(well_formed(grant, org_id) for grant in pre_tuples or ())
         self.user(invited_by, "invited_by")
+        require(inv_id not in self.tables.of(Inv), "DuplicateInvitationIdError")
+        if self.rules.authority:
+            require(self._may_offer(org_id, invited_by, role), "ForbiddenError")
+        self._admit(org_id, identifier, invited_by)
         what = {"org_id": org_id, "identifier": identifier, "role": role, "status": "pending"}
         end = {"invited_user_id": None, "terminal_at": None, "terminal_by": None}
         when = {"created_at": self.now, "expires_at": expires_at.astimezone(UTC)}
@@ -158,7 +183,8 @@ class Reference(Reads):
         if as_usr_id is not None:
             unbound, other = "identifier_binding_required", "identifier_mismatch"
             precondition(said is not None, unbound, "IdentifierBindingRequiredError")
-            precondition(said == inv.identifier, other, "IdentifierMismatchError")
+            same = self.canonical(said) == self.canonical(inv.identifier)
+            precondition(same, other, "IdentifierMismatchError")
         self.user(as_usr_id, "as_usr_id")
         self._open_org(inv.org_id)
         usr_id = self.add_user() if as_usr_id is None else as_usr_id
@@ -166,9 +192,14 @@ class Reference(Reads):
         suspended = self.all(Mem, org_id=inv.org_id, usr_id=usr_id, status="suspended")
         precondition(not suspended, "mem_suspended")
         by = inv.invited_by
+        if self.rules.authority:
+            precondition(self._may_offer(inv.org_id, by, inv.role), "inviter_not_entitled")
         mem = self.join(usr_id, inv.org_id, inv.role, by=by, invited_by=by)
         tups = [self.grant(usr_id, grant, by=by) for grant in dict.fromkeys(inv.pre_tuples)]
         inv = self._close(inv, "accepted", by=usr_id, invited_user_id=usr_id)
+        if self.rules.accept_ends_others or self.rules.seats is not None:
+            for rival in self._live(inv.org_id, self.canonical(inv.identifier)):
+                self._close(rival, "revoked", by=usr_id)
         return {"invitation": inv, "membership": mem, "materialized_tuples": tups}
 
     def decline_invitation(self, inv_id: str, *, as_usr_id: str | None = None) -> Inv:
@@ -181,12 +212,96 @@ class Reference(Reads):
         self.administrator(inv.org_id, admin_usr_id)
         return self._close(inv, "revoked", by=admin_usr_id)
 
+    def renew_invitation(self, inv_id: str, expires_at: datetime) -> Inv:
+        inv = self.find(Inv, inv_id)
+        require(inv.status == "pending", "InvitationNotPendingError")
+        self._open_org(inv.org_id)
+        self._end(expires_at, max(self.now, inv.created_at))
+        if self.is_overdue(inv):
+            self._admit(inv.org_id, inv.identifier, inv.invited_by)
+        return self.change(inv, expires_at=expires_at.astimezone(UTC))
+
+    def erase_identifier(self, identifier: str) -> int:
+        precondition(has_form("text", identifier), "identifier_format")
+        spellings = (identifier, self.canonical(identifier))
+        found = [inv for inv in self.all(Inv) if inv.identifier in spellings]
+        for inv in found:
+            ended = self._close(inv, "revoked", by=None) if inv.status == "pending" else inv
+            self.change(ended, identifier=f"erased:{inv.id[4:]}")
+        return len(found)
+
+    def offboard_user(self, usr_id: str, *, heirs: Mapping[str, str] | None = None) -> list[Mem]:
+        held = [m for m in self.all(Mem, usr_id=usr_id) if m.status != "revoked"]
+        needy = [m for m in held if m.status == "active" and self.is_last_owner(m)]
+        named = heirs or {}
+        require(all(m.org_id in named for m in needy), "SoleOwnerError")
+        for mem in needy:
+            precondition(named[mem.org_id] != usr_id, "self_transfer")
+            heir = self.member(mem.org_id, named[mem.org_id])
+            require(heir, "NotFoundError", "transfer_to")
+            assert heir
+            self.succeed(heir, "owner")
+        if not held:
+            self.find(Usr, usr_id)
+        ended = [self.end(mem, removed_by=None) for mem in held]
+        for inv in self.all(Inv, invited_by=usr_id, status="pending"):
+            self._close(inv, "revoked", by=None)
+        for tup in self.all(Tup, subject_type="usr", subject_id=usr_id):
+            del self.tables.of(Tup)[tup.id]
+        return ended
+
     def expire_invitations(self, *, limit: int = 1000) -> int:
         precondition(isinstance(limit, int), "limit_format")
         overdue = [inv for inv in self.all(Inv) if self.is_overdue(inv)][: max(1, limit)]
         for inv in overdue:
             self._close(inv, "expired", by=None)
         return len(overdue)
+
+    def _depart(self, old: Mem, by: str | None) -> None:
+        """End what somebody takes along who parts with a membership."""
+        org_id, usr_id = old.org_id, old.usr_id
+        new = self.member(org_id, usr_id)
+        demoted = new is None or RANKS.get(new.role, 0) < RANKS.get(old.role, 0)
+        if self.rules.revokes_offers and demoted:
+            for inv in self.all(Inv, org_id=org_id, invited_by=usr_id, status="pending"):
+                if not self._may_offer(org_id, usr_id, inv.role):
+                    self._close(inv, "revoked", by=by)
+        if self.rules.withdraws_grants and not self.belongs(org_id, usr_id):
+            accepted = self.all(Inv, invited_user_id=usr_id, status="accepted")
+            kept = {
+                grant
+                for inv in accepted
+                if self.belongs(inv.org_id, usr_id)
+                for grant in inv.pre_tuples
+            }
+            for inv in accepted:
+                for grant in inv.pre_tuples if inv.org_id == org_id else ():
+                    key = {"subject_type": "usr", "subject_id": usr_id, **grant._asdict()}
+                    origin = {"created_at": inv.terminal_at, "created_by": inv.invited_by}
+                    for tup in self.all(Tup, **key, **origin) if grant not in kept else ():
+                        del self.tables.of(Tup)[tup.id]
+
+    def _may_offer(self, org_id: str, usr_id: str, role: str) -> bool:
+        mem = self.member(org_id, usr_id)
+        if mem is None or mem.role not in ("owner", "admin"):
+            return False
+        return RANKS.get(role, 0) <= RANKS[mem.role]
+
+    def _live(self, org_id: str, identifier: str) -> list[Inv]:
+        """Return the open invitations of an identifier."""
+        return [i for i in self.all(Inv, org_id=org_id, identifier=identifier) if self.is_live(i)]
+
+    def _admit(self, org_id: str, identifier: str, inviter: str) -> None:
+        """Refuse an offer that the others of its identifier, or the seats, do not allow."""
+        others = self._live(org_id, identifier)
+        require(self.rules.pending != "refuse" or not others, "DuplicateInvitationError")
+        self.seat(org_id, identifier)
+        for other in others if self.rules.pending == "replace" else ():
+            self._close(other, "revoked", by=inviter)
+
+    def _end(self, expires_at: datetime, at: datetime) -> None:
+        precondition(expires_at.tzinfo is not None, "naive_expiration")
+        precondition(expires_at > at, "past_expiration")
 
     def _texts(self, slug: str | None, name: str | None) -> None:
         precondition(slug is None or has_form("slug", slug), "org_slug_format")

@@ -10,6 +10,7 @@ from inspect import signature
 from typing import Any, Final
 
 from tests.integration.model.records import Grant, Inv, Mem, R, Tables, Tup, Usr, object_id, type_of
+from tests.integration.model.rules import Rules
 
 ROLES: Final = ("owner", "admin", "member", "guest", "viewer", "editor")
 KEPT: Final = ("org", "usr", "mem", "inv", "tup")
@@ -37,6 +38,10 @@ CODES: Final = {
     "InvitationExpiredError": "conflict.invitation_expired",
     "AlreadyTerminalError": "already_terminal",
     "OrgSlugConflictError": "conflict.org_slug",
+    "DuplicateOrganizationError": "conflict.duplicate_org",
+    "DuplicateInvitationIdError": "conflict.duplicate_invitation_id",
+    "DuplicateInvitationError": "conflict.duplicate_invitation",
+    "SeatLimitError": "conflict.seat_limit",
 }
 
 
@@ -101,6 +106,7 @@ class State:
     ) -> None:
         """Begin empty; `identify` tells the id that the package gave to a new row."""
         self.tables = Tables()
+        self.rules = Rules()
         self.registers = registers
         self._clock = clock
         self._identify = identify
@@ -146,6 +152,30 @@ class State:
     def is_overdue(self, inv: Inv) -> bool:
         """Whether an invitation is pending although its time is over."""
         return inv.status == "pending" and self.now > inv.expires_at
+
+    def is_live(self, inv: Inv) -> bool:
+        """Whether an invitation may be answered."""
+        return inv.status == "pending" and not self.is_overdue(inv)
+
+    def belongs(self, org_id: str, usr_id: str) -> bool:
+        """Whether a user is an active or suspended member."""
+        return any(m.status != "revoked" for m in self.all(Mem, org_id=org_id, usr_id=usr_id))
+
+    def canonical(self, identifier: Any) -> Any:
+        """Return an identifier as it is stored and compared."""
+        text = self.rules.canonical and isinstance(identifier, str)
+        return identifier.strip().lower() if text else identifier
+
+    def seated(self, org_id: str) -> set[str]:
+        """Return who has a seat: users by id, and whoever is invited by identifier."""
+        members = {m.usr_id for m in self.all(Mem, org_id=org_id) if m.status != "revoked"}
+        invited = [inv for inv in self.all(Inv, org_id=org_id) if self.is_live(inv)]
+        return members | {self.canonical(inv.identifier) for inv in invited}
+
+    def seat(self, org_id: str, who: str) -> None:
+        """Refuse whoever has no seat where none is free."""
+        taken, seats = self.seated(org_id), self.rules.seats
+        require(seats is None or who in taken or len(taken) < seats, "SeatLimitError")
 
     def user(self, usr_id: str | None, parameter: str) -> None:
         """Refuse a user who does not exist, if one is named; in memory they register."""

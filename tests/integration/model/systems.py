@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from flametrench_tenancy_sqlalchemy import (
     Base,
     InMemoryTenancyStore,
+    Policy,
     PreTuple,
     TenancyError,
     TenancyRepository,
@@ -29,14 +30,14 @@ _RECORD_OF: Final = {type_of(record): record for record in RECORDS}
 class PostgresSystem:
     """A repository on one Session, whose transactions the machine begins and ends."""
 
-    def __init__(self, engine: Engine, clock: Clock, isolation_level: str) -> None:
+    def __init__(self, engine: Engine, clock: Clock, level: str, policy: Policy) -> None:
         self.engine = engine
         insert = text("INSERT INTO usr (id, created_at, updated_at) VALUES (:id, :at, :at)")
         with engine.begin() as connection:
             connection.execute(insert, [{"id": usr_id[4:], "at": clock()} for usr_id in PEOPLE])
-        self.session = Session(engine.execution_options(isolation_level=isolation_level))
+        self.session = Session(engine.execution_options(isolation_level=level))
         self.tenancy: TenancyRepository | TenancyStore = TenancyRepository(
-            self.session, clock=clock
+            self.session, clock=clock, policy=policy
         )
         # What it returned: the Session lets go of what nobody holds.
         self.held: list[Any] = []
@@ -59,8 +60,8 @@ class PostgresSystem:
 class MemorySystem:
     """A store in memory, which commits each operation; what it returns is detached."""
 
-    def __init__(self, clock: Clock) -> None:
-        store = InMemoryTenancyStore(clock=clock)
+    def __init__(self, clock: Clock, policy: Policy) -> None:
+        store = InMemoryTenancyStore(clock=clock, policy=policy)
         self.tenancy: TenancyRepository | TenancyStore = store
         self.session = store._session_factory()
         self.held: list[Any] = []

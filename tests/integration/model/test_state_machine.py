@@ -12,6 +12,7 @@ from sqlalchemy.orm import SessionTransaction
 
 from tests.integration.model.machine import TenancyMachine
 from tests.integration.model.records import Tables, Usr
+from tests.integration.model.rules import Rules, any_rules
 from tests.integration.model.soak import MINUTES, rounds
 from tests.integration.model.systems import MemorySystem, PostgresSystem
 
@@ -38,9 +39,13 @@ class PostgresMachine(TenancyMachine):
         super().__init__()
         self.savepoints: list[tuple[SessionTransaction, Tables]] = []
 
-    @initialize(level=st.sampled_from(["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]))
-    def begin(self, level: str) -> None:
-        self.system = PostgresSystem(self.engine, self.clock, level)
+    @initialize(
+        level=st.sampled_from(["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]),
+        rules=any_rules,
+    )
+    def begin(self, level: str, rules: Rules) -> None:
+        self.model.rules = rules
+        self.system = PostgresSystem(self.engine, self.clock, level, rules.policy())
         self.stored = self.system.tables()
         for usr in self.stored.of(Usr).values():
             self.model.tables.of(Usr)[usr.id] = usr
@@ -100,10 +105,11 @@ class MemoryMachine(TenancyMachine):
 
     def __init__(self) -> None:
         super().__init__(registers=True)
-        self.system = MemorySystem(self.clock)
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(rules=any_rules)
+    def begin(self, rules: Rules) -> None:
+        self.model.rules = rules
+        self.system = MemorySystem(self.clock, rules.policy())
         self.set_the_stage()
 
 
