@@ -321,7 +321,8 @@ def test_a_blueprints_view_commits_what_the_application_has_done_before_it(
         session.execute(text("INSERT INTO record VALUES ('called')"))
 
     before = committed_rows(clean_engine)
-    with closing(httpx.Client(transport=httpx.WSGITransport(app), base_url="http://app")) as client:
+    transport = httpx.WSGITransport(app)
+    with closing(session), httpx.Client(transport=transport, base_url="http://app") as client:
         ask = Ask(client.request, cast)
         for path, body, status in (
             ("{acme}", {"slug": "bolt"}, 409),
@@ -334,7 +335,6 @@ def test_a_blueprints_view_commits_what_the_application_has_done_before_it(
         assert ask("nobody PUT /orgs/{acme}", {"name": "New"}).status_code == 401
         assert ask("owner PUT /orgs/{acme}", {"name": "New"}).is_success
         assert not session().in_transaction()
-    session.remove()
     assert record() == 1
 
 
