@@ -129,10 +129,8 @@ def test_an_offer_that_came_first_goes_with_whoever_made_it(
     )
     with race.engine.begin() as connection:
         scenes = stage(connection, 2)
-    endings = [
-        meet(*acts(way, offer(scene), demote(scene)))
-        for meet, scene in zip((race.against, race.behind), scenes, strict=True)
-    ]
+    one, other = (acts(way, offer(scene), demote(scene)) for scene in scenes)
+    endings = [race.against(*one), race.behind(*other)]
     may_fail = {SERIALIZATION_FAILURE} if level != READ_COMMITTED else set()
     for scene, ending in zip(scenes, endings, strict=True):
         assert ending.first == DONE

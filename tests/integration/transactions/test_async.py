@@ -513,13 +513,13 @@ async def test_what_the_application_raises_at_a_change_undoes_it_behind_the_awai
         told.append(change.operation)
         raise LookupError
 
-    with Session(db) as session, session.begin():
-        user = Stage(session).user()
+    with Session(db) as setting, setting.begin():
+        user = Stage(setting).user()
     async with factory() as session, session.begin():
         tenancy = AsyncTenancyRepository(session, policy=Policy(on_change=refuse))
         with pytest.raises(LookupError):
             await tenancy.create_org(user, slug="unwanted")
         await AsyncTenancyRepository(session).create_org(user, slug="wanted")
     assert told == ["create_org"]
-    with Session(db) as session:
-        assert [org.slug for org in TenancyRepository(session).list_orgs()] == ["wanted"]
+    with Session(db) as reader:
+        assert [org.slug for org in TenancyRepository(reader).list_orgs()] == ["wanted"]
