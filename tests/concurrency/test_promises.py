@@ -1,8 +1,9 @@
-"""What two organizations have promised the same user, while one is left and the other joined."""
+"""What is promised while somebody leaves: by another organization to them, or by them to others."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import pytest
@@ -13,6 +14,7 @@ from flametrench_tenancy_sqlalchemy import Policy, TenancyRepository
 from tests.support.invariants import breaches
 from tests.support.races import (
     DONE,
+    LEVELS,
     READ_COMMITTED,
     SERIALIZABLE,
     SERIALIZATION_FAILURE,
@@ -111,3 +113,28 @@ def test_who_is_made_a_member_while_they_leave_everywhere_is_one(
     with race.engine.connect() as connection:
         assert held(connection, scene) == (1, 0, 1)
         assert breaches(connection, scene.org_ids) == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("level", LEVELS)
+def test_an_offer_that_came_first_goes_with_whoever_made_it(
+    level: str, way: str, races: Callable[[str], Races]
+) -> None:
+    # Whoever may offer whatever they are may have been demoted before, for all that anybody sees.
+    policy = Policy(departure_revokes_offers=True, inviter_authority=True)
+    race = races(level)
+    offer, demote = (
+        partial(BY_NAME[name].on, policy=policy)
+        for name in ("create_invitation", "change_role ann")
+    )
+    with race.engine.begin() as connection:
+        scenes = stage(connection, 2)
+    one, other = (acts(way, offer(scene), demote(scene)) for scene in scenes)
+    endings = [race.against(*one), race.behind(*other)]
+    may_fail = {SERIALIZATION_FAILURE} if level != READ_COMMITTED else set()
+    for scene, ending in zip(scenes, endings, strict=True):
+        assert ending.first == DONE
+        assert ending.second in {DONE} | may_fail
+        with Session(race.engine) as session:
+            open_ = TenancyRepository(session).list_invitations(scene["acme"], status="pending")
+            assert ending.second != DONE or not open_.data

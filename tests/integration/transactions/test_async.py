@@ -35,11 +35,13 @@ from flametrench_tenancy_sqlalchemy import (
     OrgSlugConflictError,
     Outcome,
     Page,
+    Policy,
     PreTuple,
     Role,
     RoleChange,
     SoleOwnerError,
     Status,
+    TenancyChange,
     TenancyError,
     TenancyRepository,
     TenancyStore,
@@ -499,3 +501,25 @@ async def test_a_cancellation_while_it_waits_for_a_lock_leaves_nothing(
     again, _ = start()
     await again
     assert committed_rows(db) != before
+
+
+@pytest.mark.anyio
+async def test_what_the_application_raises_at_a_change_undoes_it_behind_the_awaited_door(
+    factory: Factory, db: Engine
+) -> None:
+    told: list[str] = []
+
+    def refuse(session: Session, change: TenancyChange) -> None:
+        told.append(change.operation)
+        raise LookupError
+
+    with Session(db) as setting, setting.begin():
+        user = Stage(setting).user()
+    async with factory() as session, session.begin():
+        tenancy = AsyncTenancyRepository(session, policy=Policy(on_change=refuse))
+        with pytest.raises(LookupError):
+            await tenancy.create_org(user, slug="unwanted")
+        await AsyncTenancyRepository(session).create_org(user, slug="wanted")
+    assert told == ["create_org"]
+    with Session(db) as reader:
+        assert [org.slug for org in TenancyRepository(reader).list_orgs()] == ["wanted"]
