@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from flametrench_tenancy_sqlalchemy import (
     InvitationRequest,
+    InvitationStatus,
     NewMember,
     PreTuple,
     Role,
@@ -33,10 +34,10 @@ def _leaver(stage: Stage) -> Arguments:
 
 
 def _identifier(stage: Stage) -> Arguments:
-    for _ in range(2):
-        stage.invitation(stage.org())
-    stage.tenancy.decline_invitation(stage.invitation(stage.org()).id)
-    return {"identifier": IDENTIFIER}
+    identifier = f"{secrets.token_hex(4)}@example.com"  # of nobody else on the same stage
+    for status in (InvitationStatus.PENDING, InvitationStatus.PENDING, InvitationStatus.DECLINED):
+        stage.invitation(stage.org(), status=status, identifier=identifier)
+    return {"identifier": identifier}
 
 
 def _organization(stage: Stage) -> Arguments:

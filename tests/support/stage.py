@@ -100,11 +100,12 @@ class Stage:
         *pre_tuples: PreTuple,
         role: Role = Role.MEMBER,
         status: InvitationStatus = InvitationStatus.PENDING,
+        identifier: str = IDENTIFIER,
     ) -> Invitation:
-        """Return the owner's invitation of `IDENTIFIER`, which is good for a day."""
+        """Return the owner's invitation, which is good for a day."""
         owner = self.owner(org).usr_id
         invitation = self.tenancy.create_invitation(
-            org.id, IDENTIFIER, role, owner, self.clock.now + DAY, pre_tuples=pre_tuples
+            org.id, identifier, role, owner, self.clock.now + DAY, pre_tuples=pre_tuples
         )
         self.end(invitation, status)
         return invitation

@@ -33,8 +33,8 @@ from ..values import (
     Status,
     Unset,
 )
+from . import queries
 from .operation import reads
-from .queries import Options
 
 if TYPE_CHECKING:
     from . import TenancyRepository
@@ -159,7 +159,7 @@ class ActingTenancy(ForOneUser):
         limit: int = 50,
         status: Status | str | None = None,
         query: str | None = None,
-        options: Options | None = None,
+        options: queries.Options | None = None,
     ) -> Page[Organization]:
         """Refuse to tell who the customers are; `list_memberships` has the user's own."""
         return self._tenancy.list_orgs(
@@ -175,7 +175,7 @@ class ActingTenancy(ForOneUser):
         cursor: str | None = None,
         limit: int = 50,
         status: Status | str | None = None,
-        options: Options | None = None,
+        options: queries.Options | None = None,
     ) -> Page[Membership]:
         """Return a page of their own memberships, each with its ``organization`` loaded."""
         return self._tenancy.list_memberships(
@@ -203,7 +203,7 @@ class ActingTenancy(ForOneUser):
         roles: Collection[Role | str] | None = None,
         query: str | None = None,
         newest_first: bool = False,
-        options: Options | None = None,
+        options: queries.Options | None = None,
     ) -> Page[Membership]:
         """Return a page of an organization's memberships, as a member."""
         return self._tenancy.list_members(
@@ -243,14 +243,17 @@ class ActingTenancy(ForOneUser):
 
     def add_members(
         self,
-        org_id: str,
-        members: Collection[tuple[str, Role | str] | NewMember | Fields],
+        org_id: str | None = None,
+        members: Collection[tuple[str, Role | str] | NewMember | Fields] = (),
         *,
         all_or_nothing: bool = False,
     ) -> list[Outcome[Membership]]:
         """Make many people members, each as `add_member` does."""
         return self._tenancy.add_members(
-            org_id, members, invited_by=self.usr_id, all_or_nothing=all_or_nothing
+            org_id,  # type: ignore[arg-type]  # its overloads cannot be said again in all forms
+            members,
+            invited_by=self.usr_id,
+            all_or_nothing=all_or_nothing,
         )
 
     def change_role(self, mem_id: str, new_role: Role | str) -> Membership:
@@ -323,14 +326,17 @@ class ActingTenancy(ForOneUser):
 
     def create_invitations(
         self,
-        org_id: str,
-        requests: Collection[InvitationRequest | Fields],
+        org_id: str | None = None,
+        requests: Collection[InvitationRequest | Fields] = (),
         *,
         all_or_nothing: bool = False,
     ) -> list[Outcome[Invitation]]:
         """Offer many people a place, each as `create_invitation` does."""
         return self._tenancy.create_invitations(
-            org_id, requests, self.usr_id, all_or_nothing=all_or_nothing
+            org_id,  # type: ignore[arg-type]  # as above
+            requests,
+            self.usr_id,
+            all_or_nothing=all_or_nothing,
         )
 
     @reads
@@ -346,7 +352,7 @@ class ActingTenancy(ForOneUser):
         cursor: str | None = None,
         limit: int = 50,
         status: InvitationStatus | str | None = None,
-        options: Options | None = None,
+        options: queries.Options | None = None,
     ) -> Page[Invitation]:
         """Return a page of an organization's invitations, as an owner or admin."""
         return self._tenancy.list_invitations(
@@ -378,7 +384,7 @@ class ActingTenancy(ForOneUser):
 
     @reads
     def inbox(
-        self, *, cursor: str | None = None, limit: int = 50, options: Options | None = None
+        self, *, cursor: str | None = None, limit: int = 50, options: queries.Options | None = None
     ) -> Page[Invitation]:
         """Return a page of the invitations that they may accept now, with their organizations."""
         if self.identifier is None:
