@@ -23,7 +23,15 @@ ORDER = [
         "results changes _integrity users _sql",
         "transactions",
     ),
-    *("writing", "repository", "store", "aio memory migrations", "doctor contrib", "cli"),
+    *(
+        "writing",
+        "repository",
+        "store",
+        "neighbours",
+        "aio memory migrations",
+        "doctor contrib",
+        "cli",
+    ),
     "testing",
 ]
 LAYERS = {room: layer for layer, rooms in enumerate(ORDER) for room in rooms.split()}

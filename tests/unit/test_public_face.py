@@ -18,6 +18,8 @@ PUBLIC = {
     "TenancyStore",
     "InMemoryTenancyStore",
     "unit_of_work",
+    "neighbour",
+    "repository_on",
     # the models
     "Base",
     "Organization",
