@@ -332,9 +332,11 @@ class _AsyncVisitor(AsyncTenancyStore):
     """The operations of tenancy in the transaction that is open, or each in one of its own."""
 
     def __init__(self, host: psycopg.AsyncConnection[Any], *, clock: Clock, policy: Policy) -> None:
-        neighbours.require_psycopg(host, "AsyncConnection")
+        from .transactions import visits  # noqa: PLC0415 - needs psycopg, an extra
+
+        visits.require_connection(host, "AsyncConnection")
         super().__init__(async_sessionmaker(_engine()), clock=clock, policy=policy)
-        self._host = host
+        self._host, self._visit = host, partial(visits.at, host)
         self._joining = partial(TenancyRepository, clock=clock, policy=policy, unit=_savepoint)
 
     async def _run(
@@ -348,7 +350,7 @@ class _AsyncVisitor(AsyncTenancyStore):
             with committed(session):
                 return operation(self._joining(session), *args, **kwargs)
 
-        with neighbours.at(self._host):
+        with self._visit():
             if not in_transaction(self._host):
                 return await super()._run(operation, *args, **kwargs)
             async with self._session_factory() as session:
@@ -358,15 +360,14 @@ class _AsyncVisitor(AsyncTenancyStore):
 @functools.cache
 def _engine() -> AsyncEngine:
     """Return the engine of all visits: one dialect, one cache of statements."""
-    import psycopg  # an extra
+    from .transactions import visits  # noqa: PLC0415 - needs psycopg, an extra
 
-    async def arrive() -> neighbours.Guest:
-        return neighbours.Guest(psycopg.AsyncCursor, _do_nothing)
+    async def nothing() -> None:
+        pass
 
-    engine = create_async_engine(neighbours.URL, async_creator=arrive, **neighbours.ENGINE)
-    neighbours.give_back(engine.sync_engine)
+    async def arrive() -> visits.Guest:
+        return visits.Guest(visits.AsyncCursor, nothing)
+
+    engine = create_async_engine(visits.URL, async_creator=arrive, **visits.OPTIONS)
+    visits.begin_and_end(engine.sync_engine)
     return engine
-
-
-async def _do_nothing() -> None:
-    """Leave what is not ours to whoever owns it."""
