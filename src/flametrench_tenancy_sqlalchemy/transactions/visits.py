@@ -100,13 +100,13 @@ def begin_and_end(engine: Engine) -> None:
     def begin(connection: Any, record: ConnectionPoolEntry) -> None:
         if not in_transaction(connection):
             record.info["autocommit"] = connection.autocommit
-            connection.autocommit = False
+            connection.set_autocommit(False)
 
     @event.listens_for(engine, "close")
     def end(connection: Any, record: ConnectionPoolEntry) -> None:
         if "autocommit" in record.info and not connection.closed:
             connection.rollback()
-            connection.autocommit = record.info["autocommit"]
+            connection.set_autocommit(record.info["autocommit"])
 
 
 @functools.cache
