@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, NoReturn, ParamSpec, 
 
 from sqlalchemy import inspect
 from sqlalchemy.exc import InvalidRequestError
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import sessionmaker
 
 from .clock import Clock, utc_now
 from .policy import LETTER, Policy
@@ -25,7 +25,6 @@ from .transactions.sessions import (
     AnySession,
     connection_of,
     in_transaction,
-    itself,
     where_writes_go,
 )
 
@@ -58,7 +57,6 @@ def neighbour(session: AnySession) -> Iterator[Any]:
     Raises:
         InvalidRequestError: there is no transaction to take part in; SQLAlchemy's error.
     """
-    session = itself(session)
     try:
         with where_writes_go(session), savepoint(session, "neighbour"):
             lent = connection_of(session).connection
@@ -85,7 +83,7 @@ def _kept_open(lent: PoolProxiedConnection) -> Iterator[None]:
         for name in _ENDS:
             del told[name]
         told.update(before)
-        if not lent.is_valid and not before:  # the pool has tried to close it, and was refused
+        if not lent.is_valid:  # the pool has tried to close it, and was refused
             raw.close()
 
 
@@ -96,7 +94,7 @@ def _refuse(*args: object) -> NoReturn:
     )
 
 
-def _read_anew(session: Session) -> None:
+def _read_anew(session: AnySession) -> None:
     """Forget what a Session holds, but not the keys: no neighbour changes them."""
     for entity in session.identity_map.values():
         mapper = inspect(entity).mapper

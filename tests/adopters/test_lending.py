@@ -213,6 +213,19 @@ def test_only_the_outermost_loan_ends_with_a_connection_that_may_commit(session:
     assert not {"commit", "rollback", "close"} & vars(connection).keys()
 
 
+def test_a_session_that_routes_lends_what_its_writes_go_to(clean_engine: Engine) -> None:
+    nowhere = create_engine("postgresql+psycopg://127.0.0.1:1/nowhere")
+
+    class Routing(Session):
+        def get_bind(self, *args: Any, **kwargs: Any) -> Engine:
+            return clean_engine if self._flushing else nowhere
+
+    with Routing() as session, session.begin(), neighbour(session) as connection:
+        PostgresIdentityStore(connection).create_user()
+
+    assert kept(clean_engine) == {"usr": 1}
+
+
 @pytest.mark.parametrize("driver", ["psycopg", "psycopg2", "pg8000"])
 def test_without_a_transaction_nothing_is_lent(clean_engine: Engine, driver: str) -> None:
     url = clean_engine.url.set(drivername=f"postgresql+{driver}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import closing
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import psycopg
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection, Connection
     from psycopg.rows import AsyncRowFactory
-    from sqlalchemy import URL, Engine
+    from sqlalchemy import URL, Engine, Executable
 
     from tests.support.operations import Operation
 
@@ -229,6 +230,39 @@ def test_what_the_schema_refuses_at_the_commit_is_said_by_whoever_commits(
     assert kept(clean_engine) == {"usr": 1}
 
 
+SERIALIZATION_FAILURE: Final = text("DO $$ BEGIN RAISE 'no' USING ERRCODE = '40001'; END $$")
+HANG_UP: Final = text("SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+def doing(*statements: Executable) -> Policy:
+    """Return a policy that has an operation execute one of these more each time."""
+    more = iter(statements)
+    return Policy(on_change=lambda session, _: [session.execute(s) for s in islice(more, 1)])
+
+
+def test_only_who_owns_the_transaction_tries_again(
+    connection: Connection[Any], clean_engine: Engine
+) -> None:
+    with Session(clean_engine) as session, session.begin():
+        ann = make_user(session).id
+
+    for _ in range(2):
+        repository_on(connection, policy=doing(SERIALIZATION_FAILURE)).create_org(ann)
+    with pytest.raises(DBAPIError, match="no"), connection.transaction():
+        repository_on(connection, policy=doing(SERIALIZATION_FAILURE)).create_org(ann)
+
+    assert kept(clean_engine) == {"usr": 1, "org": 2, "mem": 2, "tup": 2}
+
+
+def test_a_connection_that_is_lost_says_so(clean_engine: Engine) -> None:
+    with Session(clean_engine) as session, session.begin():
+        ann = make_user(session).id
+    with closing(psycopg.connect(address(clean_engine.url))) as connection:
+        with pytest.raises(DBAPIError, match="terminating connection"):
+            repository_on(connection, policy=doing(HANG_UP)).create_org(ann)
+        assert connection.closed
+
+
 def test_one_dialect_serves_all_connections(clean_engine: Engine, tmp_path: Path) -> None:
     visits.engine.cache_clear()
     statements = []
@@ -297,7 +331,8 @@ class TestAsync:
         await work(fail=False)
         assert kept(clean_engine) == {"usr": 1, "org": 1, "mem": 1, "tup": 1}
 
-        org = (await tenancy.create_org(ann)).org
+        again = aio.repository_on(connection, policy=doing(SERIALIZATION_FAILURE))
+        org = (await again.create_org(ann)).org
         with pytest.raises(SoleOwnerError):
             await tenancy.self_leave((await tenancy.list_members(org.id)).data[0].id)
         assert kept(clean_engine) == {"usr": 1, "org": 2, "mem": 2, "tup": 2}
