@@ -315,7 +315,7 @@ def repository_on(
 
     Each is to the connection what its own ``transaction()`` is: a savepoint where a transaction is
     open, which it never ends, or else a transaction of its own. What it returns is detached and
-    stays readable.
+    stays readable. In pipeline mode operations are refused.
 
     Args:
         connection: the connection, in autocommit or not.

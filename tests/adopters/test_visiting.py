@@ -16,7 +16,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from psycopg.types.string import TextLoader
 from sqlalchemy import inspect, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import (
@@ -208,6 +208,11 @@ def test_a_transaction_that_has_failed_is_its_owners_to_end(connection: Connecti
     assert status(connection) is FAILED
     connection.rollback()
     assert repository_on(connection).list_orgs().data == []
+
+
+def test_a_pipeline_is_no_place_for_operations(connection: Connection[Any]) -> None:
+    with connection.pipeline(), pytest.raises(InvalidRequestError, match="pipeline mode"):
+        repository_on(connection).list_orgs()
 
 
 def test_what_the_schema_refuses_at_the_commit_is_said_by_whoever_commits(

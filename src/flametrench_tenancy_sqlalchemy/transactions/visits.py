@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 from psycopg.rows import tuple_row
 from sqlalchemy import Engine, NullPool, create_engine, event
+from sqlalchemy.exc import InvalidRequestError
 
 from .sessions import in_transaction
 
@@ -25,8 +26,14 @@ _host: ContextVar[Any] = ContextVar("host")
 
 
 @contextmanager
-def at(host: object) -> Iterator[None]:
-    """Let the engines of visits find this connection in the block."""
+def at(host: Any) -> Iterator[None]:
+    """Let the engines of visits find this connection in the block.
+
+    Raises:
+        InvalidRequestError: it is in pipeline mode, in which no statement has its result at once.
+    """
+    if host.info.pipeline_status:
+        raise InvalidRequestError("operations do not run on a connection in pipeline mode")
     token = _host.set(host)
     try:
         yield
