@@ -95,8 +95,10 @@ def _refuse(*args: object) -> NoReturn:
 
 
 def _read_anew(session: AnySession) -> None:
-    """Forget what a Session holds, but not the keys: no neighbour changes them."""
+    """Forget what a Session has read, but not the keys: no neighbour changes them."""
     for entity in session.identity_map.values():
+        if inspect(entity).modified:  # and not written, since nothing was lent
+            continue
         mapper = inspect(entity).mapper
         keys = {mapper.get_property_by_column(column).key for column in mapper.primary_key}
         named = {*mapper.column_attrs.keys(), *mapper.relationships.keys()}

@@ -230,12 +230,14 @@ def test_a_session_that_routes_lends_what_its_writes_go_to(clean_engine: Engine)
 def test_without_a_transaction_nothing_is_lent(clean_engine: Engine, driver: str) -> None:
     url = clean_engine.url.set(drivername=f"postgresql+{driver}")
     engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
-    with (
-        Session(engine) as session,
-        pytest.raises(InvalidRequestError, match="needs a transaction"),
-        neighbour(session),
-    ):
-        raise AssertionError
+    with Session(engine) as session:
+        session.add(ann := User(id=new_id("usr")))
+        session.flush()
+        ann.display_name = "Ann"
+        with pytest.raises(InvalidRequestError, match="needs a transaction"), neighbour(session):
+            raise AssertionError
+        assert ann in session.dirty
+        assert ann.display_name == "Ann"
 
 
 class TestOtherDrivers:
