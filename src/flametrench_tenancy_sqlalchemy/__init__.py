@@ -28,6 +28,7 @@ from .errors import (
 from .ids import WireId, new_id
 from .memory import InMemoryTenancyStore
 from .models import Base, Invitation, Membership, Organization, Tuple, User
+from .neighbours import neighbour, repository_on
 from .policy import Limits, Policy, canonical_email
 from .repository import ActingTenancy, TenancyRepository
 from .results import (
@@ -108,6 +109,8 @@ __all__ = [
     "WireId",
     "after_commit",
     "canonical_email",
+    "neighbour",
     "new_id",
+    "repository_on",
     "unit_of_work",
 ]

@@ -10,15 +10,22 @@ import functools
 from abc import abstractmethod
 from asyncio import CancelledError
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import stamina
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_scoped_session,
+    async_sessionmaker,
+    create_async_engine,
+)
 from sqlalchemy.orm import Session
 
+from . import neighbours
 from ._integrity import is_transient
 from .authority import Actor
 from .clock import Clock, utc_now
@@ -29,7 +36,10 @@ from .repository.operation import Unit, only_reads
 from .store import ATTEMPTS, WAITS, may_try_again
 from .transactions.own import committed, own, require_factory, rules_in_our_words
 from .transactions.savepoint import savepoint
-from .transactions.sessions import AnySession, connection_of
+from .transactions.sessions import AnySession, connection_of, in_transaction
+
+if TYPE_CHECKING:
+    import psycopg
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -343,3 +353,97 @@ class AsyncTenancyStore(_Operations):
         factory = self._reads if only_reads(operation) else self._session_factory
         async with factory() as session:
             return await session.run_sync(run)
+
+
+@asynccontextmanager
+async def neighbour(session: AnyAsyncSession) -> AsyncIterator[Any]:
+    """Lend a Session's connection to somebody who speaks to the driver, inside its transaction.
+
+    As the synchronous one does. What the Session holds is to be refreshed before it is read
+    again, all but the keys.
+
+    Args:
+        session: the caller's ``AsyncSession``, or an ``async_scoped_session``.
+
+    Yields:
+        The driver's own connection: psycopg's ``AsyncConnection``, or asyncpg's.
+
+    Raises:
+        InvalidRequestError: there is no transaction to take part in; SQLAlchemy's error.
+    """
+    if isinstance(session, async_scoped_session):
+        session = session()
+    lending = neighbours.neighbour(session.sync_session)
+
+    def end(_: Session, *exc_info: Any) -> bool | None:
+        return lending.__exit__(*exc_info)
+
+    async with AsyncExitStack() as stack:
+        connection = await session.run_sync(lambda _: lending.__enter__())
+        stack.push_async_exit(partial(session.run_sync, end))
+        yield connection
+
+
+def repository_on(
+    connection: psycopg.AsyncConnection[Any], *, clock: Clock = utc_now, policy: Policy = LETTER
+) -> AsyncTenancyStore:
+    """Return the operations of tenancy on a psycopg connection that others own.
+
+    Each is to the connection what its own ``transaction()`` is: a savepoint where a transaction is
+    open, which it never ends, or else a transaction of its own. What it returns is detached and
+    stays readable. In pipeline mode operations are refused.
+
+    Args:
+        connection: the connection, in autocommit or not.
+        clock: returns the current time as a timezone-aware datetime.
+        policy: what the application decides; the specification's letter, if nothing is said.
+
+    Raises:
+        TypeError: it is no ``psycopg.AsyncConnection``.
+    """
+    return _AsyncVisitor(connection, clock=clock, policy=policy)
+
+
+class _AsyncVisitor(AsyncTenancyStore):
+    """The operations of tenancy in the transaction that is open, or each in one of its own."""
+
+    def __init__(self, host: psycopg.AsyncConnection[Any], *, clock: Clock, policy: Policy) -> None:
+        from .transactions import visits  # noqa: PLC0415 - needs psycopg, an extra
+
+        visits.require_connection(host, "AsyncConnection")
+        super().__init__(async_sessionmaker(_engine()), clock=clock, policy=policy)
+        self._host, self._visit = host, partial(visits.at, host)
+        self._joining = partial(TenancyRepository, clock=clock, policy=policy, unit=_savepoint)
+
+    async def _run(
+        self,
+        operation: Callable[Concatenate[TenancyRepository, P], R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        def join(session: Session) -> R:
+            with committed(session):
+                return operation(self._joining(session), *args, **kwargs)
+
+        with self._visit():
+            if not in_transaction(self._host):
+                return await super()._run(operation, *args, **kwargs)
+            async with self._session_factory() as session:
+                return await session.run_sync(join)
+
+
+@functools.cache
+def _engine() -> AsyncEngine:
+    """Return the engine of all visits: one dialect, one cache of statements."""
+    from .transactions import visits  # noqa: PLC0415 - needs psycopg, an extra
+
+    async def nothing() -> None:
+        pass
+
+    async def arrive() -> visits.Guest:
+        return visits.Guest(visits.AsyncCursor, nothing)
+
+    engine = create_async_engine(visits.URL, async_creator=arrive, **visits.OPTIONS)
+    visits.begin_and_end(engine.sync_engine)
+    return engine

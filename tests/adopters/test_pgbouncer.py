@@ -11,11 +11,14 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import psycopg
 import pytest
+from flametrench_identity.postgres import PostgresIdentityStore
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
+from flametrench_tenancy_sqlalchemy import repository_on
 from tests.support.drivers import BEHIND_A_POOLER, Client, Driver
 from tests.support.invariants import breaches
 from tests.support.ports import free_port
@@ -128,6 +131,25 @@ def test_many_clients_on_few_connections_leave_what_one_leaves_without_it(
         left = [scene.state(connection) for scene in crowd]
         assert left == [alone.state(connection)] * CLIENTS
         assert breaches(connection) == []
+
+
+def test_so_do_neighbours_on_connections_of_their_own(clean_engine: Engine, pooled: URL) -> None:
+    address = pooled.set(drivername="postgresql").render_as_string(hide_password=False)
+
+    def work(name: str) -> str | None:
+        with psycopg.connect(address, autocommit=True, prepare_threshold=None) as connection:
+            tenancy = repository_on(connection)
+            with connection.transaction():
+                ann = PostgresIdentityStore(connection).create_user()
+                org = tenancy.create_org(ann.id).org
+            for step in range(10):
+                tenancy.update_org(org.id, name=f"{name} {step}")
+            return tenancy.get_org(org.id).name
+
+    with ThreadPoolExecutor(CLIENTS) as threads:
+        names = list(threads.map(work, map(str, range(CLIENTS))))
+
+    assert names == [f"{client} 9" for client in range(CLIENTS)]
 
 
 def test_its_clients_share_connections(pooled: URL) -> None:

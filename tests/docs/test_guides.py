@@ -108,6 +108,7 @@ class TestDrivers:
         reader.follow(guide)
 
         assert reader.here["expired"] == [0, 0]
+        assert reader.here["renamed"] == "Ann"
         with engine_.connect() as connection:
             for table, rows in (("usr", 1), ("org", 0)):
                 counted = connection.exec_driver_sql(f"SELECT count(*) FROM {table}")
@@ -204,6 +205,11 @@ class TestMovingFromThePeer:
         reader.follow(guide)
 
         assert reader.here["status"] is Status.SUSPENDED
+        assert reader.here["unseen"] == "not_found"
+        with Session(engine_) as session:
+            assert TenancyRepository(session).role_of(
+                reader.here["hooli"].id, reader.here["eve"].id
+            )
         assert reader.here["member"].role is Role.MEMBER
 
     def test_it_names_every_operation_that_is_known_to_differ(self) -> None:

@@ -23,7 +23,15 @@ ORDER = [
         "results changes authority _integrity users _sql",
         "transactions",
     ),
-    *("writing", "repository", "store canonical", "aio memory migrations", "doctor contrib", "cli"),
+    *(
+        "writing",
+        "repository",
+        "store canonical",
+        "neighbours",
+        "aio memory migrations",
+        "doctor contrib",
+        "cli",
+    ),
     "testing",
 ]
 LAYERS = {room: layer for layer, rooms in enumerate(ORDER) for room in rooms.split()}

@@ -21,6 +21,8 @@ PUBLIC = {
     "ActingTenancyStore",
     "unit_of_work",
     "after_commit",
+    "neighbour",
+    "repository_on",
     # the models
     "Base",
     "Organization",

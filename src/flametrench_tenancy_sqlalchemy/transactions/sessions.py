@@ -81,8 +81,15 @@ def found_first(session: AnySession, id_column: Column[Any], ids: SelectBase) ->
 
 def commits_by_itself(connection: Connection) -> bool:
     """Tell whether each statement of a connection is a transaction, for drivers that can do so."""
+    raw = connection.connection.dbapi_connection
     # SQLite's has a number there, which is true.
-    return getattr(connection.connection.dbapi_connection, "autocommit", False) is True
+    return getattr(raw, "autocommit", False) is True and not in_transaction(raw)
+
+
+def in_transaction(connection: Any) -> bool:
+    """Tell whether a transaction is open on a driver's connection, for drivers that can tell."""
+    # Begun by hand, it may be open in autocommit, too. Of libpq's numbers, zero is idle.
+    return bool(getattr(getattr(connection, "info", None), "transaction_status", 0))
 
 
 @contextmanager
