@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Final, NoReturn, ParamSpec, TypeVar
 
-from sqlalchemy import inspect
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import sessionmaker
+from sqlalchemy.orm.attributes import instance_state
 
 from .clock import Clock, utc_now
 from .policy import LETTER, Policy
@@ -97,9 +97,10 @@ def _refuse(*args: object) -> NoReturn:
 def _read_anew(session: AnySession) -> None:
     """Forget what a Session has read, but not the keys: no neighbour changes them."""
     for entity in session.identity_map.values():
-        if inspect(entity).modified:  # and not written, since nothing was lent
+        state = instance_state(entity)
+        if state.modified:  # and not written, since nothing was lent
             continue
-        mapper = inspect(entity).mapper
+        mapper = state.mapper
         keys = {mapper.get_property_by_column(column).key for column in mapper.primary_key}
         named = {*mapper.column_attrs.keys(), *mapper.relationships.keys()}
         session.expire(entity, named - keys)

@@ -46,7 +46,9 @@ def is_sqlite(session: AnySession) -> bool:
     return session.get_bind(**BIND).dialect.name == "sqlite"
 
 
-def among(session: AnySession, id_column: Column[Any], ids: Iterable[str]) -> ColumnElement[bool]:
+def among(
+    session: AnySession, id_column: ColumnElement[Any], ids: Iterable[str]
+) -> ColumnElement[bool]:
     """Return the condition that a column is one of many ids: an array, where there are arrays.
 
     A list would be more parameters than a statement may have.
