@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy
 from sqlalchemy import Connection, Engine, delete
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
@@ -17,7 +18,16 @@ from .reference import create_reference, run, run_script
 from .state import tables_of
 from .test_running import offline_sql
 
-NAMES = ["100%", "%s", "%(s)s", 'a"b', "a:b", "Ten ancy's", r"a\b", "a.b,c", "$do$"]
+NAMES = [
+    *("100%", "%s", "%(s)s", 'a"b', "a:b", "Ten ancy's", "a.b,c", "$do$"),
+    pytest.param(
+        r"a\b",
+        marks=pytest.mark.skipif(
+            sqlalchemy.__version__.startswith("2.0"),
+            reason="without a connection, SQLAlchemy 2.0 doubles the backslashes of a literal",
+        ),
+    ),
+]
 
 
 def operate(engine: Engine) -> None:
