@@ -21,6 +21,7 @@ from ..models import Base, Invitation, Membership, Organization, Tuple, User
 from ..models.base import not_found
 from ..transactions.sessions import AnySession, among, connection_of, found_first, pairs_among
 from ..values import InvitationStatus, Status
+from ..writing import overdue
 from . import locking_reads as reads
 from .locking_reads import is_active, is_owner, side_by_side, to_change
 
@@ -327,9 +328,8 @@ def pending_in(session: AnySession, org_ids: Collection[str]) -> list[Invitation
 
 def overdue_invitations(session: AnySession, *, at: datetime, limit: int) -> list[Invitation]:
     """Lock overdue invitations that nobody has locked, the oldest first."""
-    query = select(_inv).where(_is_pending, _inv.c.expires_at < at).order_by(_inv.c.id).limit(limit)
-    locked = query.with_for_update(key_share=True, skip_locked=True)
-    return list(session.scalars(deciding(locked, Invitation)))
+    query = overdue(at).order_by(_inv.c.id).limit(limit)
+    return list(session.scalars(deciding(query, Invitation)))
 
 
 def _invitations(session: AnySession, query: Select[Any]) -> list[Invitation]:

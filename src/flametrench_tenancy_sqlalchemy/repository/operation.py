@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
-from functools import partial, wraps
-from typing import Any, Final, TypeAlias, TypeVar, cast
+from functools import partial
+from typing import Any, Final, TypeAlias, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
@@ -80,16 +80,9 @@ def _pool_in_our_words() -> Iterator[None]:
 
 def reads(operation: F) -> F:
     """Mark an operation that only reads: it needs no unit, and may go to a replica."""
-
-    @wraps(operation)
-    def read(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return operation(*args, **kwargs)
-        except NoConnectionInTimeError as exc:
-            raise PoolTimeoutError from exc
-
+    read = _pool_in_our_words()(operation)
     read.__dict__["reads"] = True
-    return cast("F", read)
+    return read
 
 
 def only_reads(operation: Callable[..., Any]) -> bool:

@@ -12,6 +12,7 @@ from ..models.base import not_found
 from ..transactions.sessions import AnySession
 from . import endings, flush, statement, tuples
 from .change import Change, Guard, Written, was, what_was
+from .endings import overdue
 from .listeners import goes_by_flush
 from .told import as_flushed
 
@@ -56,6 +57,7 @@ __all__ = [
     "Guard",
     "Written",
     "goes_by_flush",
+    "overdue",
     "tuples",
     "was",
     "what_was",

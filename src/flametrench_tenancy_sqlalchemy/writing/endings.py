@@ -54,10 +54,10 @@ def expire(session: AnySession, *, at: datetime, limit: int | None) -> list[str]
     Returns:
         Their ids.
     """
-    overdue = _overdue(at).with_only_columns(_inv.c.id).order_by(_inv.c.id).limit(limit)
+    chosen = overdue(at).with_only_columns(_inv.c.id).order_by(_inv.c.id).limit(limit)
     statement = (
         update(_inv)
-        .where(_inv.c.id.in_(overdue))
+        .where(_inv.c.id.in_(chosen))
         .values(status=InvitationStatus.EXPIRED, terminal_at=at, terminal_by=None)
         .returning(_inv.c.id)
     )
@@ -79,7 +79,7 @@ def expire_by_flush(session: AnySession, *, at: datetime, limit: int | None) -> 
         invitation.expire(at)
         expired.append(invitation.id)
 
-    _each(session, Invitation, _overdue(at), {}, end, limit=limit)
+    _each(session, Invitation, overdue(at), {}, end, limit=limit)
     return expired
 
 
@@ -152,7 +152,8 @@ def _locked(table: Table, conditions: Iterable[ColumnElement[bool]]) -> Select[A
     return select(table).where(*conditions).with_for_update(key_share=True)
 
 
-def _overdue(at: datetime) -> Select[Any]:
+def overdue(at: datetime) -> Select[Any]:
+    """Return the query that locks overdue invitations, but for those that others have locked."""
     return (
         select(_inv)
         .where(_inv.c.status == word(InvitationStatus.PENDING), _inv.c.expires_at < at)
