@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -11,6 +11,10 @@ from flametrench_tenancy_sqlalchemy.testing.databases import empty_tables
 from flametrench_tenancy_sqlalchemy.testing.factories import make_user
 
 from .cases import ABSENT, Case, conformance_folder, load_cases, run_case
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+    from sqlalchemy.orm import Session
 
 FOLDER: Final = conformance_folder()
 CASES: Final = load_cases(FOLDER) if FOLDER else []
@@ -29,9 +33,9 @@ if CASES:  # else pytest would report an empty parameter set, which says nothing
         run_case(case, InMemoryTenancyStore(), lambda: new_id("usr"))
 
     @pytest.mark.parametrize("case", CASES, ids=str)
-    def test_case_on_postgresql(case: Case, request: pytest.FixtureRequest) -> None:
-        session = request.getfixturevalue("session")
-        empty_tables(session.connection())
+    def test_case_on_postgresql(case: Case, owner_engine: Engine, session: Session) -> None:
+        with owner_engine.begin() as connection:  # a request's role may not
+            empty_tables(connection)
         run_case(case, TenancyRepository(session), lambda: make_user(session).id)
 
 
