@@ -37,18 +37,16 @@ from .results import (
     InvitationPreview,
     TransferOwnershipResult,
 )
+from .rows import InvitationRequest, NewMember, RoleChange
 from .store import ActingTenancyStore, TenancyStore, unit_of_work
 from .transactions.afterwards import after_commit
 from .values import (
     UNSET,
-    InvitationRequest,
     InvitationStatus,
-    NewMember,
     Outcome,
     Page,
     PreTuple,
     Role,
-    RoleChange,
     SeatCount,
     Status,
 )

@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from ..authority import Actor
-from ..models import Invitation, Membership, Organization
+from ..models import Invitation, Membership, Organization, User
 from ..models.base import not_found
+from ..models.user import user_id
 from ..results import (
     AcceptInvitationResult,
     CreateOrgResult,
     InvitationPreview,
     TransferOwnershipResult,
 )
+from ..rows import Members, Requests, RoleChanges
 from ..transactions.sessions import where_writes_go
 from ..values import (
     UNSET,
-    Fields,
-    InvitationRequest,
     InvitationStatus,
-    NewMember,
     Outcome,
     Page,
     PreTuple,
     Role,
-    RoleChange,
     SeatCount,
     Status,
     Unset,
@@ -49,7 +47,7 @@ class ActsForUsers(ABC, Generic[Acting]):
 
     def acting_as(
         self,
-        usr_id: str,
+        usr_id: User | str,
         *,
         identifier: str | None = None,
         auth: Mapping[str, Any] | None = None,
@@ -59,7 +57,7 @@ class ActsForUsers(ABC, Generic[Acting]):
         """Return the operations for one user, each of which checks that the user may.
 
         Args:
-            usr_id: the user's wire id (``usr_…``), as authentication has established it.
+            usr_id: the user whom authentication has established, or their wire id (``usr_…``).
             identifier: the identifier that authentication has proven to be theirs; without it no
                 invitation is.
             auth: how they have signed in.
@@ -67,10 +65,16 @@ class ActsForUsers(ABC, Generic[Acting]):
             context: the circumstances, such as the request's id and address.
 
         Raises:
-            InvalidIdError: ``usr_id`` is no ``usr_`` wire id.
+            InvalidIdError: ``usr_id`` is no ``usr_`` wire id, or a user who has none yet.
         """
         return self._for(
-            Actor(usr_id, identifier=identifier, auth=auth, on_behalf=on_behalf, context=context)
+            Actor(
+                user_id(usr_id, "usr_id"),
+                identifier=identifier,
+                auth=auth,
+                on_behalf=on_behalf,
+                context=context,
+            )
         )
 
     @abstractmethod
@@ -233,18 +237,18 @@ class ActingTenancy(ForOneUser):
         return self._tenancy.get_membership(mem_id)
 
     @reads
-    def find_membership(self, org_id: str, usr_id: str) -> Membership | None:
+    def find_membership(self, org_id: str, usr_id: User | str) -> Membership | None:
         """Return somebody's active membership in an organization, as a member, if there is one."""
         return self._tenancy.find_membership(org_id, usr_id)
 
-    def add_member(self, org_id: str, usr_id: str, role: Role | str) -> Membership:
+    def add_member(self, org_id: str, usr_id: User | str, role: Role | str) -> Membership:
         """Make somebody a member, as an owner or admin, who has brought them in."""
         return self._tenancy.add_member(org_id, usr_id, role, invited_by=self.usr_id)
 
     def add_members(
         self,
         org_id: str | None = None,
-        members: Collection[tuple[str, Role | str] | NewMember | Fields] = (),
+        members: Members = (),
         *,
         all_or_nothing: bool = False,
     ) -> list[Outcome[Membership]]:
@@ -262,7 +266,7 @@ class ActingTenancy(ForOneUser):
 
     def change_roles(
         self,
-        roles: Mapping[str, Role | str] | Collection[RoleChange | Fields],
+        roles: RoleChanges,
         *,
         all_or_nothing: bool = False,
     ) -> list[Outcome[Membership]]:
@@ -277,7 +281,7 @@ class ActingTenancy(ForOneUser):
         """Bring a suspended membership back, as an owner or admin."""
         return self._tenancy.reinstate_membership(mem_id)
 
-    def self_leave(self, mem_id: str, *, transfer_to: str | None = None) -> Membership:
+    def self_leave(self, mem_id: str, *, transfer_to: User | str | None = None) -> Membership:
         """End a membership of their own, in a suspended organization, too."""
         return self._tenancy.self_leave(mem_id, transfer_to=transfer_to)
 
@@ -286,7 +290,7 @@ class ActingTenancy(ForOneUser):
         return self._tenancy.admin_remove(mem_id, self.usr_id)
 
     def remove_members(
-        self, mem_ids: Sequence[str], *, all_or_nothing: bool = False
+        self, mem_ids: Collection[str], *, all_or_nothing: bool = False
     ) -> list[Outcome[Membership]]:
         """End many memberships, each as `admin_remove` does."""
         return self._tenancy.remove_members(mem_ids, self.usr_id, all_or_nothing=all_or_nothing)
@@ -300,7 +304,7 @@ class ActingTenancy(ForOneUser):
         return self._tenancy.transfer_ownership(org_id, own.id, to_mem_id)
 
     def offboard_user(
-        self, usr_id: str, *, heirs: Mapping[str, str] | None = None
+        self, usr_id: User | str, *, heirs: Mapping[str, User | str] | None = None
     ) -> list[Membership]:
         """Leave everywhere; the user can only be themselves."""
         return self._tenancy.offboard_user(usr_id, heirs=heirs)
@@ -327,7 +331,7 @@ class ActingTenancy(ForOneUser):
     def create_invitations(
         self,
         org_id: str | None = None,
-        requests: Collection[InvitationRequest | Fields] = (),
+        requests: Requests = (),
         *,
         all_or_nothing: bool = False,
     ) -> list[Outcome[Invitation]]:

@@ -8,32 +8,38 @@ from ..clock import time_of
 from ..errors import ForbiddenError, PreconditionError, Reason, shown
 from ..ids import require
 from ..models import Membership, Organization, User
+from ..models.user import user_id, user_id_if_given
 from ..transactions.sessions import connection_of
 from ..values import Page, Role, SeatCount, Status
 from . import locks, queries
 from .entries import seats_of
-from .operation import Repository, parsed_users, reads
+from .operation import Repository, reads
 
 
 class MembershipOperations(Repository):
     """The operations on memberships."""
 
     def add_member(
-        self, org_id: str, usr_id: str, role: Role | str, *, invited_by: str | None = None
+        self,
+        org_id: str,
+        usr_id: User | str,
+        role: Role | str,
+        *,
+        invited_by: User | str | None = None,
     ) -> Membership:
         """Make a user a member of an active organization.
 
         Args:
             org_id: the organization's wire id (``org_…``).
-            usr_id: the user's wire id (``usr_…``).
+            usr_id: the user, or their wire id (``usr_…``).
             role: the role that they get.
-            invited_by: the wire id (``usr_…``) of the user who brought them in.
+            invited_by: the user who brought them in, or their wire id (``usr_…``).
 
         Returns:
             The new membership.
 
         Raises:
-            InvalidIdError: an id is malformed or of another type.
+            InvalidIdError: an id is malformed or of another type, or a user has none yet.
             PreconditionError: ``role_format``; there is no such role. ``org_not_active``; the
                 organization is suspended or revoked.
             NotFoundError: there is no such organization, user or inviter.
@@ -43,7 +49,9 @@ class MembershipOperations(Repository):
         Specification: docs/tenancy.md#memberships.
         """
         require(org_id, "org", "org_id")
-        users = parsed_users(usr_id=require(usr_id, "usr", "usr_id"), invited_by=invited_by)
+        usr_id = user_id(usr_id, "usr_id")
+        invited_by = user_id_if_given(invited_by, "invited_by")
+        users = {"usr_id": usr_id, "invited_by": invited_by}
         role = Role.parse(role, "role")
         with self._operation("add_member", into=org_id, users=users, by=invited_by) as operation:
             self._permit_joining("add_member", org_id, role)
@@ -71,20 +79,20 @@ class MembershipOperations(Repository):
         return membership
 
     @reads
-    def find_membership(self, org_id: str, usr_id: str) -> Membership | None:
+    def find_membership(self, org_id: str, usr_id: User | str) -> Membership | None:
         """Return a user's active membership in an organization, if they have one.
 
         Args:
             org_id: the organization's wire id (``org_…``).
-            usr_id: the user's wire id (``usr_…``).
+            usr_id: the user, or their wire id (``usr_…``).
 
         Raises:
-            InvalidIdError: an id is malformed or of another type.
+            InvalidIdError: an id is malformed or of another type, or a user has none yet.
 
         Specification: docs/tenancy.md#memberships.
         """
         require(org_id, "org", "org_id")
-        require(usr_id, "usr", "usr_id")
+        usr_id = user_id(usr_id, "usr_id")
         self._permit_reading_in("find_membership", org_id, about=usr_id)
         found = queries.read(
             self.session, queries.ACTIVE_MEMBERSHIP, {"whose": usr_id, "there": org_id}
@@ -92,26 +100,26 @@ class MembershipOperations(Repository):
         return found.one_or_none()
 
     @reads
-    def require_role(self, org_id: str, usr_id: str, *roles: Role | str) -> Membership:
+    def require_role(self, org_id: str, usr_id: User | str, *roles: Role | str) -> Membership:
         """Return the membership that lets a user's request pass: the request guard.
 
         Args:
             org_id: the organization's wire id (``org_…``).
-            usr_id: the requesting user's wire id (``usr_…``).
+            usr_id: the requesting user, or their wire id (``usr_…``).
             roles: the roles that may pass; any, if none is named.
 
         Returns:
             Their active membership, in an active organization, with one of the roles.
 
         Raises:
-            InvalidIdError: an id is malformed or of another type.
+            InvalidIdError: an id is malformed or of another type, or a user has none yet.
             PreconditionError: ``role_format``; there is no such role.
             ForbiddenError: they have no such membership.
 
         Specification: docs/tenancy.md#memberships.
         """
         require(org_id, "org", "org_id")
-        require(usr_id, "usr", "usr_id")
+        usr_id = user_id(usr_id, "usr_id")
         allowed = [Role.parse(role, "roles") for role in roles]
         found = queries.read(self.session, queries.ADMITTED, {"whose": usr_id, "there": org_id})
         membership: Membership | None = found.one_or_none()
@@ -125,23 +133,23 @@ class MembershipOperations(Repository):
         return membership
 
     @reads
-    def role_of(self, org_id: str, usr_id: str) -> Role | None:
+    def role_of(self, org_id: str, usr_id: User | str) -> Role | None:
         """Return the role that a user has in an active organization: the cheapest guard.
 
         Args:
             org_id: the organization's wire id (``org_…``).
-            usr_id: the user's wire id (``usr_…``).
+            usr_id: the user, or their wire id (``usr_…``).
 
         Returns:
             The role of their active membership, ``None`` if they have none.
 
         Raises:
-            InvalidIdError: an id is malformed or of another type.
+            InvalidIdError: an id is malformed or of another type, or a user has none yet.
 
         Specification: docs/tenancy.md#memberships.
         """
         require(org_id, "org", "org_id")
-        require(usr_id, "usr", "usr_id")
+        usr_id = user_id(usr_id, "usr_id")
         given = {"whose": usr_id, "there": org_id}
         role: Role | None = connection_of(self.session).scalar(queries.ROLE_OF, given)
         return role
@@ -252,7 +260,7 @@ class MembershipOperations(Repository):
     @reads
     def list_memberships(
         self,
-        usr_id: str,
+        usr_id: User | str,
         *,
         cursor: str | None = None,
         limit: int = 50,
@@ -262,21 +270,22 @@ class MembershipOperations(Repository):
         """Return a page of a user's memberships, each with its ``organization`` loaded.
 
         Args:
-            usr_id: the user's wire id (``usr_…``).
+            usr_id: the user, or their wire id (``usr_…``).
             cursor: the ``next_cursor`` of the page before.
             limit: how many, from 1 to 200; numbers outside are brought inside.
             status: only memberships in this status.
             options: loader options of SQLAlchemy, for what is to be loaded with them.
 
         Raises:
-            InvalidIdError: ``usr_id`` or ``cursor`` is malformed or of another type.
+            InvalidIdError: ``usr_id`` or ``cursor`` is malformed or of another type, or the user
+                has no id yet.
             PreconditionError: ``status_format``, ``limit_format`` or ``options_format``; the
                 argument is malformed.
             NotFoundError: there is no such user.
 
         Specification: docs/tenancy.md#memberships.
         """
-        require(usr_id, "usr", "usr_id")
+        usr_id = user_id(usr_id, "usr_id")
         query = queries.MEMBERSHIPS[Status.parse_if_given(status, "status")]
         page = queries.page(
             self.session,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ..ids import require
-from ..models import Membership, Organization
+from ..models import Membership, Organization, User
 from ..models.base import not_found
 from ..models.organization import is_slug
+from ..models.user import user_id
 from ..results import CreateOrgResult
 from ..values import UNSET, Page, Role, Status, Unset
 from . import locks, queries
@@ -17,7 +18,7 @@ class OrganizationOperations(Repository):
 
     def create_org(
         self,
-        creator: str,
+        creator: User | str,
         *,
         name: str | None = None,
         slug: str | None = None,
@@ -26,7 +27,7 @@ class OrganizationOperations(Repository):
         """Create an organization together with its creator's owner membership.
 
         Args:
-            creator: the founding user's wire id (``usr_…``).
+            creator: the founding user, or their wire id (``usr_…``).
             name: a display name.
             slug: a handle, unique among all organizations: 1 to 63 lowercase letters, digits and
                 inner hyphens.
@@ -37,7 +38,8 @@ class OrganizationOperations(Repository):
             The organization and the owner membership.
 
         Raises:
-            InvalidIdError: ``creator`` or ``org_id`` is malformed or of another type.
+            InvalidIdError: ``creator`` or ``org_id`` is malformed or of another type, or the
+                creator has no id yet.
             PreconditionError: ``org_slug_format`` or ``name_format``; the text is malformed.
                 ``name_length``; the name is over the policy's limit.
             NotFoundError: there is no user ``creator``.
@@ -48,8 +50,8 @@ class OrganizationOperations(Repository):
         """
         if org_id is not None:
             require(org_id, "org", "org_id")
-        users = {"creator": require(creator, "usr", "creator")}
-        with self._operation("create_org", users=users, by=creator) as operation:
+        creator = user_id(creator, "creator")
+        with self._operation("create_org", users={"creator": creator}, by=creator) as operation:
             org = Organization.create(
                 id_=org_id, name=name, slug=slug, policy=self._policy, at=operation.at
             )
