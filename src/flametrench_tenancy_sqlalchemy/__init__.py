@@ -27,7 +27,7 @@ from .errors import (
 )
 from .ids import WireId, new_id
 from .memory import InMemoryTenancyStore
-from .models import Base, Invitation, Membership, Organization, Tuple, User
+from .models import Base, Invitation, Membership, NotLoadedError, Organization, Tuple, User
 from .neighbours import neighbour, repository_on
 from .policy import Limits, Policy, canonical_email
 from .repository import ActingTenancy, TenancyRepository
@@ -80,6 +80,7 @@ __all__ = [
     "Membership",
     "NewMember",
     "NotFoundError",
+    "NotLoadedError",
     "OrgSlugConflictError",
     "Organization",
     "Outcome",

@@ -137,13 +137,13 @@ class Reason(StrEnum):
     """A repair runs at another isolation level than READ COMMITTED."""
 
 
-class Detail(Generic[T]):
+class Detail(property, Generic[T]):
     """One of an error's ``details`` as its attribute, ``None`` where it is not known."""
 
     def __set_name__(self, owner: type[TenancyError], name: str) -> None:
         self.name = name
 
-    @overload
+    @overload  # type: ignore[override]  # an attribute of no other class
     def __get__(self, error: None, owner: type[TenancyError]) -> Self: ...
     @overload
     def __get__(self, error: TenancyError, owner: type[TenancyError]) -> T | None: ...

@@ -198,6 +198,7 @@ KEPT: list[Any] = [
     [GRANT, PreTuple("billing", type_, ID)] for type_ in ("org", "usr", "mem", "inv", "tup")
 ]
 LISTS = list(CURSORS)
+LOADING = [name for name in CALLS if "options" in parameters(name)]
 IN_STATUS = [name for name in LISTS if "status" in parameters(name)]
 SETS = [name for name in CALLS if "all_or_nothing" in parameters(name)]
 ROW = {"usr_id": "", "role": "", "identifier": "", "expires_at": "", "mem_id": "", "new_role": ""}
@@ -232,7 +233,7 @@ TABLE: list[tuple[str, str, list[Any], str]] = [
     ("create_invitations", "requests", [[("a@b.c", "owner")], {"a@b.c": "owner"}], "row_format"),
     ("change_roles", "roles", [*NO_COLLECTIONS, *NO_TUPLES, *NO_ROWS], "row_format"),
     ("remove_members", "mem_ids", NO_COLLECTIONS, "row_format"),
-    *((name, "options", [7, "x", [7], [None], [Role]], "options_format") for name in LISTS),
+    *((name, "options", [7, "x", [7], [None], [Role]], "options_format") for name in LOADING),
     ("list_members", "roles", [7, "owner", iter(()), *([role] for role in ROLES)], "role_format"),
     ("list_members", "query", ["x" * 256], "query_length"),
     *((name, "status", STATUSES, "status_format") for name in [*IN_STATUS, "count_members"]),

@@ -31,8 +31,8 @@ from ..values import (
     Status,
     Unset,
 )
-from . import queries
 from .operation import reads
+from .queries import Options
 
 if TYPE_CHECKING:
     from . import TenancyRepository
@@ -124,14 +124,14 @@ class ActingTenancy(ForOneUser):
         return self._tenancy.create_org(self.usr_id, name=name, slug=slug, org_id=org_id)
 
     @reads
-    def get_org(self, org_id: str) -> Organization:
+    def get_org(self, org_id: str, *, options: Options | None = None) -> Organization:
         """Return an organization of theirs."""
-        return self._tenancy.get_org(org_id)
+        return self._tenancy.get_org(org_id, options=options)
 
     @reads
-    def get_org_by_slug(self, slug: str) -> Organization:
+    def get_org_by_slug(self, slug: str, *, options: Options | None = None) -> Organization:
         """Return the organization of theirs that holds a slug."""
-        return self._tenancy.get_org_by_slug(slug)
+        return self._tenancy.get_org_by_slug(slug, options=options)
 
     def update_org(
         self,
@@ -163,7 +163,7 @@ class ActingTenancy(ForOneUser):
         limit: int = 50,
         status: Status | str | None = None,
         query: str | None = None,
-        options: queries.Options | None = None,
+        options: Options | None = None,
     ) -> Page[Organization]:
         """Refuse to tell who the customers are; `list_memberships` has the user's own."""
         return self._tenancy.list_orgs(
@@ -179,7 +179,7 @@ class ActingTenancy(ForOneUser):
         cursor: str | None = None,
         limit: int = 50,
         status: Status | str | None = None,
-        options: queries.Options | None = None,
+        options: Options | None = None,
     ) -> Page[Membership]:
         """Return a page of their own memberships, each with its ``organization`` loaded."""
         return self._tenancy.list_memberships(
@@ -187,9 +187,11 @@ class ActingTenancy(ForOneUser):
         )
 
     @reads
-    def require_role(self, org_id: str, *roles: Role | str) -> Membership:
+    def require_role(
+        self, org_id: str, *roles: Role | str, options: Options | None = None
+    ) -> Membership:
         """Return the membership that lets the user's request pass: the request guard."""
-        return self._tenancy.require_role(org_id, self.usr_id, *roles)
+        return self._tenancy.require_role(org_id, self.usr_id, *roles, options=options)
 
     @reads
     def role_of(self, org_id: str) -> Role | None:
@@ -207,7 +209,7 @@ class ActingTenancy(ForOneUser):
         roles: Collection[Role | str] | None = None,
         query: str | None = None,
         newest_first: bool = False,
-        options: queries.Options | None = None,
+        options: Options | None = None,
     ) -> Page[Membership]:
         """Return a page of an organization's memberships, as a member."""
         return self._tenancy.list_members(
@@ -232,14 +234,16 @@ class ActingTenancy(ForOneUser):
         return self._tenancy.count_seats(org_id)
 
     @reads
-    def get_membership(self, mem_id: str) -> Membership:
+    def get_membership(self, mem_id: str, *, options: Options | None = None) -> Membership:
         """Return a membership of their own, or as a member of its organization."""
-        return self._tenancy.get_membership(mem_id)
+        return self._tenancy.get_membership(mem_id, options=options)
 
     @reads
-    def find_membership(self, org_id: str, usr_id: User | str) -> Membership | None:
+    def find_membership(
+        self, org_id: str, usr_id: User | str, *, options: Options | None = None
+    ) -> Membership | None:
         """Return somebody's active membership in an organization, as a member, if there is one."""
-        return self._tenancy.find_membership(org_id, usr_id)
+        return self._tenancy.find_membership(org_id, usr_id, options=options)
 
     def add_member(self, org_id: str, usr_id: User | str, role: Role | str) -> Membership:
         """Make somebody a member, as an owner or admin, who has brought them in."""
@@ -344,9 +348,9 @@ class ActingTenancy(ForOneUser):
         )
 
     @reads
-    def get_invitation(self, inv_id: str) -> Invitation:
+    def get_invitation(self, inv_id: str, *, options: Options | None = None) -> Invitation:
         """Return an invitation to them, or, as an owner or admin, of their organization."""
-        return self._tenancy.get_invitation(inv_id)
+        return self._tenancy.get_invitation(inv_id, options=options)
 
     @reads
     def list_invitations(
@@ -356,7 +360,7 @@ class ActingTenancy(ForOneUser):
         cursor: str | None = None,
         limit: int = 50,
         status: InvitationStatus | str | None = None,
-        options: queries.Options | None = None,
+        options: Options | None = None,
     ) -> Page[Invitation]:
         """Return a page of an organization's invitations, as an owner or admin."""
         return self._tenancy.list_invitations(
@@ -388,7 +392,7 @@ class ActingTenancy(ForOneUser):
 
     @reads
     def inbox(
-        self, *, cursor: str | None = None, limit: int = 50, options: queries.Options | None = None
+        self, *, cursor: str | None = None, limit: int = 50, options: Options | None = None
     ) -> Page[Invitation]:
         """Return a page of the invitations that they may accept now, with their organizations."""
         if self.identifier is None:

@@ -13,9 +13,10 @@ from ..models.tuple import TupleKey
 from ..models.user import user_id, user_id_if_given
 from ..results import AcceptInvitationResult
 from ..values import InvitationStatus, Page, PreTuple, Role
-from . import locks, queries
+from . import lists, locks, queries
 from .entries import Entries, as_it_is, end_rivals
 from .operation import Repository, reads
+from .queries import Options
 
 
 class InvitationOperations(Repository):
@@ -90,20 +91,22 @@ class InvitationOperations(Repository):
         return invitation
 
     @reads
-    def get_invitation(self, inv_id: str) -> Invitation:
+    def get_invitation(self, inv_id: str, *, options: Options | None = None) -> Invitation:
         """Return an invitation, in whatever status it is.
 
         Args:
             inv_id: its wire id (``inv_…``).
+            options: loader options of SQLAlchemy, for what is to be loaded with it.
 
         Raises:
             InvalidIdError: ``inv_id`` is no ``inv_`` wire id.
+            PreconditionError: ``options_format``; the options are something else.
             NotFoundError: there is no such invitation.
 
         Specification: docs/tenancy.md#invitations.
         """
-        invitation = queries.get(self.session, Invitation, "inv_id", inv_id)
-        self._permit_reading("get_invitation", invitation)
+        invitation = queries.get(self.session, Invitation, "inv_id", inv_id, options=options)
+        self._permit_reading("get_invitation", invitation, options=options)
         invitation.read_at = time_of(self._clock)
         return invitation
 
@@ -115,7 +118,7 @@ class InvitationOperations(Repository):
         cursor: str | None = None,
         limit: int = 50,
         status: InvitationStatus | str | None = None,
-        options: queries.Options | None = None,
+        options: Options | None = None,
     ) -> Page[Invitation]:
         """Return a page of an organization's invitations.
 
@@ -141,7 +144,7 @@ class InvitationOperations(Repository):
         page = queries.page(
             self.session,
             Invitation,
-            queries.invitations_in(wanted),
+            lists.invitations_in(wanted),
             cursor=cursor,
             limit=limit,
             options=options,

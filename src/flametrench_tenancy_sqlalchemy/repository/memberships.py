@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ..clock import time_of
-from ..errors import ForbiddenError, PreconditionError, Reason, shown
+from ..errors import PreconditionError, Reason, shown
 from ..ids import require
 from ..models import Membership, Organization, User
 from ..models.user import user_id, user_id_if_given
-from ..transactions.sessions import connection_of
 from ..values import Page, Role, SeatCount, Status
-from . import locks, queries
+from . import lists, locks, queries
 from .entries import seats_of
 from .operation import Repository, reads
+from .queries import Options
 
 
 class MembershipOperations(Repository):
@@ -62,97 +62,23 @@ class MembershipOperations(Repository):
         return membership
 
     @reads
-    def get_membership(self, mem_id: str) -> Membership:
+    def get_membership(self, mem_id: str, *, options: Options | None = None) -> Membership:
         """Return a membership, in whatever status it is.
 
         Args:
             mem_id: its wire id (``mem_…``).
+            options: loader options of SQLAlchemy, for what is to be loaded with it.
 
         Raises:
             InvalidIdError: ``mem_id`` is no ``mem_`` wire id.
+            PreconditionError: ``options_format``; the options are something else.
             NotFoundError: there is no such membership.
 
         Specification: docs/tenancy.md#memberships.
         """
-        membership = queries.get(self.session, Membership, "mem_id", mem_id)
-        self._permit_reading("get_membership", membership)
+        membership = queries.get(self.session, Membership, "mem_id", mem_id, options=options)
+        self._permit_reading("get_membership", membership, options=options)
         return membership
-
-    @reads
-    def find_membership(self, org_id: str, usr_id: User | str) -> Membership | None:
-        """Return a user's active membership in an organization, if they have one.
-
-        Args:
-            org_id: the organization's wire id (``org_…``).
-            usr_id: the user, or their wire id (``usr_…``).
-
-        Raises:
-            InvalidIdError: an id is malformed or of another type, or a user has none yet.
-
-        Specification: docs/tenancy.md#memberships.
-        """
-        require(org_id, "org", "org_id")
-        usr_id = user_id(usr_id, "usr_id")
-        self._permit_reading_in("find_membership", org_id, about=usr_id)
-        found = queries.read(
-            self.session, queries.ACTIVE_MEMBERSHIP, {"whose": usr_id, "there": org_id}
-        )
-        return found.one_or_none()
-
-    @reads
-    def require_role(self, org_id: str, usr_id: User | str, *roles: Role | str) -> Membership:
-        """Return the membership that lets a user's request pass: the request guard.
-
-        Args:
-            org_id: the organization's wire id (``org_…``).
-            usr_id: the requesting user, or their wire id (``usr_…``).
-            roles: the roles that may pass; any, if none is named.
-
-        Returns:
-            Their active membership, in an active organization, with one of the roles.
-
-        Raises:
-            InvalidIdError: an id is malformed or of another type, or a user has none yet.
-            PreconditionError: ``role_format``; there is no such role.
-            ForbiddenError: they have no such membership.
-
-        Specification: docs/tenancy.md#memberships.
-        """
-        require(org_id, "org", "org_id")
-        usr_id = user_id(usr_id, "usr_id")
-        allowed = [Role.parse(role, "roles") for role in roles]
-        found = queries.read(self.session, queries.ADMITTED, {"whose": usr_id, "there": org_id})
-        membership: Membership | None = found.one_or_none()
-        if membership is None or (allowed and membership.role not in allowed):
-            raise ForbiddenError(
-                f"user {usr_id} is no active {' or '.join(allowed) or 'member'} of {org_id}",
-                usr_id=usr_id,
-                org_id=org_id,
-                roles=allowed,
-            )
-        return membership
-
-    @reads
-    def role_of(self, org_id: str, usr_id: User | str) -> Role | None:
-        """Return the role that a user has in an active organization: the cheapest guard.
-
-        Args:
-            org_id: the organization's wire id (``org_…``).
-            usr_id: the user, or their wire id (``usr_…``).
-
-        Returns:
-            The role of their active membership, ``None`` if they have none.
-
-        Raises:
-            InvalidIdError: an id is malformed or of another type, or a user has none yet.
-
-        Specification: docs/tenancy.md#memberships.
-        """
-        require(org_id, "org", "org_id")
-        usr_id = user_id(usr_id, "usr_id")
-        given = {"whose": usr_id, "there": org_id}
-        role: Role | None = connection_of(self.session).scalar(queries.ROLE_OF, given)
-        return role
 
     @reads
     def count_seats(self, org_id: str) -> SeatCount:
@@ -181,7 +107,7 @@ class MembershipOperations(Repository):
         roles: Collection[Role | str] | None = None,
         query: str | None = None,
         newest_first: bool = False,
-        options: queries.Options | None = None,
+        options: Options | None = None,
     ) -> Page[Membership]:
         """Return a page of an organization's memberships.
 
@@ -212,10 +138,10 @@ class MembershipOperations(Repository):
         newest_first = bool(newest_first)
         narrowed = Status.parse_if_given(status, "status"), _parsed_roles(roles)
         if query is None:
-            found = queries.members_in(*narrowed, newest_first=newest_first)
+            found = lists.members_in(*narrowed, newest_first=newest_first)
         else:
-            text = queries.searched(query, self._policy)
-            found = queries.members_named(text, *narrowed, newest_first=newest_first)
+            text = lists.searched(query, self._policy)
+            found = lists.members_named(text, *narrowed, newest_first=newest_first)
         page = queries.page(
             self.session,
             Membership,
@@ -265,7 +191,7 @@ class MembershipOperations(Repository):
         cursor: str | None = None,
         limit: int = 50,
         status: Status | str | None = None,
-        options: queries.Options | None = None,
+        options: Options | None = None,
     ) -> Page[Membership]:
         """Return a page of a user's memberships, each with its ``organization`` loaded.
 
@@ -286,7 +212,7 @@ class MembershipOperations(Repository):
         Specification: docs/tenancy.md#memberships.
         """
         usr_id = user_id(usr_id, "usr_id")
-        query = queries.MEMBERSHIPS[Status.parse_if_given(status, "status")]
+        query = lists.MEMBERSHIPS[Status.parse_if_given(status, "status")]
         page = queries.page(
             self.session,
             Membership,

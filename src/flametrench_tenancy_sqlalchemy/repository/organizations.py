@@ -9,8 +9,9 @@ from ..models.organization import is_slug
 from ..models.user import user_id
 from ..results import CreateOrgResult
 from ..values import UNSET, Page, Role, Status, Unset
-from . import locks, queries
+from . import lists, locks, queries
 from .operation import Repository, reads
+from .queries import Options
 
 
 class OrganizationOperations(Repository):
@@ -65,38 +66,44 @@ class OrganizationOperations(Repository):
         return CreateOrgResult(org, owner)
 
     @reads
-    def get_org(self, org_id: str) -> Organization:
+    def get_org(self, org_id: str, *, options: Options | None = None) -> Organization:
         """Return an organization.
 
         Args:
             org_id: its wire id (``org_…``).
+            options: loader options of SQLAlchemy, for what is to be loaded with it.
 
         Raises:
             InvalidIdError: ``org_id`` is no ``org_`` wire id.
+            PreconditionError: ``options_format``; the options are something else.
             NotFoundError: there is no such organization.
 
         Specification: docs/tenancy.md#organizations.
         """
-        org = queries.get(self.session, Organization, "org_id", org_id)
-        self._permit_reading("get_org", org)
+        org = queries.get(self.session, Organization, "org_id", org_id, options=options)
+        self._permit_reading("get_org", org, options=options)
         return org
 
     @reads
-    def get_org_by_slug(self, slug: str) -> Organization:
+    def get_org_by_slug(self, slug: str, *, options: Options | None = None) -> Organization:
         """Return the organization that holds a slug, in whatever status it is.
 
         Args:
             slug: the handle; text that cannot be one belongs to no organization.
+            options: loader options of SQLAlchemy, for what is to be loaded with it.
 
         Raises:
+            PreconditionError: ``options_format``; the options are something else.
             NotFoundError: no organization holds the slug.
 
         Specification: ADR 0011.
         """
         if not is_slug(slug):
             raise not_found(Organization, slug, "slug")
-        org = queries.one(self.session, Organization, queries.ORG_BY_SLUG, "slug", slug)
-        self._permit_reading("get_org_by_slug", org, named=("slug", slug))
+        org = queries.one(
+            self.session, Organization, queries.ORG_BY_SLUG, "slug", slug, options=options
+        )
+        self._permit_reading("get_org_by_slug", org, named=("slug", slug), options=options)
         return org
 
     def update_org(
@@ -222,7 +229,7 @@ class OrganizationOperations(Repository):
         limit: int = 50,
         status: Status | str | None = None,
         query: str | None = None,
-        options: queries.Options | None = None,
+        options: Options | None = None,
     ) -> Page[Organization]:
         """Return a page of all organizations, whoever they belong to.
 
@@ -247,9 +254,9 @@ class OrganizationOperations(Repository):
         self._permit_alone("list_orgs")
         in_status = Status.parse_if_given(status, "status")
         if query is None:
-            found = queries.ORGS[in_status]
+            found = lists.ORGS[in_status]
         else:
-            found = queries.orgs_containing(queries.searched(query, self._policy), in_status)
+            found = lists.orgs_containing(lists.searched(query, self._policy), in_status)
         return queries.page(
             self.session, Organization, found, cursor=cursor, limit=limit, options=options
         )
