@@ -39,6 +39,18 @@ TITLES: Final = {
     "tup": "Tuple",
 }
 
+# What is above a column, where its name alone would be too long.
+_SHORT: Final = {
+    "usr_id": "USER",
+    "org_id": "ORGANIZATION",
+    "effective_status": "STATUS",
+    "display_name": "NAME",
+    "created_at": "CREATED",
+    "expires_at": "EXPIRES",
+    "object_type": "TYPE",
+    "object_id": "OBJECT",
+}
+
 # How much of a moment a table has room for: the day, or the minute.
 _DIGITS: Final = {"created_at": 10, "expires_at": 16}
 
@@ -63,7 +75,7 @@ def table(documents: Sequence[Document], *names: str, cuttable: str = "") -> Tab
         cuttable: the names of those that may be cut to fit, with spaces between.
     """
     columns = [
-        Column(name.upper().replace("_", " "), cuttable=name in cuttable.split()) for name in names
+        Column(_SHORT.get(name, name.upper()), cuttable=name in cuttable.split()) for name in names
     ]
     return Table(columns, [[_short(name, row[name]) for name in names] for row in documents])
 

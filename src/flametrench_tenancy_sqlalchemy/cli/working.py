@@ -21,6 +21,7 @@ from ..values import Page
 from .answers import Answer, Exit
 from .documents import Document, described
 from .failures import NotConfirmedError
+from .layout import visible
 from .progress import progress
 
 T = TypeVar("T")
@@ -122,9 +123,9 @@ def gathered(
             page = fetch(cursor=cursor, limit=left, **only)
             rows += map(describe, page)
             cursor = page.next_cursor
-            report(len(rows), None)
             if cursor is None or (not arguments.all and len(rows) >= arguments.limit):
                 return rows, cursor
+            report(len(rows), None)
 
 
 def in_unit(
@@ -148,6 +149,6 @@ def _confirm(question: str) -> None:
         raise NotConfirmedError(
             "this asks before it is done: run it on a terminal, or with --yes", Exit.FAILED
         )
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"{visible(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise NotConfirmedError("not confirmed; nothing was done", Exit.REFUSED)
