@@ -16,6 +16,7 @@ from flametrench_tenancy_sqlalchemy.cli.parser import PROGRAM, Argument, Command
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "reference" / "command-line.md"
 MARK: Final = "<!-- from here on written by scripts/command_line.py -->\n"
+BAR: Final = r"\|"
 SHARED: Final = 5
 """In how many commands an option has to be for a place in the common table."""
 
@@ -45,9 +46,10 @@ def _written() -> Iterator[str]:
     for place in places:
         yield f"\n### {' '.join(place.path)}\n"
         yield f"{place.what}{f' {place.more}' if place.more else ''}\n"
-        positional = [argument.value_or_name for argument in place.arguments if not argument.is_option]
+        positional = [each.names[0] for each in place.arguments if not each.is_option]
         yield f"    {' '.join((PROGRAM, *place.path, *positional))}\n"
-        own = [_row(each) for each in place.arguments if _row(each) not in shared and not _is_help(each)]
+        own = [_row(each) for each in place.arguments if not _is_help(each)]
+        own = [row for row in own if row not in shared]
         if own:
             yield from _table("argument", "meaning", own)
         also = [each.names[-1] for each in _options(place) if _row(each) in shared]
@@ -73,7 +75,7 @@ def _table(first: str, second: str, rows: Iterable[tuple[str, str]]) -> Iterator
     yield f"| {first} | {second} |"
     yield "| --- | --- |"
     for left, right in rows:
-        yield f"| {left} | {right} |".replace("|", "|")
+        yield f"| {left.replace('|', BAR)} | {right} |"
 
 
 if __name__ == "__main__":
