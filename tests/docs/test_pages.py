@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -39,7 +39,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if any(chapters(name))])
 def test_a_guide_is_followed_to_its_last_block(name: str) -> None:
-    assert any(f'"{name}"' in test.read_text() for test in Path(__file__).parent.glob("*.py"))
+    said = {f'"{name}"', f'follow("{PurePath(name).stem}")'}
+    tests = [*Path(__file__).parent.glob("*.py"), *(ROOT / "tests" / "neighbours").glob("*.py")]
+    assert any(words in test.read_text() for test in tests for words in said)
     fences = re.findall(r"^```\S", (DOCS / name).read_text(encoding="utf-8"), re.MULTILINE)
     assert len(fences) == sum(map(len, chapters(name)))
 

@@ -1,5 +1,6 @@
 """The tables of tenancy, and the domain methods that guard them."""
 
+from . import wire_ids as _wire_ids  # noqa: F401 - listens to every class that has such columns
 from .base import Base
 from .invitation import Invitation
 from .membership import Membership
