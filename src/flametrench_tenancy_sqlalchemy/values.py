@@ -75,7 +75,7 @@ class Role(Term):
 
     @property
     def rank(self) -> int:
-        """The role's rank among all: owner, admin, member, guest; viewer and editor below them."""
+        """The role's rank among all, from owner, admin, member and guest down to the other two."""
         return _ADMIN_RANK.get(self, 0)
 
     def admin_rank(self) -> int | None:
