@@ -1,5 +1,6 @@
 """The tables of tenancy, and the domain methods that guard them."""
 
+from .audit_event import AuditBase, AuditEvent
 from .base import Base
 from .invitation import Invitation
 from .membership import Membership
@@ -7,4 +8,13 @@ from .organization import Organization
 from .tuple import Tuple
 from .user import User
 
-__all__ = ["Base", "Invitation", "Membership", "Organization", "Tuple", "User"]
+__all__ = [
+    "AuditBase",
+    "AuditEvent",
+    "Base",
+    "Invitation",
+    "Membership",
+    "Organization",
+    "Tuple",
+    "User",
+]
