@@ -1,4 +1,4 @@
-"""Triggers record what happens, whoever makes it happen, and nothing unmakes it.
+"""Triggers record what happens, whoever makes it happen.
 
 They run when a statement has ended, once for all of its rows. Two things are known only later in
 the transaction: that a member who left has come back in another role, and that an organization ends
@@ -378,7 +378,6 @@ REFERENCING = {
 
 SAID = "flametrench_tenancy_said()"
 LOG_EVENT = "flametrench_tenancy_log_event(jsonb)"
-ADD_MONTH = "flametrench_tenancy_add_month(date)"
 OTHERS = {
     # Who acts: for the statement that says so, or the operation, or else the transaction.
     SAID: """
@@ -429,63 +428,7 @@ OTHERS = {
         RETURNING *;
     END $$
     """,
-    # Made aside and then attached, so that nobody waits who writes into another month. What the
-    # default partition has of the month moves over.
-    ADD_MONTH: """
-    (month date) RETURNS boolean LANGUAGE plpgsql AS $$
-    DECLARE
-        name text := 'aud_' || to_char(month, 'YYYY_MM');
-        since timestamptz := date_trunc('month', month::timestamp) AT TIME ZONE 'UTC';
-        until timestamptz :=
-            (date_trunc('month', month::timestamp) + interval '1 month') AT TIME ZONE 'UTC';
-    BEGIN
-        IF to_regclass(quote_ident(name)) IS NOT NULL THEN
-            RETURN false;
-        END IF;
-        LOCK TABLE aud_default IN ACCESS EXCLUSIVE MODE;
-        EXECUTE format('CREATE TABLE %I (LIKE aud INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', name);
-        IF EXISTS (SELECT FROM aud_default WHERE recorded_at >= since AND recorded_at < until) THEN
-            ALTER TABLE aud_default DISABLE TRIGGER aud_is_final_deleted;
-            EXECUTE format('WITH moved AS (DELETE FROM aud_default '
-                'WHERE recorded_at >= $1 AND recorded_at < $2 RETURNING *) '
-                'INSERT INTO %I SELECT * FROM moved', name) USING since, until;
-            ALTER TABLE aud_default ENABLE TRIGGER aud_is_final_deleted;
-        END IF;
-        EXECUTE format('ALTER TABLE aud ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
-            name, since, until);
-        EXECUTE format('CREATE TRIGGER aud_keeps_rows BEFORE TRUNCATE ON %I FOR EACH STATEMENT '
-            'WHEN (current_setting(''tenancy.allow_truncate'', true) IS DISTINCT FROM ''on'') '
-            'EXECUTE FUNCTION flametrench_tenancy_keep_rows()', name);
-        RETURN true;
-    END $$
-    """,
 }
-
-# An event is final for all but the trigger that wrote it, as long as nobody else can have seen it.
-TAKEN_BACK = "(pg_trigger_depth() > 0 AND OLD.xid = pg_current_xact_id())"
-FORGOTTEN = """
-    (current_setting('tenancy.forget_context', true) IS NOT DISTINCT FROM 'on' AND NEW.context IS NULL
-        AND to_jsonb(OLD) - 'context'::text = to_jsonb(NEW) - 'context'::text)
-"""
-FINAL = """
-    CREATE TRIGGER aud_is_final_{verb} BEFORE {event} ON aud FOR EACH ROW WHEN (NOT {unless})
-    EXECUTE FUNCTION flametrench_tenancy_refuse('an event never changes')
-"""
-KEEPS_ROWS = """
-    CREATE TRIGGER aud_keeps_rows BEFORE TRUNCATE ON {table} FOR EACH STATEMENT
-    WHEN (current_setting('tenancy.allow_truncate', true) IS DISTINCT FROM 'on')
-    EXECUTE FUNCTION flametrench_tenancy_keep_rows()
-"""
-MONTHS_AHEAD = f"""
-    SELECT {ADD_MONTH.partition("(")[0]}((date_trunc('month', now() AT TIME ZONE 'UTC')
-        + make_interval(months => ahead))::date) FROM generate_series(0, 3) AS ahead
-"""
-# Whoever does not own the table sees one organization at most.
-OWN_ORGANIZATION = """
-    CREATE POLICY aud_own_organization ON aud FOR SELECT USING (
-        scope_kind = 'org' AND scope_id
-            = (SELECT 'org_' || replace(current_setting('tenancy.org', true), '-', '')))
-"""
 
 
 def recorder(table: str, event: str) -> str:
@@ -523,22 +466,10 @@ def upgrade() -> None:
                     function=recorder(table, event),
                 )
             )
-        unless = f"({TAKEN_BACK} OR {FORGOTTEN})".replace("::", r"\:\:")
-        op.execute(FINAL.format(verb="updated", event="UPDATE", unless=unless))
-        op.execute(FINAL.format(verb="deleted", event="DELETE", unless=TAKEN_BACK))
-        for table in ("aud", "aud_default"):
-            op.execute(KEEPS_ROWS.format(table=table))
-        op.execute(MONTHS_AHEAD)
-        op.execute("ALTER TABLE aud ENABLE ROW LEVEL SECURITY")
-        op.execute(OWN_ORGANIZATION)
 
 
 def downgrade() -> None:
     with one_schema():
-        op.execute("DROP POLICY aud_own_organization ON aud")
-        op.execute("ALTER TABLE aud DISABLE ROW LEVEL SECURITY")
-        for name in ("aud_is_final_updated", "aud_is_final_deleted"):
-            op.execute(f"DROP TRIGGER {name} ON aud")
         for table, event in RECORDS:
             op.execute(f"DROP TRIGGER {table}_log_{event.lower()} ON {table}")
             op.execute(f"DROP FUNCTION {recorder(table, event)}")
