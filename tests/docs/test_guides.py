@@ -299,7 +299,7 @@ def test_users(reader: Reader) -> None:
         person = here["Person"]()
         session.add(person)
         session.flush()
-        tenancy.add_member(tenancy.get_org_by_slug("acme").id, person.usr_id, Role.MEMBER)
+        tenancy.add_member(tenancy.get_org_by_slug("acme").id, person.id, Role.MEMBER)
         assert session.scalars(here["members"]).all() == [person]
         assert session.query(User).count() == len(
             ["ann", "ben", "cem", "customer", "customer", "colleague", person]

@@ -2,6 +2,7 @@
 
 from . import wire_ids as _wire_ids  # noqa: F401 - listens to every class that has such columns
 from .base import Base
+from .audit_event import AuditBase, AuditEvent
 from .invitation import Invitation
 from .loaded import NotLoadedError
 from .membership import Membership
@@ -9,4 +10,14 @@ from .organization import Organization
 from .tuple import Tuple
 from .user import User
 
-__all__ = ["Base", "Invitation", "Membership", "NotLoadedError", "Organization", "Tuple", "User"]
+__all__ = [
+    "AuditBase",
+    "AuditEvent",
+    "Base",
+    "Invitation",
+    "Membership",
+    "NotLoadedError",
+    "Organization",
+    "Tuple",
+    "User",
+]
