@@ -130,6 +130,8 @@ def main(url: str) -> None:
     from flametrench_tenancy_sqlalchemy.doctor import diagnose  # noqa: PLC0415
 
     engine = create_engine(url)
+    with Session(engine) as session:
+        assert diagnose(session) == []  # what is yet to be migrated is not ours to miss
     prepare(engine)
     for name, arguments_on in CALLS.items():
         with Session(engine) as session:
