@@ -27,7 +27,7 @@ from .errors import (
 )
 from .ids import WireId, new_id
 from .memory import InMemoryTenancyStore
-from .models import Base, Invitation, Membership, Organization, Tuple, User
+from .models import Base, Invitation, Membership, NotLoadedError, Organization, Tuple, User
 from .neighbours import neighbour, repository_on
 from .policy import Limits, Policy, canonical_email
 from .repository import ActingTenancy, TenancyRepository
@@ -37,18 +37,16 @@ from .results import (
     InvitationPreview,
     TransferOwnershipResult,
 )
+from .rows import InvitationRequest, NewMember, RoleChange
 from .store import ActingTenancyStore, TenancyStore, unit_of_work
 from .transactions.afterwards import after_commit
 from .values import (
     UNSET,
-    InvitationRequest,
     InvitationStatus,
-    NewMember,
     Outcome,
     Page,
     PreTuple,
     Role,
-    RoleChange,
     SeatCount,
     Status,
 )
@@ -82,6 +80,7 @@ __all__ = [
     "Membership",
     "NewMember",
     "NotFoundError",
+    "NotLoadedError",
     "OrgSlugConflictError",
     "Organization",
     "Outcome",

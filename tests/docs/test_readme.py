@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+REPOSITORY = "https://github.com/flametrench/tenancy-sqlalchemy"
 README = (ROOT / "README.md").read_text()
 
 # What the README says about all operations, to spare each line of its table.
@@ -107,8 +108,13 @@ def test_its_diagram_of_states_names_only_operations() -> None:
     assert named >= {"create_org", "accept_invitation", "self_leave", "expire_invitations"}
 
 
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-GUIDES = [page for page in PAGES[1:] if any(chapters(page.name))]
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+GUIDES = [
+    name
+    for page in PAGES[1:]
+    for name in [page.relative_to(DOCS).as_posix()]
+    if any(chapters(name))
+]
 
 
 def anchors(page: Path) -> set[str]:
@@ -117,17 +123,19 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
-    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", page.read_text()):
+    written = re.sub(rf"\]\({REPOSITORY}/(?:blob|tree)/main/", f"]({ROOT}/", page.read_text())
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", written):
         linked = page.parent / target if target else page
         assert linked.exists(), target
         assert not anchor or anchor in anchors(linked), anchor
 
 
-@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
-def test_a_guide_is_found_and_followed_to_its_last_block(page: Path) -> None:
-    assert f"](docs/{page.name})" in README
-    assert any(f'"{page.name}"' in test.read_text() for test in Path(__file__).parent.glob("*.py"))
-    fences = re.findall(r"^```\S", page.read_text(), re.MULTILINE)
-    assert len(fences) == sum(map(len, chapters(page.name)))
+@pytest.mark.parametrize("name", GUIDES)
+def test_a_guide_is_followed_to_its_last_block(name: str) -> None:
+    said = {f'"{name}"', f'follow("{PurePath(name).stem}")'}
+    tests = [*Path(__file__).parent.glob("*.py"), *(ROOT / "tests" / "neighbours").glob("*.py")]
+    assert any(words in test.read_text() for test in tests for words in said)
+    fences = re.findall(r"^```\S", (DOCS / name).read_text(), re.MULTILINE)
+    assert len(fences) == sum(map(len, chapters(name)))

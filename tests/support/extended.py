@@ -135,6 +135,8 @@ def main(url: str) -> None:
         org = stage.org()
         judge(org)
         judge(org, stage.tenancy.add_member(org.id, stage.user(), Role.MEMBER))
+        for owner in (stage.tenancy, stage.tenancy.acting_as(stage.owner(org).usr_id)):
+            assert "projects" in vars(owner.get_org(org.id))
         judge(stage.tenancy.accept_invitation(stage.invitation(org).id).invitation.organization)
     engine.dispose()
     print(f"{len(CALLS)} operations")

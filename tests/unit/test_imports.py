@@ -20,7 +20,7 @@ ORDER = [
         "ids",
         "policy",
         "models",
-        "results changes authority _integrity users _sql",
+        "results changes authority rows _integrity users _sql",
         "transactions",
     ),
     *(

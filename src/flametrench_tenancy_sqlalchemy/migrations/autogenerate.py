@@ -17,6 +17,7 @@ from alembic.util import CommandError
 from sqlalchemy.types import TypeDecorator
 
 from ..models import Base
+from ..models.columns import is_own
 from .places import script_location
 
 VERSION_TABLE: Final = "flametrench_tenancy_version"
@@ -32,11 +33,19 @@ def include_object(
     """Leave what is tenancy's in the application's schema to the migrations of tenancy.
 
     That is its tables, and what alembic_utils knows besides: triggers, their functions, and the
-    policies and grants that the application does not declare itself.
+    policies and grants that the application does not declare itself. Where ``target_metadata`` has
+    our metadata too, the columns that the application has added to our tables are its own, and so
+    are their indexes and constraints.
     """
     match type_:
         case "table":
-            return not _is_ours(name)
+            # It is compared, and neither created nor dropped.
+            compared = compare_to is not None and item.metadata is Base.metadata
+            return compared or not _is_ours(name)
+        case "column":
+            return not is_own(item)
+        case "index" | "unique_constraint" | "foreign_key_constraint" | "check_constraint":
+            return not (_is_ours(item.table.name) and all(map(is_own, item.columns)))
         case "function":
             return not item.signature.startswith(_FUNCTION_PREFIX)
         case "trigger":

@@ -1,10 +1,13 @@
 """The tables of tenancy, and the domain methods that guard them."""
 
+from . import wire_ids as _wire_ids  # noqa: F401 - listens to every class that has such columns
 from .base import Base
+
+from .loaded import NotLoadedError  # isort: skip  # before there is any model
 from .invitation import Invitation
 from .membership import Membership
 from .organization import Organization
 from .tuple import Tuple
 from .user import User
 
-__all__ = ["Base", "Invitation", "Membership", "Organization", "Tuple", "User"]
+__all__ = ["Base", "Invitation", "Membership", "NotLoadedError", "Organization", "Tuple", "User"]

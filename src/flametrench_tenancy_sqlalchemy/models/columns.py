@@ -6,7 +6,9 @@ them; reads return them like ours.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
+
+from sqlalchemy import Column
 
 from .base import Base
 from .invitation import Invitation
@@ -19,6 +21,15 @@ OWN_COLUMNS: Final[dict[type[Base], tuple[str, ...]]] = {
     for model in (Organization, User, Membership, Invitation)
 }
 """The names of our own columns, in the models whose entities operations write."""
+
+_OWN_NAMES: Final = {
+    name: frozenset(table.columns.keys()) for name, table in Base.metadata.tables.items()
+}
+
+
+def is_own(column: Column[Any]) -> bool:
+    """Whether a column is one of ours, be it as we declare it or as it is found in a database."""
+    return column.name in _OWN_NAMES.get(column.table.name, ())
 
 
 def added_columns(model: type[Base]) -> list[str]:

@@ -27,7 +27,6 @@ from ..errors import (
     SeatLimitError,
     TenancyError,
 )
-from ..ids import require
 from ..models import Base, Invitation, Organization, Tuple, User
 from ..models.base import not_found
 from ..policy import LETTER, Policy
@@ -331,18 +330,6 @@ def existing_users(session: AnySession, users: Iterable[Reference]) -> set[str]:
         return set()
     query = select(_usr.c.id).where(among(session, _usr.c.id, given))
     return set(connection_of(session).execute(query).scalars())
-
-
-def parsed_users(**users: Any) -> dict[str, str | None]:
-    """Return arguments that refer to users, each a wire id or ``None``, after checking them.
-
-    Raises:
-        InvalidIdError: one of them is no ``usr_`` wire id.
-    """
-    return {
-        parameter: None if value is None else require(value, "usr", parameter)
-        for parameter, value in users.items()
-    }
 
 
 _org, _usr = map(table_of, (Organization, User))
