@@ -199,7 +199,7 @@ class NotFoundError(TenancyError):
 class InvalidIdError(TenancyError, flametrench_ids.InvalidIdError, DontWrapMixin):
     """An id is malformed, or belongs to another type of entity.
 
-    `DontWrapMixin` lets it pass through SQLAlchemy as it is when a query binds such an id.
+    ``DontWrapMixin`` lets it pass through SQLAlchemy as it is when a query binds such an id.
 
     Attributes:
         parameter: the name of the argument that held the id.

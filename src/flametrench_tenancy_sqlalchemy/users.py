@@ -17,15 +17,15 @@ T = TypeVar("T")
 
 
 def registers_user(attribute: str) -> Callable[[type[T]], type[T]]:
-    """Have every new row of a class of the application's bring the user's `usr` row along.
+    """Have every new row of a class of the application's bring the user's ``usr`` row along.
 
     It is written in the same flush, before the row that needs it. An object without an id gets a
-    new one; a `usr` row that is there already is left as it is. Only the ORM's unit of work takes
-    notice: a bulk ``insert()`` has to be preceded by one of the `usr` rows.
+    new one; a ``usr`` row that is there already is left as it is. Only the ORM's unit of work takes
+    notice: a bulk ``insert()`` has to be preceded by one of the ``usr`` rows.
 
     Args:
         attribute: the attribute that holds the user's id: a wire id if its column's type is
-            `WireId`, as a foreign key to `User.id` has it by default, else a UUID.
+            `WireId`, as a foreign key to ``User.id`` has it by default, else a UUID.
 
     Returns:
         A decorator of mapped classes; their subclasses are included.

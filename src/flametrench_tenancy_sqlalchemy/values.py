@@ -75,7 +75,7 @@ class Role(Term):
 
     @property
     def rank(self) -> int:
-        """The role's rank among all: owner, admin, member, guest; viewer and editor below them."""
+        """The role's rank among all, from owner, admin, member and guest down to the other two."""
         return _ADMIN_RANK.get(self, 0)
 
     def admin_rank(self) -> int | None:
@@ -110,6 +110,21 @@ class InvitationStatus(Term):
     DECLINED = "declined"
     REVOKED = "revoked"
     EXPIRED = "expired"
+
+
+class AuditOutcome(Term):
+    """How what an event of the audit log tells went.
+
+    Specification: ADR 0019.
+    """
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    """It was tried, and something went wrong."""
+    DENIED = "denied"
+    """Whoever tried it may not do it."""
+    PENDING = "pending"
+    """It has begun; another event tells how it ends."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -302,10 +302,11 @@ def everything(cast: Cast) -> list[tuple[object, ...]]:
 
 class TestWhoMay:
     def test_a_user_can_do_no_more_than_in_the_application(self, desk: Desk, cast: Cast) -> None:
+        acme = cast.ids["acme"]
+
         def as_(name: str) -> dict[str, str]:
             return {"X-User": cast.users[name]}
 
-        acme = cast.ids["acme"]
         assert desk.act("suspend_org", acme, headers=as_("admin")).status_code == 403
         by_stranger = desk.act("suspend_org", acme, headers=as_("rival"))
         assert by_stranger.status_code == (302 if desk.flask else 404)

@@ -27,7 +27,7 @@ _PACKAGE: Final = __name__.split(".", maxsplit=1)[0]
 _FUNCTION_PREFIX: Final = "flametrench_tenancy_"
 
 
-def include_object(
+def include_object(  # noqa: PLR0911 - one for each kind
     item: Any, name: str | None, type_: str, reflected: bool, compare_to: object | None
 ) -> bool:
     """Leave what is tenancy's in the application's schema to the migrations of tenancy.

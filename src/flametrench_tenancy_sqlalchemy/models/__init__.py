@@ -4,10 +4,21 @@ from . import wire_ids as _wire_ids  # noqa: F401 - listens to every class that 
 from .base import Base
 
 from .loaded import NotLoadedError  # isort: skip  # before there is any model
+from .audit_event import AuditBase, AuditEvent
 from .invitation import Invitation
 from .membership import Membership
 from .organization import Organization
 from .tuple import Tuple
 from .user import User
 
-__all__ = ["Base", "Invitation", "Membership", "NotLoadedError", "Organization", "Tuple", "User"]
+__all__ = [
+    "AuditBase",
+    "AuditEvent",
+    "Base",
+    "Invitation",
+    "Membership",
+    "NotLoadedError",
+    "Organization",
+    "Tuple",
+    "User",
+]

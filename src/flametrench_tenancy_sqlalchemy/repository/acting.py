@@ -100,7 +100,7 @@ class ForOneUser:
 class ActingTenancy(ForOneUser):
     """The operations of tenancy for one user, who is whoever acts in them.
 
-    Each checks, under its own locks, that the user may; `authority` has the table. Arguments,
+    Each checks, under its own locks, that the user may, by ``authority.RULES``. Arguments,
     results and errors are those of `TenancyRepository`, and besides:
 
     Raises:
