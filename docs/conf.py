@@ -35,6 +35,8 @@ python_maximum_signature_line_length = 90
 toc_object_entries_show_parents = "hide"
 
 autodoc_default_options = {"members": True}
+# Packages that have an environment of their own.
+autodoc_mock_imports = ["factory", "flask_admin", "sqladmin", "wtforms"]
 autodoc_class_signature = "mixed"
 autodoc_member_order = "groupwise"
 autodoc_typehints_format = "short"
@@ -56,10 +58,12 @@ nitpick_ignore_regex = [
         "fastapi",
         "flametrench_ids",
         "flask",
+        "flask_admin",
         "pathlib",
         "psycopg",
         "pydantic",
         "pytest",
+        "sqladmin",
         "sqlalchemy",
         "starlette",
         "typing",

@@ -25,12 +25,16 @@ from flametrench_tenancy_sqlalchemy import (
 from flametrench_tenancy_sqlalchemy.contrib._admin.actions import ACTIONS
 from flametrench_tenancy_sqlalchemy.contrib._admin.sheets import SHEETS
 from tests.neighbours.admins import ADMINS, Desk, desk_at, refusal
-from tests.support.web import PROJECT, Cast
+from tests.support.guides import DOCS, chapters
+from tests.support.web import PROJECT, Cast, asgi
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import httpx
     from sqlalchemy import Engine
+
+    from tests.support.guides import Reader
 
 
 @pytest.fixture
@@ -404,3 +408,49 @@ class TestWhatOthersCannotDo:
             for place in ("download", "preview"):
                 answer = desk.send("GET", f"/admin/org/{cast.ids['acme']}/name/{place}/")
                 assert answer.status_code == 404
+
+
+class TestThePage:
+    @pytest.fixture(autouse=True)
+    def secrets(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("ADMIN_SECRET", "of a test")
+        monkeypatch.setenv("ADMIN_PASSWORD", "let me in")
+
+    def test_sqladmin_lets_in_who_knows_the_password(self, application: Reader) -> None:
+        application.follow(chapters("how-to/admin.md")[0])
+        here, org = application.here, f"/admin/org/details/{application.here['acme']}"
+        with asgi(here["app"]) as send:
+            assert send("GET", org).headers["Location"].endswith("/admin/login")
+            login = send("POST", "/admin/login", data={"password": "let me in"})
+            cookie = _cookie(login)
+            assert "Acme" in send("GET", org, headers=cookie).text
+            suspend = f"/admin/org/act/suspend_org?id={here['acme']}"
+            assert send("POST", suspend).headers["Location"].endswith("/admin/login")
+            done = send("POST", suspend, headers=cookie)
+            shown = send("GET", done.headers["Location"], headers=_cookie(done))
+            assert "Suspend: Acme: done" in shown.text
+        here["engine"].dispose()
+
+    def test_flask_admin_lets_in_who_has_signed_in(self, application: Reader) -> None:
+        application.follow(chapters("how-to/admin.md")[1])
+        client = application.here["app"].test_client()
+        org = f"/admin/org/details/?id={application.here['acme']}"
+
+        assert client.get(org).status_code == 403
+        with client.session_transaction() as session:
+            session["operator"] = True
+        assert "Acme" in client.get(org).text
+        suspend = f"/admin/org/act/suspend_org?id={application.here['acme']}"
+        assert "Suspend: Acme: done" in client.post(suspend, follow_redirects=True).text
+        with application.here["app"].app_context():
+            application.here["db"].engine.dispose()
+
+    def test_it_names_every_action(self) -> None:
+        written = (DOCS / "how-to/admin.md").read_text()
+        rows = re.findall(r"^\| (?:the list|an?) .*\|(.*)\|$", written, re.MULTILINE)
+        named = re.findall(r"`(\w+)`", " ".join(rows))
+        assert sorted(named) == sorted(action.operation for action in ACTIONS)
+
+
+def _cookie(response: httpx.Response) -> dict[str, str]:
+    return {"Cookie": response.headers["Set-Cookie"].partition(";")[0]}
