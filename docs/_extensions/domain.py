@@ -9,6 +9,7 @@ from pkgutil import walk_packages
 from typing import Any, Final, NamedTuple
 
 from docutils import nodes
+from sphinx.ext.autodoc.mock import mock
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
@@ -33,11 +34,16 @@ class Row(NamedTuple):
     when: str
 
 
-def rows() -> Iterator[Row]:
-    """Yield every error that the package raises, a precondition for each of its reasons."""
-    for module in walk_packages(package.__path__, f"{package.__name__}."):
-        if ".alembic" not in module.name and not module.name.endswith("__main__"):
-            import_module(module.name)
+def rows(absent: list[str]) -> Iterator[Row]:
+    """Yield every error that the package raises, a precondition for each of its reasons.
+
+    Args:
+        absent: the packages that some of its modules need, and that are not installed.
+    """
+    with mock(absent):
+        for module in walk_packages(package.__path__, f"{package.__name__}."):
+            if ".alembic" not in module.name and not module.name.endswith("__main__"):
+                import_module(module.name)
     told = ModuleAnalyzer.for_module(Reason.__module__).find_attr_docs()
     errors = list(_descendants(TenancyError))
     for error in errors:
@@ -68,7 +74,7 @@ class Errors(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return the table, in which each error can be linked to."""
         mending = dict(line.split(": ", 1) for line in self.content if line)
-        errors = list(rows())
+        errors = list(rows(self.config.autodoc_mock_imports))
         for code in mending.keys() ^ {row.code for row in errors}:
             logger.warning(
                 "%s: no such error, or not said how to mend it", code, location=self.get_location()
