@@ -5,11 +5,12 @@ from __future__ import annotations
 import html
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from flask_wtf import CSRFProtect
-from sqlalchemy import select
+from sqladmin.authorization import AuthorizationBackend
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import (
@@ -164,6 +165,17 @@ class TestWhatItDoes:
         desk.act("update_org", org.id, data={"name": "Corporation", "slug": ""})
         org = now(cast).get_org(org.id)
         assert (org.name, org.slug) == ("Corporation", None)
+
+    def test_an_edit_writes_what_has_been_changed_alone(self, desk: Desk, cast: Cast) -> None:
+        before_limits = "A" * 300
+        renaming = update(Organization).where(Organization.id == cast.ids["acme"])
+        cast.session.execute(renaming.values(name=before_limits))
+        cast.session.commit()
+
+        desk.act("update_org", cast.ids["acme"], data={"name": before_limits, "slug": "acme-2"})
+
+        acme = now(cast).get_org(cast.ids["acme"])
+        assert (acme.name, acme.slug) == (before_limits, "acme-2")
 
     def test_an_organization_is_suspended_reinstated_and_revoked(
         self, desk: Desk, cast: Cast
@@ -326,6 +338,18 @@ class TestWhoMay:
         desk.act("admin_remove", guest, headers=headers)
 
         assert now(cast).get_membership(guest).removed_by == cast.users["admin"]
+
+    def test_sqladmin_asks_its_own_authorization(self, clean_engine: Engine, cast: Cast) -> None:
+        class NothingGrave(AuthorizationBackend):  # type: ignore[misc]  # it is elsewhere
+            def has_permission(self, request: Any, identity: str, action: str, obj: Any) -> bool:
+                return (identity, action) != ("org", "action:revoke_org")
+
+        acme = cast.ids["acme"]
+        with desk_at("sqladmin", clean_engine, authorization=NothingGrave()) as desk:
+            shown = desk.show(acme).text
+            assert ("act/suspend_org" in shown, "act/revoke_org" in shown) == (True, False)
+            assert desk.act("revoke_org", acme).status_code == 403
+            assert desk.act("suspend_org", acme).status_code == 303
 
     def test_a_stranger_sees_nothing_in_flask_admin(self, clean_engine: Engine, cast: Cast) -> None:
         with desk_at("Flask-Admin", clean_engine) as desk:
