@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import alembic
+import pytest
 from sqlalchemy import create_engine, make_url
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from flametrench_tenancy_sqlalchemy.doctor import diagnose
-from flametrench_tenancy_sqlalchemy.migrations import upgrade
 from tests.support.guides import chapters
 
 if TYPE_CHECKING:
@@ -24,31 +25,65 @@ if TYPE_CHECKING:
 TEMPLATES = Path(alembic.__file__).parent / "templates" / "generic"
 
 
-def test_alembic_utils(reader: Reader) -> None:
-    project = chapters("how-to/migrations.md")[1]
-    reader.write_files(project)
+@pytest.fixture
+def project(reader: Reader) -> Reader:
+    """A reader who has a project with Alembic, and our migrations beside theirs."""
+    reader.write_files(chapters("how-to/migrations.md")[1])
     reader.write("migrations/script.py.mako", (TEMPLATES / "script.py.mako").read_text())
     reader.write("migrations/versions/.keep", "")
+    return reader
+
+
+def upgrading(project: Reader) -> str:
+    """Return what the project's one revision does."""
+    [revision] = (project.folder / "migrations" / "versions").glob("*.py")
+    return revision.read_text().partition("def downgrade")[0]
+
+
+def test_alembic_utils(project: Reader) -> None:
     [page] = chapters("how-to/ecosystem/alembic-utils.md")
 
-    reader.follow(page)
+    project.follow(page)
 
-    [revision] = (reader.folder / "migrations" / "versions").glob("*.py")
-    upgrading, _, _ = revision.read_text().partition("def downgrade")
-    assert upgrading.count("op.create_entity") == 3
-    assert "op.drop_entity" not in upgrading
-    engine = create_engine(reader.database, poolclass=NullPool)
+    assert upgrading(project).count("op.create_entity") == 3
+    assert "op.drop_entity" not in upgrading(project)
+    engine = create_engine(project.database, poolclass=NullPool)
     with Session(engine) as session:
         assert diagnose(session) == []
-    reader.run("alembic downgrade app@base")
+    project.run("alembic downgrade app@base")
 
 
-def test_sqlalchemy_continuum(reader: Reader) -> None:
-    upgrade(reader.database)
-    # It listens to all mappers and Sessions of its process.
-    reader.variables["PYTHONWARNINGS"] = "error,ignore::ResourceWarning"
+FIRST = "--head base --branch-label app --depends-on flametrench_tenancy@head"
+
+
+def test_sqlalchemy_continuum(project: Reader) -> None:
     [page] = chapters("how-to/ecosystem/sqlalchemy-continuum.md")
-    reader.follow(page)
+    project.write_files(page)
+    environment = (project.folder / "migrations" / "env.py").read_text()
+    both = environment.replace("Base.metadata", "[Base.metadata, Organization.metadata]")
+    project.write("migrations/env.py", both.replace("models import Base", "models import *"))
+    project.run("alembic upgrade heads")
+    project.run(f"alembic revision --autogenerate {FIRST} --version-path migrations/versions")
+    project.run("alembic upgrade heads")
+    created = re.findall(r"op.create_table\(\s*['\"](\w+)", upgrading(project))
+    assert sorted(created) == VERSIONED
+
+    # It listens to all mappers and Sessions of its process, so that it gets one of its own.
+    project.variables["PYTHONWARNINGS"] = "error,ignore::ResourceWarning"
+    project.follow(page)
+
+    project.run("alembic check")
+    assert project.run(f"python -c '{DOCTOR}'") == "[]\n"
+
+
+DOCTOR = """import models
+from os import environ
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
+from flametrench_tenancy_sqlalchemy.doctor import diagnose
+with Session(create_engine(environ["DATABASE_URL"])) as session:
+    print(diagnose(session))"""
+VERSIONED = ["mem_version", "org_version", "project", "project_version", "transaction"]
 
 
 def test_pytest_postgresql(reader: Reader) -> None:

@@ -27,6 +27,11 @@ _OWN_NAMES: Final = {
 }
 
 
+def is_own_table(name: str | None) -> bool:
+    """Whether a table is one of ours; others may have put theirs into our metadata."""
+    return name in _OWN_NAMES
+
+
 def is_own(column: Column[Any]) -> bool:
     """Whether a column is one of ours, be it as we declare it or as it is found in a database."""
     return column.name in _OWN_NAMES.get(column.table.name, ())
