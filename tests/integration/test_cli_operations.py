@@ -391,3 +391,23 @@ def test_the_policy_decides_here_too(scene: Scene, policies: Callable[[Policy], 
     assert told == []
     scene.document(f"orgs suspend acme {policy}")
     assert told == ["suspend_org"]
+
+
+def test_what_does_not_work_ends_with_two(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    impatient = scene.engine.url.update_query_dict({"options": "-clock_timeout=20ms"})
+    with scene.engine.begin() as other:
+        other.execute(text("SELECT FROM org FOR UPDATE"))
+        monkeypatch.setattr(scene.engine, "url", impatient)
+        late = scene.document("orgs suspend {acme}", FAILED)["error"]
+    assert late["code"] == "unavailable.lock_timeout"
+    elsewhere = impatient.set(port=1, password="secret")
+    monkeypatch.setattr(scene.engine, "url", elsewhere)
+    refused = scene.document("orgs suspend {acme}", FAILED)["error"]
+    assert refused["code"] == "no_connection"
+    assert "secret" not in str(refused)
+    assert scene.document("orgs suspend", FAILED)["error"]["code"] == "usage"
+    assert scene.document("orgs suspend {acme} postgresql://u:secret@h/x", FAILED)["error"] == {
+        "code": "usage",
+        "message": "unrecognized arguments: postgresql://u:***@h/x",
+        "details": {},
+    }
