@@ -17,7 +17,7 @@ from alembic.util import CommandError
 from sqlalchemy.types import TypeDecorator
 
 from ..models import Base
-from ..models.columns import is_own
+from ..models.columns import is_own, is_own_table
 from .places import script_location
 
 VERSION_TABLE: Final = "flametrench_tenancy_version"
@@ -58,7 +58,7 @@ def include_object(
 
 
 def _is_ours(table: str | None) -> bool:
-    return table in Base.metadata.tables or table == VERSION_TABLE
+    return is_own_table(table) or table == VERSION_TABLE
 
 
 def process_revision_directives(

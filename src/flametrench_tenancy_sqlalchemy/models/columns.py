@@ -29,6 +29,11 @@ for _table in Base.metadata.tables.values():
     _table.to_metadata(OWN_SCHEMA)
 
 
+def is_own_table(name: str | None) -> bool:
+    """Whether a table is one of ours; others may have put theirs into our metadata."""
+    return name in OWN_SCHEMA.tables
+
+
 def is_own(column: Column[Any]) -> bool:
     """Whether a column is one of ours, be it as a model has it or as a database does."""
     table = OWN_SCHEMA.tables.get(column.table.name)

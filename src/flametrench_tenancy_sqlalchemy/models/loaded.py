@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar, overload
 
 from sqlalchemy import event, inspect
-from sqlalchemy.exc import InvalidRequestError, MissingGreenlet
+from sqlalchemy.exc import InvalidRequestError, MissingGreenlet, StatementError
 from sqlalchemy.orm import InstanceState, InstrumentedAttribute, RelationshipProperty
 from sqlalchemy.orm.exc import DetachedInstanceError
 
@@ -42,7 +42,10 @@ class LoadedAttribute(InstrumentedAttribute[T]):
         """
         try:
             return _get(self, instance, owner)
-        except (DetachedInstanceError, MissingGreenlet) as exc:
+        except (DetachedInstanceError, MissingGreenlet, StatementError) as exc:
+            # Where a driver has got as far as a statement, SQLAlchemy wraps it.
+            if isinstance(exc, StatementError) and not isinstance(exc.orig, MissingGreenlet):
+                raise
             raise NotLoadedError(self._missing(inspect(instance))) from exc
 
     def _missing(self, state: InstanceState[Any]) -> str:
