@@ -31,7 +31,7 @@ for _table in Base.metadata.tables.values():
 
 def is_own_table(name: str | None) -> bool:
     """Whether a table is one of ours; others may have put theirs into our metadata."""
-    return name in _OWN_NAMES
+    return name in OWN_SCHEMA.tables
 
 
 def is_own(column: Column[Any]) -> bool:
