@@ -59,6 +59,7 @@ nitpick_ignore_regex = [
         "flametrench_ids",
         "flask",
         "flask_admin",
+        "opentelemetry",
         "pathlib",
         "psycopg",
         "pydantic",
