@@ -20,9 +20,9 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_design",
-    "domain",
+    "made_tables",
     "complete",
-    "titles",
+    "shorthand",
 ]
 exclude_patterns = ["_*"]
 
@@ -35,6 +35,8 @@ python_maximum_signature_line_length = 90
 toc_object_entries_show_parents = "hide"
 
 autodoc_default_options = {"members": True}
+# Packages that have an environment of their own.
+autodoc_mock_imports = ["factory", "flask_admin", "sqladmin", "wtforms"]
 autodoc_class_signature = "mixed"
 autodoc_member_order = "groupwise"
 autodoc_typehints_format = "short"
@@ -56,10 +58,13 @@ nitpick_ignore_regex = [
         "fastapi",
         "flametrench_ids",
         "flask",
+        "flask_admin",
+        "opentelemetry",
         "pathlib",
         "psycopg",
         "pydantic",
         "pytest",
+        "sqladmin",
         "sqlalchemy",
         "starlette",
         "typing",
@@ -74,6 +79,7 @@ nitpick_ignore_regex += [
     ("py:(class|exc|obj)", "(CommandError|ConfigDict|InvalidRequestError|dict\\[str|timedelta)"),
 ]
 
+pygments_dark_style = "github-dark"
 html_theme = "furo"
 html_title = "flametrench-tenancy-sqlalchemy"
 html_baseurl = PROJECT["urls"]["Documentation"]
@@ -81,6 +87,7 @@ html_static_path = ["_static"]
 html_css_files = ["tables.css"]
 html_show_sphinx = False
 html_copy_source = False
+html_use_index = False
 html_theme_options = {
     "source_repository": PROJECT["urls"]["Repository"],
     "source_branch": "main",

@@ -90,7 +90,12 @@ def desk_at(framework: str, engine: Engine, **options: Any) -> Iterator[Desk]:
         )
         maker, at_end = async_sessionmaker(asynchronous), asynchronous.dispose
     sessions = Middleware(SessionMiddleware, secret_key="of a test")
-    admin = Admin(app, session_maker=maker, middlewares=[sessions])
+    admin = Admin(
+        app,
+        session_maker=maker,
+        middlewares=[sessions],
+        authorization_backend=options.pop("authorization", None),
+    )
     sqladmin.add_tenancy_views(admin, acting_as=_user_of, **options)
     with asgi(app, at_end) as send:
         yield Desk(send, framework)

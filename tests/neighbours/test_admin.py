@@ -5,11 +5,12 @@ from __future__ import annotations
 import html
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from flask_wtf import CSRFProtect
-from sqlalchemy import select
+from sqladmin.authorization import AuthorizationBackend
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import (
@@ -25,12 +26,16 @@ from flametrench_tenancy_sqlalchemy import (
 from flametrench_tenancy_sqlalchemy.contrib._admin.actions import ACTIONS
 from flametrench_tenancy_sqlalchemy.contrib._admin.sheets import SHEETS
 from tests.neighbours.admins import ADMINS, Desk, desk_at, refusal
-from tests.support.web import PROJECT, Cast
+from tests.support.guides import DOCS, chapters
+from tests.support.web import PROJECT, Cast, asgi
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import httpx
     from sqlalchemy import Engine
+
+    from tests.support.guides import Reader
 
 
 @pytest.fixture
@@ -160,6 +165,17 @@ class TestWhatItDoes:
         desk.act("update_org", org.id, data={"name": "Corporation", "slug": ""})
         org = now(cast).get_org(org.id)
         assert (org.name, org.slug) == ("Corporation", None)
+
+    def test_an_edit_writes_what_has_been_changed_alone(self, desk: Desk, cast: Cast) -> None:
+        before_limits = "A" * 300
+        renaming = update(Organization).where(Organization.id == cast.ids["acme"])
+        cast.session.execute(renaming.values(name=before_limits))
+        cast.session.commit()
+
+        desk.act("update_org", cast.ids["acme"], data={"name": before_limits, "slug": "acme-2"})
+
+        acme = now(cast).get_org(cast.ids["acme"])
+        assert (acme.name, acme.slug) == (before_limits, "acme-2")
 
     def test_an_organization_is_suspended_reinstated_and_revoked(
         self, desk: Desk, cast: Cast
@@ -323,6 +339,18 @@ class TestWhoMay:
 
         assert now(cast).get_membership(guest).removed_by == cast.users["admin"]
 
+    def test_sqladmin_asks_its_own_authorization(self, clean_engine: Engine, cast: Cast) -> None:
+        class NothingGrave(AuthorizationBackend):  # type: ignore[misc]  # it is elsewhere
+            def has_permission(self, request: Any, identity: str, action: str, obj: Any) -> bool:
+                return (identity, action) != ("org", "action:revoke_org")
+
+        acme = cast.ids["acme"]
+        with desk_at("sqladmin", clean_engine, authorization=NothingGrave()) as desk:
+            shown = desk.show(acme).text
+            assert ("act/suspend_org" in shown, "act/revoke_org" in shown) == (True, False)
+            assert desk.act("revoke_org", acme).status_code == 403
+            assert desk.act("suspend_org", acme).status_code == 303
+
     def test_a_stranger_sees_nothing_in_flask_admin(self, clean_engine: Engine, cast: Cast) -> None:
         with desk_at("Flask-Admin", clean_engine) as desk:
             answers = [
@@ -404,3 +432,49 @@ class TestWhatOthersCannotDo:
             for place in ("download", "preview"):
                 answer = desk.send("GET", f"/admin/org/{cast.ids['acme']}/name/{place}/")
                 assert answer.status_code == 404
+
+
+class TestThePage:
+    @pytest.fixture(autouse=True)
+    def secrets(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("ADMIN_SECRET", "of a test")
+        monkeypatch.setenv("ADMIN_PASSWORD", "let me in")
+
+    def test_sqladmin_lets_in_who_knows_the_password(self, application: Reader) -> None:
+        application.follow(chapters("how-to/admin.md")[0])
+        here, org = application.here, f"/admin/org/details/{application.here['acme']}"
+        with asgi(here["app"]) as send:
+            assert send("GET", org).headers["Location"].endswith("/admin/login")
+            login = send("POST", "/admin/login", data={"password": "let me in"})
+            cookie = _cookie(login)
+            assert "Acme" in send("GET", org, headers=cookie).text
+            suspend = f"/admin/org/act/suspend_org?id={here['acme']}"
+            assert send("POST", suspend).headers["Location"].endswith("/admin/login")
+            done = send("POST", suspend, headers=cookie)
+            shown = send("GET", done.headers["Location"], headers=_cookie(done))
+            assert "Suspend: Acme: done" in shown.text
+        here["engine"].dispose()
+
+    def test_flask_admin_lets_in_who_has_signed_in(self, application: Reader) -> None:
+        application.follow(chapters("how-to/admin.md")[1])
+        client = application.here["app"].test_client()
+        org = f"/admin/org/details/?id={application.here['acme']}"
+
+        assert client.get(org).status_code == 403
+        with client.session_transaction() as session:
+            session["operator"] = True
+        assert "Acme" in client.get(org).text
+        suspend = f"/admin/org/act/suspend_org?id={application.here['acme']}"
+        assert "Suspend: Acme: done" in client.post(suspend, follow_redirects=True).text
+        with application.here["app"].app_context():
+            application.here["db"].engine.dispose()
+
+    def test_it_names_every_action(self) -> None:
+        written = (DOCS / "how-to/admin.md").read_text()
+        rows = re.findall(r"^\| (?:the list|an?) .*\|(.*)\|$", written, re.MULTILINE)
+        named = re.findall(r"`(\w+)`", " ".join(rows))
+        assert sorted(named) == sorted(action.operation for action in ACTIONS)
+
+
+def _cookie(response: httpx.Response) -> dict[str, str]:
+    return {"Cookie": response.headers["Set-Cookie"].partition(";")[0]}

@@ -104,6 +104,7 @@ def test_what_is_for_other_programs_stays_as_it_is() -> None:
     "message, told",
     [
         ("no postgresql://u:se:cret@h/x here", "no postgresql://u:***@h/x here"),
+        ("postgresql://u:p@ss@h/x and more@h", "postgresql://u:***@h/x and more@h"),
         ("postgresql://h/x?password=secret&a=b", "postgresql://h/x?password=***&a=b"),
         ("postgresql://u@h/x", "postgresql://u@h/x"),
         ("two\nlines\x1b", "two\nlines\\x1b"),
