@@ -10,7 +10,6 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final
 
 from .errors import ForbiddenError, NotFoundError
-from .ids import require
 from .models import Invitation, Membership, Organization
 from .policy import Policy
 from .values import Role, Status
@@ -31,9 +30,6 @@ class Actor:
         auth: how they have signed in.
         on_behalf: who acts in their name, an agent for instance.
         context: the circumstances, such as the request's id and address.
-
-    Raises:
-        InvalidIdError: ``usr_id`` is no ``usr_`` wire id.
     """
 
     usr_id: str
@@ -42,9 +38,6 @@ class Actor:
     auth: Mapping[str, Any] | None = None
     on_behalf: Mapping[str, Any] | None = None
     context: Mapping[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        require(self.usr_id, "usr", "usr_id")
 
     def owns(self, entity: Organization | Membership | Invitation, policy: Policy) -> bool:
         """Whether it is about them: their own membership, or an invitation to them."""

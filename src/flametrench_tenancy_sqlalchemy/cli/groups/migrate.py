@@ -28,8 +28,7 @@ def fill(group: ArgumentParser) -> None:
             "revision",
             nargs="?",
             metavar="REVISION",
-            default=migrations.HEAD,
-            help="how far, in Alembic's notation (default: %(default)s)",
+            help="how far, in Alembic's notation (default: as far as it goes)",
         )
     downgrade.add_argument("revision", metavar="REVISION", help="how far, such as ft0001")
 
@@ -46,7 +45,12 @@ def _manner(parser: _ActionsContainer) -> None:
         help="how long to wait for another deployer (default: %(default)s)",
     )
     parser.add_argument(
-        "--search", action="store_true", help="with the branch flametrench_tenancy_search"
+        "--branch",
+        action="append",
+        default=[],
+        dest="branches",
+        choices=migrations.BRANCHES,
+        help="with an opt-in branch; may be given several times",
     )
 
 
@@ -81,10 +85,10 @@ def _current(arguments: Namespace) -> Answer:
 def _sql(arguments: Namespace) -> Answer:
     config = migrations.alembic_config(**_given(arguments))
     config.output_buffer = script = io.StringIO()
-    command.upgrade(config, arguments.revision, sql=True)
+    command.upgrade(config, arguments.revision or migrations.newest(arguments.branches), sql=True)
     return Answer({"sql": script.getvalue()}, [Verbatim(script.getvalue())])
 
 
 def _given(arguments: Namespace) -> dict[str, Any]:
-    names = ("schema", "lock_timeout", "advisory_lock_timeout", "search")
+    names = ("schema", "lock_timeout", "advisory_lock_timeout", "branches")
     return {name: getattr(arguments, name) for name in names}
