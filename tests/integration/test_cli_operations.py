@@ -393,6 +393,12 @@ def test_the_policy_decides_here_too(scene: Scene, policies: Callable[[Policy], 
     assert told == ["suspend_org"]
 
 
+def test_an_url_in_the_wrong_place_tells_no_password(scene: Scene) -> None:
+    refused = scene.document("members suspend postgresql://u:secret@h/x", REFUSED)["error"]
+    assert refused["details"]["value"] == "'postgresql://u:***@h/x'"
+    assert "secret" not in str(refused)
+
+
 def test_what_does_not_work_ends_with_two(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     impatient = scene.engine.url.update_query_dict({"options": "-clock_timeout=20ms"})
     with scene.engine.begin() as other:
