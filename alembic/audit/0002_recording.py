@@ -379,30 +379,31 @@ REFERENCING = {
 SAID = "flametrench_tenancy_said()"
 LOG_EVENT = "flametrench_tenancy_log_event(jsonb)"
 OTHERS = {
-    # Who acts: for the statement that says so, or the operation, or else the transaction.
+    # Who acts: in the statement that says so, or the operation, or else in the transaction.
     SAID: """
     (OUT actor uuid, OUT auth jsonb, OUT on_behalf jsonb, OUT context jsonb, OUT operation jsonb)
     STABLE LANGUAGE plpgsql AS $$
     DECLARE
         told jsonb := '{}';
-        during text := current_setting('tenancy.acting_during', true);
     BEGIN
-        IF during IN ('operation', statement_timestamp()::text) THEN
+        IF current_setting('tenancy.acting_during', true)
+            IN ('operation', statement_timestamp()::text)
+        THEN
             told := current_setting('tenancy.acting')::jsonb;
-        ELSE
-            told := jsonb_build_object(
+        END IF;
+        IF NOT told ?| ARRAY['actor', 'auth'] THEN
+            told := told || jsonb_build_object(
                 'actor', nullif(current_setting('tenancy.actor', true), ''),
                 'auth', nullif(current_setting('tenancy.auth', true), '')::jsonb,
-                'on_behalf', nullif(current_setting('tenancy.on_behalf', true), '')::jsonb,
-                'context', nullif(current_setting('tenancy.context', true), '')::jsonb,
-                'operation', nullif(current_setting('tenancy.operation', true), ''));
+                'on_behalf', nullif(current_setting('tenancy.on_behalf', true), '')::jsonb);
         END IF;
         actor := right(replace(told ->> 'actor', '-', ''), 32)::uuid;
         auth := nullif(told -> 'auth', 'null');
         on_behalf := nullif(told -> 'on_behalf', 'null');
-        context := nullif(told -> 'context', 'null');
-        operation := CASE WHEN told ->> 'operation' IS NULL THEN '{}'
-            ELSE jsonb_build_object('operation', told ->> 'operation') END;
+        context := coalesce(told -> 'context',
+            nullif(current_setting('tenancy.context', true), '')::jsonb);
+        operation := jsonb_strip_nulls(jsonb_build_object('operation', coalesce(
+            told ->> 'operation', nullif(current_setting('tenancy.operation', true), ''))));
     END $$
     """,
     # The application's own events, and refusals. What triggers write nobody else does.
