@@ -282,6 +282,7 @@ class Repository(ForSomebody):
             session.flush()  # the caller's own pending rows; what they break is theirs to see
             with (
                 where_writes_go(session),
+                self._denials_kept(),
                 self._refusals_in_our_words(operation, into, users),
                 self._unit(session, name),
             ):

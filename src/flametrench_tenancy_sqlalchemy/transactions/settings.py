@@ -12,13 +12,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import CTE, ColumnElement, Select, Text, bindparam, exists, func, select, text
 from sqlalchemy import cast as sql_cast
 
 from ..authority import Actor
-from ..models.audit_document import require_auth, require_context
+from ..models import Membership
+from ..models.audit_document import event_document, require_auth, require_context
+from ..values import AuditOutcome
 from .sessions import AnySession, connection_of, is_sqlite
 
 SAID: Final = "said"
@@ -104,6 +107,38 @@ def said_of(actor: Actor | None) -> dict[str, Any]:
         "context": {**(around.context or {}), **((actor and actor.context) or {})} or None,
     }
     return {name: value for name, value in told.items() if value is not None}
+
+
+def denial(
+    actor: Actor,
+    operation: str,
+    target_id: str,
+    membership: Membership | None,
+    *,
+    reason: str,
+    at: datetime,
+) -> dict[str, Any]:
+    """Return the event that tells what somebody may not do.
+
+    Args:
+        actor: the user.
+        operation: what they tried.
+        target_id: the wire id of what they tried it on.
+        membership: theirs in the organization in whose log it is told, if there is one.
+        reason: the code of the error that they got.
+        at: when they tried.
+    """
+    said = said_of(actor)
+    return event_document(
+        f"tenancy.{operation}",
+        (target_id.partition("_")[0], target_id),
+        occurred_at=at,
+        actor_usr_id=said.pop("actor"),
+        scope=None if membership is None else ("org", membership.org_id),
+        outcome=AuditOutcome.DENIED,
+        metadata={"operation": operation, "reason": reason},
+        **said,
+    )
 
 
 def told_by_the_statement() -> ColumnElement[bool]:
