@@ -91,6 +91,11 @@ def counted(what: str, ended: str) -> str:
     """
 
 
+def utc(column: str) -> str:
+    """Return the expression for a moment, whatever timezone a session has."""
+    return f"to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+
+
 MEMBER = f"jsonb_build_object('usr_id', {wire('usr', 'usr_id')}, 'role', role)"
 WAS = "jsonb_build_object('was', was)"
 DELETED = "jsonb_build_object('was', status, 'deleted', true)"
@@ -265,7 +270,7 @@ RECORDS = {
             target="inv",
             id_="id",
             org="org_id",
-            metadata=f"{INVITATION} || jsonb_build_object('expires_at', expires_at) "
+            metadata=f"{INVITATION} || jsonb_build_object('expires_at', {utc('expires_at')}) "
             "|| CASE WHEN status = 'pending' THEN '{}' ELSE jsonb_build_object('status', status) "
             "END",
         )
@@ -292,7 +297,8 @@ RECORDS = {
         {counted("invitations", "SELECT org_id FROM changed WHERE ends")},
         events AS (
             SELECT changed.*, 1 AS place, now() AS at, 'tenancy.invitation_renewed' AS action,
-                jsonb_build_object('expires_at', expires_at, 'was', ended_at) AS metadata
+                jsonb_build_object('expires_at', {utc("expires_at")}, 'was', {utc("ended_at")})
+                    AS metadata
             FROM changed WHERE expires_at <> ended_at
             UNION ALL
             SELECT changed.*, 2, now(), 'tenancy.invitation_updated',
