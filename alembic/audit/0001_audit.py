@@ -108,7 +108,7 @@ def table() -> sa.Table:
             name="aud_actor_check",
         ),
         sa.CheckConstraint(
-            "on_behalf IS NULL OR jsonb_typeof(on_behalf -> 'agent_id') = 'string' "
+            "on_behalf IS NULL OR jsonb_typeof(on_behalf -> 'agent_id') IS NOT DISTINCT FROM 'string' "
             "AND on_behalf - 'agent_id' = '{}'",
             name="aud_on_behalf_check",
         ),

@@ -27,7 +27,7 @@ from .errors import (
 )
 from .ids import WireId, new_id
 from .memory import InMemoryTenancyStore
-from .models import Base, Invitation, Membership, Organization, Tuple, User
+from .models import AuditEvent, Base, Invitation, Membership, Organization, Tuple, User
 from .neighbours import neighbour, repository_on
 from .policy import Limits, Policy, canonical_email
 from .repository import ActingTenancy, TenancyRepository
@@ -39,8 +39,10 @@ from .results import (
 )
 from .store import ActingTenancyStore, TenancyStore, unit_of_work
 from .transactions.afterwards import after_commit
+from .transactions.settings import audit_context
 from .values import (
     UNSET,
+    AuditOutcome,
     InvitationRequest,
     InvitationStatus,
     NewMember,
@@ -59,6 +61,8 @@ __all__ = [
     "ActingTenancy",
     "ActingTenancyStore",
     "AlreadyTerminalError",
+    "AuditEvent",
+    "AuditOutcome",
     "Base",
     "Changed",
     "CreateOrgResult",
@@ -108,6 +112,7 @@ __all__ = [
     "User",
     "WireId",
     "after_commit",
+    "audit_context",
     "canonical_email",
     "neighbour",
     "new_id",

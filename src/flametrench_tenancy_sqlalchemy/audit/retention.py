@@ -26,17 +26,16 @@ _PARTITIONS: Final = text(
     WHERE inhparent = to_regclass('aud') ORDER BY relname
     """
 )
-_ADD: Final = text(
+_WANTED: Final = text(
     """
-    SELECT count(*) FILTER (WHERE flametrench_tenancy_add_month(month::date))
-    FROM generate_series(
-        (SELECT date_trunc('month', coalesce(min(recorded_at), now()) AT TIME ZONE 'UTC')
-            FROM aud_default),
-        date_trunc('month', now() AT TIME ZONE 'UTC') + make_interval(months => :ahead),
-        interval '1 month'
-    ) AS month
+    SELECT CAST(date_trunc('month', recorded_at AT TIME ZONE 'UTC') AS date) FROM aud_default
+    UNION
+    SELECT CAST(date_trunc('month', now() AT TIME ZONE 'UTC') + make_interval(months => n) AS date)
+    FROM generate_series(0, :ahead) AS n
+    ORDER BY 1
     """
 )
+_ADD: Final = text("SELECT flametrench_tenancy_add_month(:month)")
 _FORGET: Final = text(
     "UPDATE aud SET context = NULL WHERE context IS NOT NULL AND recorded_at < :before"
 )
@@ -84,8 +83,9 @@ def add_months(session: AnySession, *, ahead: int = AHEAD) -> int:
             Reason.LIMIT_FORMAT,
             parameter="ahead",
         )
-    made: int = connection_of(session).scalars(_ADD, {"ahead": ahead}).one()
-    return made
+    connection = connection_of(session)
+    wanted = connection.scalars(_WANTED, {"ahead": ahead}).all()
+    return sum(connection.scalars(_ADD, {"month": month}).one() for month in wanted)
 
 
 def expired(session: AnySession, *, before: datetime) -> list[Month]:

@@ -129,7 +129,7 @@ class AuditEvent(AuditBase):
             name="aud_actor_check",
         ),
         CheckConstraint(
-            "on_behalf IS NULL OR jsonb_typeof(on_behalf -> 'agent_id') = 'string' "
+            "on_behalf IS NULL OR jsonb_typeof(on_behalf -> 'agent_id') IS NOT DISTINCT FROM 'string' "
             "AND on_behalf - 'agent_id' = '{}'",
             name="aud_on_behalf_check",
         ),
