@@ -201,6 +201,10 @@ def test_if_it_cannot_be_recorded_it_does_not_happen(session: Session, scene: Sc
     assert session.scalar(text(status), {"id": scene.uuid("eve@acme")}) == "suspended"
 
 
+def _of_log(session: Session) -> dict[str, int]:
+    return {each.check: each.count for each in diagnose(session) if each.check.startswith("log_")}
+
+
 def test_a_missing_month_stops_no_write_and_is_made_up_for(
     logged: Connection, session: Session, scene: Scene
 ) -> None:
@@ -208,11 +212,10 @@ def test_a_missing_month_stops_no_write_and_is_made_up_for(
     recorded = mark(logged)
     run(logged, scene, f"ALTER TABLE aud DETACH PARTITION {month}", f"DROP TABLE {month}")
     run(logged, scene, turn("dan@acme", "suspended"), withdraw("dan"))
-    findings = {finding.check: finding.count for finding in diagnose(session)}
-    assert findings == {"log_default_in_use": 1}
+    assert _of_log(session) == {"log_default_in_use": 1}
     insert(logged, recorded_at=datetime(2020, 12, 5, tzinfo=UTC))
     add_months(session)
-    assert {finding.check for finding in diagnose(session)} == set()
+    assert _of_log(session) == {}
     where = text("SELECT CAST(tableoid AS regclass) FROM aud WHERE pos > :mark ORDER BY pos")
     assert list(map(str, logged.scalars(where, {"mark": recorded}))) == [month, "aud_2020_12"]
     with pytest.raises(DBAPIError, match="an event never changes"):
