@@ -25,6 +25,11 @@ VENV_OLD := .venv-oldest
 BIN_OLD := $(VENV_OLD)/bin
 INSTALLED_OLD := $(VENV_OLD)/.installed
 
+# Packages that stand beside ours in an application, in a third.
+VENV_NEIGHBOURS := .venv-neighbours
+BIN_NEIGHBOURS := $(VENV_NEIGHBOURS)/bin
+INSTALLED_NEIGHBOURS := $(VENV_NEIGHBOURS)/.installed
+
 # The whole suite runs on the default driver, library and server; on each of the others, these.
 ON_LIBRARIES := tests/unit tests/adopters/test_drivers.py tests/migration \
 	tests/integration/test_acceptance.py tests/integration/writing \
@@ -37,8 +42,12 @@ AS_APP := tests/integration $(addprefix --ignore=tests/integration/,model transa
 	test_doctor.py test_grants.py test_page_plans.py test_schema_rules.py test_search.py)
 ON_DOCKER := tests/adopters/test_drivers.py tests/integration/test_acceptance.py
 
+# The documentation, in one more.
+VENV_DOCS := .venv-docs
+INSTALLED_DOCS := $(VENV_DOCS)/.installed
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test races app drivers sqlalchemy20 oldest postgres15 docker browser soak bench lint types format clean
+.PHONY: help demo test races app drivers sqlalchemy20 oldest neighbours postgres15 docker browser docs soak bench lint types format clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,6 +76,10 @@ sqlalchemy20: $(INSTALLED_20) ## Check types and run what is representative on S
 oldest: $(INSTALLED_OLD) ## The same tests on the oldest versions that we allow; needs Python 3.11.
 	$(BIN_OLD)/python -m pytest -n $(WORKERS) --maxprocesses 4 $(ON_LIBRARIES) $(PYTEST_ARGS)
 
+neighbours: $(INSTALLED_NEIGHBOURS) ## Test the pages on the packages that stand beside ours.
+	$(BIN_NEIGHBOURS)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile \
+		tests/neighbours $(PYTEST_ARGS)
+
 postgres15: $(INSTALLED) ## The same on Debian's PostgreSQL 15 and PgBouncer; installs them, as root.
 	scripts/on-postgres15.sh \
 		$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 $(ON_SERVERS) $(PYTEST_ARGS)
@@ -77,6 +90,10 @@ docker: $(INSTALLED) ## The same in a container on a Docker engine; installs Deb
 
 browser: $(INSTALLED) ## Click through the example's team page; installs Debian's Chromium, as root.
 	scripts/with-browser.sh $(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
+
+docs: $(INSTALLED_DOCS) ## Build the documentation; a broken link or a missing docstring fails.
+	rm -rf build/docs
+	$(VENV_DOCS)/bin/python -m sphinx -W --keep-going -n -q -b html docs build/docs
 
 soak: $(INSTALLED) ## Run random operations, alone and against each other, for MINUTES=10.
 	SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/integration/model -s $(PYTEST_ARGS)
@@ -97,7 +114,8 @@ format: $(INSTALLED) ## Format the code and fix what can be fixed.
 	$(BIN)/python -m ruff format .
 
 clean: ## Remove the environment and everything generated.
-	rm -rf $(VENV) $(VENV_20) $(VENV_OLD) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV_20) $(VENV_OLD) $(VENV_NEIGHBOURS) $(VENV_DOCS) build dist \
+		.mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last: an interrupted installation starts again.
@@ -117,4 +135,15 @@ $(INSTALLED_OLD): pyproject.toml
 	$(PYTHON) scripts/oldest.py > $(VENV_OLD)/constraints.txt
 	$(BIN_OLD)/python -m pip install --quiet --disable-pip-version-check --upgrade \
 		--editable '.[dev]' --constraint $(VENV_OLD)/constraints.txt
+	@touch $@
+
+$(INSTALLED_DOCS): pyproject.toml
+	$(PYTHON) -m venv $(VENV_DOCS)
+	$(VENV_DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
+		--editable '.[docs]'
+NEIGHBOURS := tests/neighbours/requirements.txt
+$(INSTALLED_NEIGHBOURS): pyproject.toml $(NEIGHBOURS)
+	$(PYTHON) -m venv $(VENV_NEIGHBOURS)
+	$(BIN_NEIGHBOURS)/python -m pip install --quiet --disable-pip-version-check --upgrade \
+		--editable '.[asyncpg,fastapi,flask,testing]' --requirement $(NEIGHBOURS)
 	@touch $@

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
 # How long an example takes depends on the machine and on its neighbours, not on what is tested.
 settings.register_profile("tenancy", deadline=None, print_blob=True)
 settings.load_profile("tenancy")
+
+# The packages that stand beside ours have an environment of their own.
+NEIGHBOURS_ARE_HERE = find_spec("advanced_alchemy") is not None
+collect_ignore = [] if NEIGHBOURS_ARE_HERE else ["neighbours"]
+
+
+def pytest_report_header() -> str | None:
+    """Say what is left out."""
+    return None if NEIGHBOURS_ARE_HERE else "tests/neighbours: left out (make neighbours)"
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -147,25 +147,37 @@ class _TakesLiterals(TypeDecorator.Comparator[Any]):
     """Compares with ``literal(…)`` as with its value: SQLAlchemy would send any string as text."""
 
     def operate(self, op: OperatorType, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
-        typed = (
-            type_coerce(each, self.type)
-            if isinstance(each, BindParameter) and isinstance(each.type, String)
-            else each
-            for each in other
-        )
-        return super().operate(op, *typed, **kwargs)
+        return super().operate(op, *map(self._typed, other), **kwargs)
+
+    def _typed(self, value: Any) -> Any:
+        is_text = isinstance(value, BindParameter) and isinstance(value.type, String)
+        return type_coerce(value, self.type).typed_expression if is_text else value
+
+
+class _TakesUuids(_TakesLiterals):
+    """Compares with a UUID as with its wire id.
+
+    An UPDATE or DELETE of the ORM's also compares with what the Session holds, in Python.
+    """
+
+    type: WireId
+
+    def _typed(self, value: Any) -> Any:
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self.type.shown(each) for each in value]
+        return super()._typed(self.type.shown(value))
 
 
 class WireId(TypeDecorator[str]):
     """A ``uuid`` column whose values are wire ids of one type.
 
-    Binding another type's id, or a malformed one, raises `InvalidIdError` before the database is
-    asked.
+    It binds wire ids and UUIDs, and reads wire ids. Binding another type's id, or a malformed one,
+    raises `InvalidIdError` before the database is asked; a UUID has no type to be wrong.
     """
 
     impl = Uuid
     cache_ok = True
-    comparator_factory = _TakesLiterals
+    comparator_factory = _TakesUuids
 
     def __init__(self, type_: str) -> None:
         super().__init__()
@@ -175,9 +187,15 @@ class WireId(TypeDecorator[str]):
         # As code: this is what Alembic writes into an application's revision.
         return f"WireId({self.type_!r})"
 
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> UUID | None:
+    def shown(self, value: Any) -> Any:
+        """Return the wire id of a UUID, and anything else as it is."""
+        return encode(self.type_, value) if isinstance(value, UUID) else value
+
+    def process_bind_param(self, value: str | UUID | None, dialect: Dialect) -> UUID | None:
         """Turn a wire id into the UUID that is stored."""
-        return None if value is None else decode(value, self.type_, f"{self.type_} id")
+        if value is None or isinstance(value, UUID):
+            return value
+        return decode(value, self.type_, f"{self.type_} id")
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> str | None:
         """Turn the stored UUID into a wire id."""

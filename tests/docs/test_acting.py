@@ -10,7 +10,7 @@ from tests.support.guides import Reader, chapters
 def test_its_code_runs_from_top_to_bottom(
     reader: Reader, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    [guide] = chapters("acting.md")
+    [guide] = chapters("how-to/acting.md")
 
     reader.follow(guide)
 

@@ -81,7 +81,7 @@ class TestDrivers:
     ROWS: Final = {
         name: cells.split("|")
         for name, cells in re.findall(
-            r"^\| `postgresql\+(\w+)` \|(.+)\|$", page("drivers.md"), re.MULTILINE
+            r"^\| `postgresql\+(\w+)` \|(.+)\|$", page("how-to/drivers.md"), re.MULTILINE
         )
     }
 
@@ -103,7 +103,7 @@ class TestDrivers:
 
     def test_everything_works(self, reader: Reader, engine_: Engine) -> None:
         upgrade(reader.database)
-        [guide] = chapters("drivers.md")
+        [guide] = chapters("how-to/drivers.md")
 
         reader.follow(guide)
 
@@ -119,7 +119,7 @@ class TestDrivers:
     def test_the_state_of_an_error_is_where_it_says(
         self, clean_engine: Engine, driver: str
     ) -> None:
-        written = re.findall(r"`(exc\.orig[^`]+)` on\s+([\w ]+)", page("drivers.md"))
+        written = re.findall(r"`(exc\.orig[^`]+)` on\s+([\w ]+)", page("how-to/drivers.md"))
         [expression] = [expression for expression, drivers in written if driver in drivers.split()]
         url = clean_engine.url.set(drivername=f"postgresql+{driver}")
 
@@ -168,7 +168,7 @@ class TestExistingDatabase:
 
         with engine_.connect() as connection:
             before = memberships(connection)
-        [guide] = chapters("existing-database.md")
+        [guide] = chapters("how-to/existing-database.md")
 
         reader.follow(guide)
 
@@ -180,7 +180,7 @@ class TestExistingDatabase:
     def test_a_rehearsal_changes_nothing_whatever_it_says(
         self, reader: Reader, engine_: Engine
     ) -> None:
-        [guide] = chapters("existing-database.md")
+        [guide] = chapters("how-to/existing-database.md")
         reader.follow(guide[:1])
         before = everything(engine_)
         with pytest.raises(SchemaMismatchError, match="rename it"):
@@ -195,7 +195,7 @@ class TestExistingDatabase:
 
 
 class TestMovingFromThePeer:
-    GUIDE: Final = "moving-from-flametrench-tenancy.md"
+    GUIDE: Final = "how-to/moving-from-flametrench-tenancy.md"
 
     def test_everything_works(self, reader: Reader, engine_: Engine) -> None:
         with engine_.begin() as connection:
@@ -244,7 +244,7 @@ class TestMovingFromThePeer:
 
 class TestTesting:
     def test_the_suite_passes(self, reader: Reader) -> None:
-        [guide] = chapters("testing.md")
+        [guide, _] = chapters("how-to/testing.md")
         tests = sum(len(re.findall("^(?:async )?def test_", b.code, re.MULTILINE)) for b in guide)
         reader.write("pytest.ini", "[pytest]\nfilterwarnings = error\n")
 
@@ -256,7 +256,8 @@ class TestTesting:
     def test_its_alembic_migrates_an_application_beside_which_ours_are(
         self, reader: Reader
     ) -> None:
-        [guide], [_, beside, *_] = chapters("testing.md"), chapters("migrations.md")
+        guide = chapters("how-to/testing.md")[0]
+        [_, beside, *_] = chapters("how-to/migrations.md")
         [migrate] = [block for block in guide if block.language == "python" and not block.title]
         reader.write_files(beside)
         url = reader.variables.pop("DATABASE_URL")
@@ -267,10 +268,10 @@ class TestTesting:
         reader.run(f"flametrench-tenancy doctor --url {url}")
 
     def test_it_names_every_fixture_and_variable(self) -> None:
-        rows = re.findall(r"^\| (`tenancy_.*?) \|", page("testing.md"), re.MULTILINE)
+        rows = re.findall(r"^\| (`tenancy_.*?) \|", page("how-to/testing.md"), re.MULTILINE)
         fixtures = {name for name in vars(plugin) if name.startswith("tenancy_")}
         assert words(" ".join(rows)) == fixtures - {"tenancy_template"}
-        assert set(re.findall(r"`(TENANCY_\w+)`", page("testing.md"))) == {
+        assert set(re.findall(r"`(TENANCY_\w+)`", page("how-to/testing.md"))) == {
             servers.URL_VARIABLE,
             servers.DRIVER_VARIABLE,
             containers.IMAGE_VARIABLE,
@@ -288,7 +289,7 @@ THERE_BEFORE: Final = """
 def test_users(reader: Reader) -> None:
     upgrade(reader.database)
     reader.execute(THERE_BEFORE)
-    [guide] = chapters("users.md")
+    [guide] = chapters("how-to/users.md")
 
     reader.follow(guide)
 
@@ -299,7 +300,7 @@ def test_users(reader: Reader) -> None:
         person = here["Person"]()
         session.add(person)
         session.flush()
-        tenancy.add_member(tenancy.get_org_by_slug("acme").id, person.usr_id, Role.MEMBER)
+        tenancy.add_member(tenancy.get_org_by_slug("acme").id, person.id, Role.MEMBER)
         assert session.scalars(here["members"]).all() == [person]
         assert session.query(User).count() == len(
             ["ann", "ben", "cem", "customer", "customer", "colleague", person]
@@ -314,7 +315,7 @@ def test_users(reader: Reader) -> None:
 def test_invitations(reader: Reader, engine_: Engine) -> None:
     upgrade(reader.database)
     reader.execute(IDENTITY_TABLES)
-    [guide] = chapters("invitations.md")
+    [guide] = chapters("how-to/invitations.md")
 
     reader.follow(guide)
 
@@ -334,12 +335,12 @@ def test_invitations(reader: Reader, engine_: Engine) -> None:
 
 
 class TestPolicy:
-    GUIDE: Final = page("policy.md")
+    GUIDE: Final = page("how-to/policy.md")
     DEFAULT, RECOMMENDED = Policy(), Policy.recommended()
 
     def test_everything_works(self, reader: Reader, engine_: Engine) -> None:
         upgrade(reader.database)
-        [guide] = chapters("policy.md")
+        [guide] = chapters("how-to/policy.md")
         reader.follow(guide)
         reader.here["engine"].dispose()
 
@@ -385,7 +386,7 @@ class TestWebFrameworks:
             return Cast(session)
 
     def test_fastapi(self, reader: Reader, cast: Cast, engine_: Engine) -> None:
-        [guide] = chapters("fastapi.md")
+        [guide] = chapters("how-to/fastapi.md")
         reader.follow(guide)
         here = reader.here
         app: Any = here["app"]
@@ -407,13 +408,15 @@ class TestWebFrameworks:
                 offer = {"identifier": "a", "role": "guest", "expires_at": TOMORROW.isoformat()}
                 answer = ask("owner POST /orgs/{acme}/invitations", offer | {"pre_tuples": [grant]})
                 assert answer.status_code == status
-        table = re.findall(r"^\| (`(?:GET|POST|PUT) .*?) \|", page("fastapi.md"), re.MULTILINE)
+        table = re.findall(
+            r"^\| (`(?:GET|POST|PUT) .*?) \|", page("how-to/fastapi.md"), re.MULTILINE
+        )
         named = {p.rpartition("/")[2] for row in table for p in re.findall(r"/[\w/{}-]+", row)}
         paths = {path for path in app.openapi()["paths"] if not path.startswith("/{")}
         assert {path.rpartition("/")[2] for path in paths} == named
 
     def test_changes_are_taken_from_the_applications_own_pages_only(self, reader: Reader) -> None:
-        [page_] = chapters("security.md")
+        [page_] = chapters("how-to/security.md")
         reader.follow(page_)
         app: FastAPI = reader.here["app"]
         app.api_route("/", methods=["GET", "POST"])(lambda: None)
@@ -435,7 +438,7 @@ class TestWebFrameworks:
                 pass
 
     def test_flask(self, reader: Reader, cast: Cast) -> None:
-        [guide] = chapters("flask.md")
+        [guide] = chapters("how-to/flask.md")
         reader.follow(guide)
         client, owner = reader.here["app"].test_client(), cast.headers("owner")
         seen = client.get(cast.fill("/tenancy/orgs/{acme}"), headers=owner).get_json()

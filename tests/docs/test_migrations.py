@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tests.support.guides import Reader
 
-ALONE, AT_FIRST, BESIDE, FLASK, APART, TRANSLATED, OFFLINE = chapters("migrations.md")
+ALONE, AT_FIRST, BESIDE, FLASK, APART, TRANSLATED, OFFLINE = chapters("how-to/migrations.md")
 
 FIRST_REVISION: Final = '''"""Projects."""
 

@@ -1,8 +1,10 @@
 """The tables of tenancy, and the domain methods that guard them."""
 
+from . import wire_ids as _wire_ids  # noqa: F401 - listens to every class that has such columns
 from .audit_event import AuditBase, AuditEvent
 from .base import Base
 from .invitation import Invitation
+from .loaded import NotLoadedError
 from .membership import Membership
 from .organization import Organization
 from .tuple import Tuple
@@ -14,6 +16,7 @@ __all__ = [
     "Base",
     "Invitation",
     "Membership",
+    "NotLoadedError",
     "Organization",
     "Tuple",
     "User",

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from copy import copy
 from typing import Any, Self, TypeAlias
 
+from sqlalchemy import inspect
+from sqlalchemy.orm import InstanceState
+
 from ..authority import RULES, Actor, is_stranger
 from ..clock import Clock, time_of
 from ..errors import ForbiddenError, NotFoundError, RoleHierarchyError
@@ -21,6 +24,7 @@ from ..transactions.settings import denial
 from ..values import Role
 from ..writing.events import write_apart
 from . import locks, queries
+from .queries import Options
 
 Look: TypeAlias = Callable[[AnySession, str, str], Membership | None]
 """Finds a user's active membership in an organization, with that at hand."""
@@ -96,10 +100,18 @@ class ForSomebody:
         self,
         operation: str,
         target: Organization | Membership | Invitation,
+        *,
         named: tuple[str, str] | None = None,
+        options: Options | None = None,
     ) -> None:
         """Do the same for what only reads, without a lock."""
+        if self._actor is None:
+            return
+        state: InstanceState[Any] = inspect(target)
+        missing = state.unloaded
         self._permit(operation, target, named=named, look=queries.standing)
+        if state.unloaded - missing:  # where the user stands has been read afresh, without it
+            queries.load(self.session, [target], options)
 
     def _permit_reading_in(self, operation: str, org_id: str, *, about: str | None = None) -> None:
         """Do the same for what an organization has, perhaps about one user."""
