@@ -82,7 +82,16 @@ from .errors import (
 )
 from .ids import WireId, new_id
 from .memory import InMemoryTenancyStore
-from .models import Base, Invitation, Membership, NotLoadedError, Organization, Tuple, User
+from .models import (
+    AuditEvent,
+    Base,
+    Invitation,
+    Membership,
+    NotLoadedError,
+    Organization,
+    Tuple,
+    User,
+)
 from .neighbours import neighbour, repository_on
 from .policy import Limits, Policy, canonical_email
 from .repository import ActingTenancy, TenancyRepository
@@ -95,8 +104,10 @@ from .results import (
 from .rows import InvitationRequest, NewMember, RoleChange
 from .store import ActingTenancyStore, TenancyStore, unit_of_work
 from .transactions.afterwards import after_commit
+from .transactions.settings import audit_context
 from .values import (
     UNSET,
+    AuditOutcome,
     InvitationStatus,
     Outcome,
     Page,
@@ -112,6 +123,8 @@ __all__ = [
     "ActingTenancy",
     "ActingTenancyStore",
     "AlreadyTerminalError",
+    "AuditEvent",
+    "AuditOutcome",
     "Base",
     "Changed",
     "CreateOrgResult",
@@ -162,6 +175,7 @@ __all__ = [
     "User",
     "WireId",
     "after_commit",
+    "audit_context",
     "canonical_email",
     "neighbour",
     "new_id",
