@@ -23,7 +23,8 @@ depends_on = "ft0004"
 def named_by(*settings: str) -> str:
     """Return the ids that settings name, which a statement finds out once."""
     each = ", ".join(f"nullif(current_setting('{setting}', true), '')" for setting in settings)
-    return f"ANY ((SELECT CAST('{{' || concat_ws(',', {each}) || '}}' AS uuid[])))"
+    ids = f"SELECT CAST('{{' || concat_ws(',', {each}) || '}}' AS uuid[])"
+    return f"ANY (CAST(({ids}) AS uuid[]))"  # a cast keeps it from being a set of arrays
 
 
 ORGS = named_by("tenancy.org")

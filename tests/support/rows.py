@@ -8,16 +8,18 @@ from sqlalchemy import Connection, Engine, inspect, select
 from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import Base
+from tests.support.isolation import in_full
 
 Rows: TypeAlias = dict[str, list[Any]]
 
 
 def rows(connection: Connection) -> Rows:
     """Return everything in the tables of tenancy, as this connection sees it."""
-    return {
-        name: list(connection.execute(select(table).order_by(table.c.id)))
-        for name, table in Base.metadata.tables.items()
-    }
+    with in_full(connection):
+        return {
+            name: list(connection.execute(select(table).order_by(table.c.id)))
+            for name, table in Base.metadata.tables.items()
+        }
 
 
 def committed_rows(engine: Engine) -> Rows:

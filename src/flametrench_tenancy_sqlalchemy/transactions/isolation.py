@@ -389,7 +389,7 @@ _SAYING: Final = """
 """
 _SEES_ALL: Final = text(
     """
-    SELECT EXISTS (
+    SELECT NOT pg_catalog.row_security_active(pg_catalog.to_regclass(:relation)) OR EXISTS (
         SELECT FROM pg_catalog.pg_policy
         WHERE polrelid = pg_catalog.to_regclass(:relation) AND polcmd IN ('r', '*')
             AND pg_catalog.pg_get_expr(polqual, polrelid) = 'true'
