@@ -75,7 +75,9 @@ def examine_isolation(connection: Connection) -> Iterator[Finding]:
     )
 
 
-def _finding(check: str, severity: Severity, message: str, parts: Iterable[str]) -> Iterator[Finding]:
+def _finding(
+    check: str, severity: Severity, message: str, parts: Iterable[str]
+) -> Iterator[Finding]:
     names = sorted(parts)
     if names:
         examples = tuple(names[:EXAMPLES])

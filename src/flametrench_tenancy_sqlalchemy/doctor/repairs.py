@@ -42,7 +42,10 @@ class Repairs(Repository):
         """Put right what can be, as one unit, and tell what was done."""
         self._require_read_committed()
         self._require_all_rows()
-        with self._operation("repair", view=NOWHERE) as operation, telling(self.session, operation.saying):
+        with (
+            self._operation("repair", view=NOWHERE) as operation,
+            telling(self.session, operation.saying),
+        ):
             now = operation.at
             orgs = self._lock_organizations()
             return [

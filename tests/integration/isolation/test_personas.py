@@ -39,7 +39,9 @@ def counts(session: Session) -> tuple[int, ...]:
 @pytest.mark.parametrize(
     "org, usr, seen",
     [
-        pytest.param("acme", "ann", (1, 6, 2, 6), id="an owner sees their tenant, and their tuples"),
+        pytest.param(
+            "acme", "ann", (1, 6, 2, 6), id="an owner sees their tenant, and their tuples"
+        ),
         pytest.param("acme", "eve", (1, 6, 2, 6), id="a member sees the tenant, and their tuples"),
         pytest.param("acme", None, (1, 6, 2, 5), id="a tenant sees its rows"),
         pytest.param("bolt", None, (1, 2, 1, 2), id="another tenant sees its own"),
