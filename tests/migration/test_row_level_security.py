@@ -1,4 +1,4 @@
-"""The opt-in branch of row-level security: it comes and goes, and the doctor knows how it stands."""
+"""The opt-in branch of row-level security: it comes and goes, and the doctor knows how."""
 
 from __future__ import annotations
 

@@ -125,8 +125,8 @@ def upgrade(
         lock_timeout: how long to wait for a table that others use, as PostgreSQL writes it.
         advisory_lock_timeout: how long to wait for another deployer, as an interval; ``0s`` is
             not at all.
-        branches: the opt-in branches to go along, of ``audit``, ``rls`` and ``search``; from then on
-            they must be named.
+        branches: the opt-in branches to go along, of ``audit``, ``rls`` and ``search``; from then
+            on they must be named.
 
     Raises:
         AdvisoryLockTimeoutError: another deployer is still migrating; the error says who.

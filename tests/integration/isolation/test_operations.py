@@ -14,7 +14,7 @@ from tests.support.calls import CALLS
 from tests.support.operations import OPERATIONS, Operation
 from tests.support.raw import run
 from tests.support.scenes import Scene
-from tests.support.sql import disagreements, snapshot
+from tests.support.sql import Row, disagreements, snapshot
 
 from .conftest import Engines
 
@@ -31,7 +31,7 @@ POLICIES: Final = {
 
 @pytest.fixture
 def staged(owner: Session) -> Session:
-    """A Session on which the owner sets the stage, and in whose transaction a request's role acts."""
+    """A Session on which the owner sets the stage, and a request's role then acts."""
     owner.connection().info.pop("flametrench_tenancy.isolated", None)
     return owner
 
@@ -73,7 +73,7 @@ def test_an_operation_does_as_the_owner_what_it_does_as_a_request(
     assert changed(before, snapshot(staged)) == as_owner
 
 
-def changed(before: dict[str, object], after: dict[str, object]) -> tuple[int, int, int]:
+def changed(before: dict[str, Row], after: dict[str, Row]) -> tuple[int, int, int]:
     """Return how many rows came, went and changed."""
     both = before.keys() & after.keys()
     return (
