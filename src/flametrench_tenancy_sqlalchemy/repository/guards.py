@@ -36,11 +36,13 @@ class GuardOperations(Repository):
         """
         require(org_id, "org", "org_id")
         usr_id = user_id(usr_id, "usr_id")
-        with self._seeing(View.of(Way.NAMED, org_id)):
+        with self._seeing(View.of(Way.NAMED, org_id)) as sight:
             self._permit_reading_in("find_membership", org_id, about=usr_id)
             query = queries.loading(queries.ACTIVE_MEMBERSHIP, options)
             found = queries.read(self.session, query, {"whose": usr_id, "there": org_id})
-            return found.one_or_none()
+            membership: Membership | None = found.one_or_none()
+            sight.stays = membership is not None
+        return membership
 
     @reads
     def require_role(
@@ -104,6 +106,7 @@ class GuardOperations(Repository):
         require(org_id, "org", "org_id")
         usr_id = user_id(usr_id, "usr_id")
         given = {"whose": usr_id, "there": org_id}
-        with self._seeing(View.of(Way.NAMED, org_id)):
+        with self._seeing(View.of(Way.NAMED, org_id)) as sight:
             role: Role | None = connection_of(self.session).scalar(queries.ROLE_OF, given)
+            sight.stays = role is not None
         return role

@@ -30,7 +30,7 @@ from ..errors import (
 from ..models import Base, Invitation, Organization, Tuple, User
 from ..models.base import not_found
 from ..policy import LETTER, Policy
-from ..transactions.isolation import View, Way, keep, seeing
+from ..transactions.isolation import Sight, View, Way, keep, seeing
 from ..transactions.savepoint import savepoint
 from ..transactions.sessions import AnySession, among, connection_of, itself, where_writes_go
 from ..transactions.settings import Saying
@@ -308,7 +308,7 @@ class Repository(ForSomebody):
                 yield operation
             keep(session)
 
-    def _seeing(self, view: View, *, undone: bool = False) -> AbstractContextManager[None]:
+    def _seeing(self, view: View, *, undone: bool = False) -> AbstractContextManager[Sight]:
         """Let the block see what it needs to, where row-level security would hide it.
 
         Args:
@@ -356,7 +356,8 @@ class Repository(ForSomebody):
 
     def _require_active(self, org_id: str) -> None:
         query = deciding(select(_org).where(_org.c.id == org_id), Organization)
-        with self._seeing(View.of(Way.NAMED, org_id)):
+        with self._seeing(View.of(Way.NAMED, org_id)) as sight:
+            sight.stays = False  # something else has been refused
             org = self.session.scalars(query).one_or_none()
         if org is None:
             raise not_found(Organization, org_id, "org_id")

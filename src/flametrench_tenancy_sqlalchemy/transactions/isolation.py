@@ -97,6 +97,18 @@ class View:
         return cls(Way.NAMED, (), about=(id_,))
 
 
+@dataclass(slots=True)
+class Sight:
+    """What a block of `seeing` says of itself.
+
+    Attributes:
+        stays: whether its organization may stay in sight: who has asked belongs to it, or is the
+            system and has named it.
+    """
+
+    stays: bool
+
+
 NOWHERE: Final = View(Way.NAMED, ())
 """What an operation sees that looks at no organization in particular."""
 
@@ -175,11 +187,12 @@ def seeing(
     usr_id: str | None = None,
     lasting: bool = True,
     undone: bool = False,
-) -> Iterator[None]:
+) -> Iterator[Sight]:
     """Let the block see what an operation needs to, if row-level security would hide it.
 
-    One organization stays in sight until the transaction ends. Anything else is taken back at the
-    end, and all of it where the block refuses.
+    One organization that has been named stays in sight until the transaction ends. Anything else is
+    taken back at the end, and all of it where the block refuses: whoever has a membership that has
+    ended, or an invitation, does not belong to where it leads.
 
     Args:
         session: the Session.
@@ -193,25 +206,26 @@ def seeing(
         InvalidRequestError: there is no transaction to say it to.
     """
     session, connection = itself(session), connection_of(session)
+    sight = Sight(stays=view.way in (Way.NAMED, Way.SLUGS))
     if not _is_isolated(connection):
-        yield
+        yield sight
         return
     tenant = _tenant_of(session)
     if view.spanning and tenant.org_id is not None:
         raise _spans(view.spanning, "use a Session that is bound to no organization")
     before = _look(session, connection, view, usr_id)
     if before is None:
-        yield
+        yield sight
         return
     try:
-        yield
+        yield sight
     except TenancyError:
         if lasting and not undone:
             _set(session, connection, before)
         raise
     seen = _known(session, connection)
     if lasting and seen is not None:
-        stays = seen.is_one and not (view.beyond and tenant.org_id)
+        stays = sight.stays and seen.is_one and not (view.beyond and tenant.org_id)
         after = seen._replace(orgs=seen.orgs if stays else before.orgs, about=before.about)
         if after != seen:
             _set(session, connection, after)

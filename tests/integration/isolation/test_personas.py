@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import (
     Base,
+    DuplicateMembershipError,
     ForbiddenError,
     Invitation,
     Membership,
@@ -41,7 +42,9 @@ def counts(session: Session) -> tuple[int, ...]:
     "bound, seen",
     [
         pytest.param(
-            "acme", "ann", (1, 6, 2, 6), id="an owner sees their tenant, and their tuples"
+            {"org_id": "acme", "usr_id": "ann"},
+            (1, 6, 2, 6),
+            id="an owner sees their tenant, and their tuples",
         ),
         pytest.param(
             {"org_id": "acme", "usr_id": "eve"},
@@ -137,11 +140,32 @@ def test_a_stranger_finds_nothing_and_leaves_nothing_in_sight(
             refused()
         assert counts(app) == (0, 0, 0, 0)
     assert len(acting.list_memberships()) == len(acting.inbox()) == 0
+    assert acting.role_of(scene["acme"]) is None
+    assert acting.find_membership(scene["acme"], scene["liz"]) is None
+    assert counts(app) == (0, 0, 0, 0)
     assert counts(owner) == ALL
+
+
+def test_whoever_has_left_sees_their_ended_membership_and_nothing_besides(
+    scene: Scene, app: Session, owner: Session
+) -> None:
+    TenancyRepository(owner).admin_remove(scene["eve@acme"], scene["ann"])
+    owner.commit()
+    acting = TenancyRepository(app).acting_as(scene["eve"])
+    assert acting.get_membership(scene["eve@acme"]).removed_by == scene["ann"]
+    assert counts(app) == (0, 0, 0, 1)
+    assert counts(owner)[1] == ALL[1]
+
+
+def test_what_a_system_could_not_do_leaves_nothing_in_sight(scene: Scene, app: Session) -> None:
+    with pytest.raises(DuplicateMembershipError):
+        TenancyRepository(app).add_member(scene["acme"], scene["ann"], Role.MEMBER)
+    assert counts(app) == (0, 0, 0, 0)
 
 
 def test_the_anonymous_preview_what_they_hold_the_link_of(scene: Scene, app: Session) -> None:
     assert TenancyRepository(app).preview_invitation(scene["first@acme"]).role is Role.MEMBER
+    assert counts(app) == (0, 0, 0, 0)
 
 
 def test_an_invitee_finds_their_inbox_and_accepts(
@@ -154,6 +178,7 @@ def test_an_invitee_finds_their_inbox_and_accepts(
     accepted = acting.accept_invitation(scene["first@acme"])
     assert len(accepted.materialized_tuples) == 3
     acting.decline_invitation(scene["other@bolt"])
+    assert counts(app) == (0, 0, 0, 4)  # what they have been granted
     app.commit()
     assert counts(owner) == (2, 9, 3, 11)
 
