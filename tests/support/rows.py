@@ -30,11 +30,12 @@ def committed_rows(engine: Engine) -> Rows:
 
 def load_all(session: Session) -> list[Base]:
     """Load every entity there is; the Session forgets them when the list is gone."""
-    return [
-        entity
-        for mapper in Base.registry.mappers
-        for entity in session.scalars(select(mapper.class_))
-    ]
+    with in_full(session):
+        return [
+            entity
+            for mapper in Base.registry.mappers
+            for entity in session.scalars(select(mapper.class_))
+        ]
 
 
 def untruths(session: Session, truth: Rows) -> list[str]:

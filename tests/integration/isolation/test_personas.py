@@ -181,6 +181,8 @@ def test_an_invitee_finds_their_inbox_and_accepts(
     assert counts(app) == (0, 0, 0, 4)  # what they have been granted
     app.commit()
     assert counts(owner) == (2, 9, 3, 11)
+    bind_tenant(app, org_id=scene["bolt"], usr_id=scene["liz"])
+    assert counts(app)[3] == 2  # nobody else sees what they have been granted
 
 
 def test_a_founder_makes_an_organization_whatever_the_session_is_bound_to(
