@@ -74,6 +74,8 @@ PUBLIC = {
     "UnavailableError",
     "LockTimeoutError",
     "PoolTimeoutError",
+    "ReplicaBehindError",
+    "OutcomeUnknownError",
     "PreconditionError",
     "Reason",
     "IdentifierBindingRequiredError",
