@@ -47,7 +47,7 @@ VENV_DOCS := .venv-docs
 INSTALLED_DOCS := $(VENV_DOCS)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test races app drivers sqlalchemy20 oldest neighbours postgres15 docker browser docs soak bench lint types format clean
+.PHONY: help demo test races app drivers sqlalchemy20 oldest neighbours postgres15 replica docker browser docs soak bench lint types format clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -83,6 +83,9 @@ neighbours: $(INSTALLED_NEIGHBOURS) ## Test the pages on the packages that stand
 postgres15: $(INSTALLED) ## The same on Debian's PostgreSQL 15 and PgBouncer; installs them, as root.
 	scripts/on-postgres15.sh \
 		$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 $(ON_SERVERS) $(PYTEST_ARGS)
+
+replica: $(INSTALLED) ## Test what goes to a streaming replica; installs Debian's PostgreSQL 15, as root.
+	scripts/on-replica.sh $(BIN)/python -m pytest tests/adopters/test_replicas.py $(PYTEST_ARGS)
 
 docker: $(INSTALLED) ## The same in a container on a Docker engine; installs Debian's, as root.
 	scripts/on-docker.sh \

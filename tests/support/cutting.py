@@ -36,23 +36,21 @@ class Relay:
 
     def serve(self, client: socket.socket, server: socket.socket) -> None:
         """Pass on what both say, until one of them ends, or a commit is cut."""
+        asked = False
         with client, server:
             while True:
                 for source in select.select([client, server], [], [])[0]:
                     if not (data := _received(source)):
                         return
-                    if source is server:
-                        client.sendall(data)
-                        continue
-                    commit = b"COMMIT" in data.upper()
-                    self.commits += commit
-                    cut = commit and self.cuts
-                    if self.sends or not cut:
-                        server.sendall(data)
-                    if cut:
-                        if self.sends:
-                            server.recv(_CHUNK)  # it has committed, which the client never hears
+                    named = b"COMMIT" in data.upper()
+                    if source is client:
+                        self.commits += named
+                        asked = asked or (named and self.cuts)
+                        if asked and not self.sends:
+                            return
+                    elif asked and named:  # it has committed, which the client never hears
                         return
+                    (server if source is client else client).sendall(data)
 
 
 def _received(source: socket.socket) -> bytes:
