@@ -98,8 +98,11 @@ docs: $(INSTALLED_DOCS) ## Build the documentation; a broken link or a missing d
 	rm -rf build/docs
 	$(VENV_DOCS)/bin/python -m sphinx -W --keep-going -n -q -b html docs build/docs
 
-soak: $(INSTALLED) ## Run random operations, alone and against each other, for MINUTES=10.
+soak: $(INSTALLED) ## Run random operations, alone and against each other, for MINUTES=10; and a failover.
 	SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/integration/model -s $(PYTEST_ARGS)
+	@if [ "$$(id -u)" != 0 ]; then echo "NOT TESTED: a failover needs root, and Debian's packages"; \
+	else SOAK_MINUTES=$(MINUTES) scripts/on-replica.sh \
+		$(BIN)/python -m pytest tests/integration/model/test_failover.py -s $(PYTEST_ARGS); fi
 
 bench: $(INSTALLED) ## Measure ourselves beside the peer; BENCH= names a benchmark, DATABASE_URL= a server.
 	$(if $(DATABASE_URL),TENANCY_TEST_DATABASE_URL='$(DATABASE_URL)') \

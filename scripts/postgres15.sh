@@ -40,7 +40,7 @@ stop_servers() {
             as_postgres "$programs/pg_ctl" -D "$data" -m immediate stop || true
     done
     rm -rf "$folder"
-} >/dev/null
+} &>/dev/null
 
 install_missing "$programs/postgres" postgresql-15
 folder=$(mktemp -d)

@@ -136,7 +136,7 @@ class Reason(StrEnum):
     HIDDEN_ROWS = "hidden_rows"
     """A repair runs as a role that may not see all rows."""
     ISOLATION_LEVEL = "isolation_level"
-    """A repair, or the wait for a replica, runs at another isolation level than READ COMMITTED."""
+    """A repair runs at another isolation level than READ COMMITTED."""
 
 
 class Detail(property, Generic[T]):

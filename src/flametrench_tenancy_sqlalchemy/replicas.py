@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import InvalidRequestError
 
 from .errors import PreconditionError, Reason, ReplicaBehindError, shown
-from .transactions.sessions import AnySession, connection_of, where_writes_go
+from .transactions.sessions import AnySession, connection_of, itself, where_writes_go
 
 TIMEOUT: Final = 1.0
 """How many seconds a caller waits for a replica, if they say nothing."""
@@ -21,19 +21,17 @@ TIMEOUT: Final = 1.0
 _LONGEST_PAUSE: Final = 0.05
 _FORM: Final = re.compile(r"[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}")
 
-# Where a page begins, the next record comes behind the page's header, and the last one ended before
-# it: a replica comes no farther until there is a next one.
-_POSITION: Final = text("""
-    SELECT CAST(lsn - CASE
-        WHEN mod(lsn - '0/0', pg_size_bytes(current_setting('wal_segment_size'))) = 40 THEN 40
-        WHEN mod(lsn - '0/0', CAST(current_setting('wal_block_size') AS integer)) = 24 THEN 24
-        ELSE 0 END AS text), pg_current_xact_id_if_assigned() IS NOT NULL
-    FROM pg_current_wal_insert_lsn() AS lsn
-""")
+# A commit has been flushed when it is answered, unless the Session does without. Behind what has been
+# flushed, nothing need reach a replica for a while, such as traces of what was only read.
+_POSITION: Final = text(
+    "SELECT CAST(CASE current_setting('synchronous_commit') WHEN 'off'"
+    " THEN pg_current_wal_insert_lsn() ELSE pg_current_wal_flush_lsn() END AS text),"
+    " pg_current_xact_id_if_assigned() IS NOT NULL"
+)
 # A server that is no replica, or none any more, has all that there is.
 _REPLAYED: Final = text(
     "SELECT NOT pg_is_in_recovery() OR pg_last_wal_replay_lsn() >= CAST(:position AS pg_lsn),"
-    " CAST(pg_last_wal_replay_lsn() AS text), current_setting('transaction_isolation')"
+    " CAST(pg_last_wal_replay_lsn() AS text)"
 )
 # The server sleeps, so that an event loop can wait for it as for any other statement.
 _PAUSE: Final = text("SELECT pg_sleep(:seconds)")
@@ -45,7 +43,8 @@ def position(session: AnySession) -> str:
     It is a statement on the primary, which begins a transaction if none is open.
 
     Args:
-        session: a Session on the primary, after the commit, or a ``scoped_session``.
+        session: a Session on the primary, after the commit, or a ``scoped_session``; with the
+            ``synchronous_commit`` that the commit had.
 
     Returns:
         A position in the primary's log, such as ``0/16B3748``: text, for a cookie or a header.
@@ -66,16 +65,18 @@ def position(session: AnySession) -> str:
 def wait_for(session: AnySession, position: str, *, timeout: float = TIMEOUT) -> None:
     """Wait until a replica shows all that was committed before a position.
 
-    What the Session reads afterwards is as new as that. A primary need not be waited for.
+    What the Session reads afterwards is as new as that, if its engine leads to one replica only. A
+    primary need not be waited for.
 
     Args:
-        session: a Session on the replica, or a ``scoped_session``.
+        session: a Session on the replica, or a ``scoped_session``, with no transaction open.
         position: what `position` has returned.
         timeout: how many seconds to wait at the most.
 
     Raises:
-        PreconditionError: ``position_format``; it is no position. ``isolation_level``; the
-            Session's transaction would go on to show what was there when the wait began.
+        InvalidRequestError: a transaction is open, which may keep the replica from going on, and
+            show what was there when it began; SQLAlchemy's error.
+        PreconditionError: ``position_format``; it is no position.
         ReplicaBehindError: the replica has not come so far in time.
     """
     if not isinstance(position, str) or not _FORM.fullmatch(position):
@@ -84,15 +85,19 @@ def wait_for(session: AnySession, position: str, *, timeout: float = TIMEOUT) ->
             Reason.POSITION_FORMAT,
             parameter="position",
         )
-    connection, pause = connection_of(session), 0.001
-    until = time.monotonic() + timeout
+    session = itself(session)
+    if session.in_transaction():
+        raise InvalidRequestError(
+            "wait for the replica before the Session's transaction begins, which may keep it from "
+            "going on"
+        )
+    until, pause = time.monotonic() + timeout, 0.0
     while True:
-        reached, replayed, level = connection.execute(_REPLAYED, {"position": position}).one()
-        if level != "read committed":
-            raise PreconditionError(
-                f"to wait, a transaction has to be at READ COMMITTED, and not at {level.upper()}",
-                Reason.ISOLATION_LEVEL,
-            )
+        # Each look is a transaction: the replica lets none with a snapshot see rows vanish.
+        with session.begin():
+            connection = connection_of(session)
+            connection.execute(_PAUSE, {"seconds": pause})
+            reached, replayed = connection.execute(_REPLAYED, {"position": position}).one()
         if reached:
             return
         if (left := until - time.monotonic()) <= 0:
@@ -101,5 +106,4 @@ def wait_for(session: AnySession, position: str, *, timeout: float = TIMEOUT) ->
                 position=position,
                 replayed=replayed,
             )
-        connection.execute(_PAUSE, {"seconds": min(pause, left)})
-        pause = min(2 * pause, _LONGEST_PAUSE)
+        pause = min(max(2 * pause, 0.001), left, _LONGEST_PAUSE)

@@ -26,7 +26,15 @@ from flametrench_tenancy_sqlalchemy.testing.databases import empty_tables
 from flametrench_tenancy_sqlalchemy.testing.factories import make_member, make_org
 from tests.support.calls import CALLS, call
 from tests.support.counting import sent
-from tests.support.replicas import PATIENCE, Pair, catch_up, needs_a_replica, pause, resume
+from tests.support.replicas import (
+    PATIENCE,
+    Pair,
+    await_statement,
+    catch_up,
+    needs_a_replica,
+    pause,
+    resume,
+)
 from tests.support.stage import NOW, Stage
 
 if TYPE_CHECKING:
@@ -159,6 +167,22 @@ def test_a_wait_ends_when_the_replica_shows_what_was_written(
         assert TenancyRepository(session).get_org(org_id).name == "New"
 
 
+def test_who_waits_does_not_keep_the_replica_from_going_on(
+    primary: Engine, replica: Engine, paused: list[str]
+) -> None:
+    with primary.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("UPDATE org SET name = 'New'"))
+        connection.execute(text("VACUUM org"))  # what a snapshot on the replica may still see
+    with Session(primary) as session:
+        there = position(session)
+
+    with ThreadPoolExecutor(1) as pool, Session(replica) as session:
+        waiting = pool.submit(wait_for, session, there, timeout=PATIENCE)
+        await_statement(replica, "SELECT pg_sleep%")
+        resume(replica)
+        waiting.result(timeout=15)  # after 30 s, the replica would cancel who keeps it waiting
+
+
 def test_asynchronously_it_is_the_same(pair: Pair, paused: list[str]) -> None:
     org_id, *_ = paused
 
@@ -182,7 +206,7 @@ def test_asynchronously_it_is_the_same(pair: Pair, paused: list[str]) -> None:
     assert asyncio.run(write_and_read()) == "New"
 
 
-def test_a_position_behind_the_header_of_a_page_is_reached_without_another_record(
+def test_the_position_at_the_end_of_a_file_is_reached_without_another_record(
     primary: Engine, replica: Engine
 ) -> None:
     with primary.connect() as connection:

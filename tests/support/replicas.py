@@ -71,6 +71,17 @@ def resume(replica: Engine) -> None:
         connection.execute(text("SELECT pg_wal_replay_resume()"))
 
 
+def await_statement(engine: Engine, pattern: str) -> None:
+    """Return as soon as somebody else runs such a statement."""
+    running = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE :it"
+    )
+    until = time.monotonic() + PATIENCE
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        while not connection.scalar(running, {"it": pattern}):
+            assert time.monotonic() < until, "nobody does"
+
+
 def catch_up(primary: Engine, replica: Engine) -> None:
     """Wait until a replica shows all that has been committed."""
     with Session(primary) as session:

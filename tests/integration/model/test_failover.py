@@ -1,4 +1,4 @@
-"""A primary that dies under six writers: nothing acknowledged is lost, and errors say their kind."""
+"""A primary that dies under six writers: nothing acknowledged is lost, and errors tell kinds."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -78,15 +79,11 @@ class Writer:
         owner, member = self.users
         while not self.over.is_set():
             org_id, inv_id, expires_at = new_id("org"), new_id("inv"), utc_now() + timedelta(1)
-            if not self._done(org_id, lambda: store.create_org(owner, org_id=org_id)):
+            offer = (org_id, "ann", "guest", owner, expires_at)
+            if not self._done(org_id, partial(store.create_org, owner, org_id=org_id)):
                 continue
-            self._done(
-                inv_id,
-                lambda: store.create_invitation(
-                    org_id, "ann", "guest", owner, expires_at, inv_id=inv_id
-                ),
-            )
-            self._done(f"{org_id} {member}", lambda: store.add_member(org_id, member, "guest"))
+            self._done(inv_id, partial(store.create_invitation, *offer, inv_id=inv_id))
+            self._done(f"{org_id} {member}", partial(store.add_member, org_id, member, "guest"))
 
     def _done(self, key: str, call: Callable[[], Any]) -> bool:
         """Call until it is known what has become of it, and return whether it has happened."""

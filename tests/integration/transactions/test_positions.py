@@ -20,13 +20,18 @@ if TYPE_CHECKING:
 AHEAD = "FFFFFFFF/FFFFFFFF"
 
 
-def test_a_position_lies_behind_what_was_committed_before_it(db: Engine) -> None:
+@pytest.mark.parametrize("synchronous", ["on", "off"])
+def test_a_position_lies_behind_what_was_committed_before_it(db: Engine, synchronous: str) -> None:
+    written = text("SELECT pg_current_wal_insert_lsn()")
     behind = text("SELECT CAST(:late AS pg_lsn) > CAST(:early AS pg_lsn)")
     with Session(db) as session:
-        early = position(session)
+        session.execute(text(f"SET SESSION synchronous_commit = {synchronous}"))
         TenancyRepository(session).create_org(make_user(session).id)
+        early = session.scalar(written)
         session.commit()
         assert session.scalar(behind, {"late": position(session), "early": early})
+        session.execute(text("RESET synchronous_commit"))
+        session.commit()
 
 
 def test_a_position_is_not_given_before_the_commit(db: Engine) -> None:
@@ -39,7 +44,9 @@ def test_a_position_is_not_given_before_the_commit(db: Engine) -> None:
 def test_a_primary_has_all_there_is(db: Engine) -> None:
     scoped = scoped_session(sessionmaker(db))
     begun = time.monotonic()
-    wait_for(scoped, position(scoped))
+    here = position(scoped)
+    scoped.commit()
+    wait_for(scoped, here)
     wait_for(scoped, AHEAD, timeout=60)
     assert time.monotonic() < begun + 60
     scoped.remove()
@@ -52,13 +59,11 @@ def test_what_is_no_position_is_refused(db: Engine, given: Any) -> None:
     assert (refusal.value.reason, refusal.value.parameter) == ("position_format", "position")
 
 
-@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
-def test_a_transaction_that_would_not_see_what_it_waited_for_does_not_wait(
-    db: Engine, level: str
-) -> None:
-    with (
-        Session(db.execution_options(isolation_level=level)) as session,
-        pytest.raises(PreconditionError) as refusal,
-    ):
-        wait_for(session, AHEAD)
-    assert refusal.value.reason == "isolation_level"
+def test_nobody_waits_in_a_transaction(db: Engine) -> None:
+    with Session(db) as session:
+        here = position(session)
+        with pytest.raises(InvalidRequestError, match="before the Session's transaction begins"):
+            wait_for(session, here)
+        session.commit()
+        wait_for(session, here)
+        assert not session.in_transaction()
