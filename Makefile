@@ -92,6 +92,7 @@ browser: $(INSTALLED) ## Click through the example's team page; installs Debian'
 	scripts/with-browser.sh $(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
 
 docs: $(INSTALLED_DOCS) ## Build the documentation; a broken link or a missing docstring fails.
+	rm -rf build/docs
 	$(VENV_DOCS)/bin/python -m sphinx -W --keep-going -n -q -b html docs build/docs
 
 soak: $(INSTALLED) ## Run random operations, alone and against each other, for MINUTES=10.

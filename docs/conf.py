@@ -20,9 +20,9 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_design",
-    "domain",
+    "made_tables",
     "complete",
-    "titles",
+    "shorthand",
 ]
 exclude_patterns = ["_*"]
 
@@ -59,6 +59,7 @@ nitpick_ignore_regex = [
         "flametrench_ids",
         "flask",
         "flask_admin",
+        "opentelemetry",
         "pathlib",
         "psycopg",
         "pydantic",
@@ -78,6 +79,7 @@ nitpick_ignore_regex += [
     ("py:(class|exc|obj)", "(CommandError|ConfigDict|InvalidRequestError|dict\\[str|timedelta)"),
 ]
 
+pygments_dark_style = "github-dark"
 html_theme = "furo"
 html_title = "flametrench-tenancy-sqlalchemy"
 html_baseurl = PROJECT["urls"]["Documentation"]
@@ -85,6 +87,7 @@ html_static_path = ["_static"]
 html_css_files = ["tables.css"]
 html_show_sphinx = False
 html_copy_source = False
+html_use_index = False
 html_theme_options = {
     "source_repository": PROJECT["urls"]["Repository"],
     "source_branch": "main",

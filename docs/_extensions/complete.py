@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, Final
 
-from docutils.nodes import Element
+from docutils.nodes import Element, literal, reference, title
 from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
 
@@ -95,8 +95,30 @@ def find(app: Any, env: Any, node: Element, contents: Element) -> Element | None
     return None
 
 
+def link_names(app: Any, page: Element, docname: str) -> None:
+    """Lead from a name of ours, wherever a page says it, to its place in the reference."""
+    objects = app.env.get_domain("py").objects
+    for said in list(page.findall(literal)):
+        name = said.astext()
+        found = objects.get(f"{PACKAGE}.{name}") or objects.get(
+            f"{PACKAGE}.TenancyRepository.{name}"
+        )
+        inside = {type(parent) for parent in _ancestors(said)}
+        if found is None or found.docname == docname or inside & {reference, title}:
+            continue
+        link = make_refnode(app.builder, docname, found.docname, found.node_id, said.deepcopy())
+        said.replace_self(link)
+
+
+def _ancestors(node: Element) -> Iterator[Element]:
+    while node.parent is not None:
+        node = node.parent
+        yield node
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Listen while the reference is made."""
     app.connect("env-check-consistency", require_all)
     app.connect("missing-reference", find)
+    app.connect("doctree-resolved", link_names)
     return {"parallel_read_safe": True}

@@ -32,6 +32,7 @@ def mistaken(org: Organization) -> None:
     org.pan = "pro"
     select(Organization).where(Organization.pan == "pro")
 """
+WRONG_LINES: Final = [6, 7, 8]
 
 OWN: Final = set(Organization.__table__.columns.keys())
 # What a revision consists of, upwards and downwards.
@@ -124,4 +125,4 @@ def test_a_type_checker_knows_what_is_added_and_nothing_else(reader: Reader) -> 
     reader.write("mistakes.py", MISTAKES)
 
     assert type_errors(reader, "app.py", "models.py") == []
-    assert type_errors(reader, "mistakes.py") == [f"mistakes.py:{line}" for line in (6, 7, 8)]
+    assert type_errors(reader, "mistakes.py") == [f"mistakes.py:{line}" for line in WRONG_LINES]

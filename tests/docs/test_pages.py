@@ -47,7 +47,13 @@ def test_a_guide_is_followed_to_its_last_block(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["concepts/transactions.md", "how-to/sets.md", "how-to/your-tables.md"]
+    "name",
+    [
+        "concepts/transactions.md",
+        "how-to/loading.md",
+        "how-to/sets.md",
+        "how-to/your-tables.md",
+    ],
 )
 def test_its_code_runs_from_top_to_bottom(name: str, reader: Reader) -> None:
     upgrade(reader.database)

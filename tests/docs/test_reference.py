@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import tomllib
 from importlib import import_module
 from pkgutil import walk_packages
 from typing import TYPE_CHECKING, Any, Final
@@ -11,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 import flametrench_tenancy_sqlalchemy as package
-from flametrench_tenancy_sqlalchemy import PreconditionError, Reason, Role, TenancyError
+from flametrench_tenancy_sqlalchemy import PreconditionError, Reason, Role, TenancyError, errors
 from flametrench_tenancy_sqlalchemy import TenancyRepository as Repository
 from flametrench_tenancy_sqlalchemy.authority import RULES
-from tests.support.guides import DOCS
+from tests.support.guides import DOCS, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,6 +43,11 @@ OF_NEIGHBOURS: Final = {
 
 def page(name: str) -> str:
     return (DOCS / name).read_text(encoding="utf-8")
+
+
+def test_an_error_links_to_the_page_that_is_published() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"{project['urls']['Documentation']}reference/errors.html" == errors.HELP
 
 
 def documented_refusals(operation: Callable[..., Any]) -> set[str]:

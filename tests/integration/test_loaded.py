@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 from sqlalchemy.orm import Session, defer, joinedload, sessionmaker
 
 from flametrench_tenancy_sqlalchemy import (
@@ -130,6 +130,14 @@ def test_what_has_expired_says_so(membership: Membership, session: Session) -> N
     for name in ("role", "organization"):
         with pytest.raises(NotLoadedError, match=f"Membership.{name} .*expire_on_commit=False"):
             getattr(membership, name)
+
+
+def test_what_the_database_says_to_a_load_stays_as_it_is(
+    membership: Membership, session: Session
+) -> None:
+    session.connection().exec_driver_sql("SET LOCAL search_path TO nowhere")
+    with pytest.raises(ProgrammingError):
+        _ = membership.organization
 
 
 def test_it_is_a_mistake_in_the_code_and_no_answer_to_a_request() -> None:

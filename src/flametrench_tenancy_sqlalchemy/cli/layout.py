@@ -19,7 +19,7 @@ _ELLIPSIS: Final = "…"
 _NARROWEST: Final = 8
 """To how many cells a column may be cut."""
 
-_PASSWORD: Final = re.compile(r"(://[^:/@\s]*:)[^@\s]*(?=@)|(\bpassword=)[^&\s]*", re.IGNORECASE)
+_PASSWORD: Final = re.compile(r"(://[^:/@\s]*:)\S*(?=@)|(\bpassword=)[^&\s]*", re.IGNORECASE)
 
 _STYLES: Final = {
     "active": "green",

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
+from .answers import Exit
 from .options import sentence
 
 PROGRAM: Final = "flametrench-tenancy"
@@ -27,10 +28,7 @@ GROUPS: Final[Mapping[str, str]] = {
 }
 """A group of commands -> what it does; its module in `groups` has the same name."""
 
-_CODES: Final = (
-    "Exit codes: 0 done, 1 refused or found wrong, 2 it did not work, 130 interrupted, "
-    "141 not read to the end."
-)
+_CODES: Final = f"Exit codes: {', '.join(f'{code:d} {code.name.lower()}' for code in Exit)}."
 
 
 class UsageError(Exception):
@@ -43,6 +41,10 @@ class UsageError(Exception):
 
 class Parser(ArgumentParser):
     """A parser that leaves it to `main` to say what is wrong."""
+
+    def __init__(self, **manner: Any) -> None:
+        # An option to come must not change what a script has abbreviated.
+        super().__init__(allow_abbrev=False, **manner)
 
     def error(self, message: str) -> NoReturn:
         """Refuse the arguments."""
@@ -57,7 +59,7 @@ def parser(words: Sequence[str]) -> Parser:
     Args:
         words: the arguments, or the names of groups.
     """
-    whole = Parser(PROGRAM, description="Look after Flametrench tenancy.", epilog=_CODES)
+    whole = Parser(prog=PROGRAM, description="Look after Flametrench tenancy.", epilog=_CODES)
     whole.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     groups = whole.add_subparsers(required=True, metavar="COMMAND")
     for name, what in GROUPS.items():

@@ -6,10 +6,11 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, TextIO
 
 from .answers import Answer, Failure, Part, Table
-from .layout import Line, discreet, left_out, lines
+from .layout import discreet, left_out, lines
 from .parser import PROGRAM
 
 
@@ -46,7 +47,11 @@ def print_failure(failure: Failure, *, as_json: bool) -> None:
 
 def _print_document(document: Mapping[str, Any]) -> None:
     """Print one JSON document: in ASCII, which nothing on its way can take for a command."""
-    print(json.dumps(document, indent=2, default=str))
+    print(json.dumps(document, indent=2, default=_plain))
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _draw(part: Part, width: int | None, stream: TextIO) -> None:
@@ -63,10 +68,6 @@ def _draw_with_rich(part: Part, width: int, stream: TextIO) -> bool:
     except ImportError:
         return False
     console = Console(file=stream, highlight=False, soft_wrap=True)
-
-    def drawn(line: Line) -> Text:
-        return Text.assemble(*line)
-
     for line in lines(part, width):
-        console.print(drawn(line), markup=False, emoji=False)
+        console.print(Text.assemble(*line))
     return True

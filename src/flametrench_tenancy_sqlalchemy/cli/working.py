@@ -59,19 +59,15 @@ def as_system(
     Args:
         arguments: those of the command.
         work: what to do.
-        question: returns what somebody has to say yes to first, with no lock held meanwhile.
+        question: returns what somebody has to say yes to first, with no connection held meanwhile.
 
     Raises:
         NotConfirmedError: they say no, or nobody is there to ask.
     """
     dry_run: bool = getattr(arguments, "dry_run", False)
-
-    def done(connection: Connection) -> Answer:
-        if question is not None and not (arguments.yes or dry_run):
-            _confirm(in_unit(connection, arguments, question))
-        return in_unit(connection, arguments, work)
-
-    answer = on_database(arguments, done)
+    if question is not None and not (arguments.yes or dry_run):
+        _confirm(on_database(arguments, lambda to: in_unit(to, arguments, question)))
+    answer = on_database(arguments, lambda to: in_unit(to, arguments, work))
     if not hasattr(arguments, "dry_run"):
         return answer
     notes = [*answer.notes, *(["nothing was written: --dry-run"] if dry_run else [])]

@@ -17,7 +17,7 @@ from alembic.util import CommandError
 from sqlalchemy.types import TypeDecorator
 
 from ..models import Base
-from ..models.columns import is_own
+from ..models.columns import is_own, is_own_table
 from .places import script_location
 
 VERSION_TABLE: Final = "flametrench_tenancy_version"
@@ -27,7 +27,7 @@ _PACKAGE: Final = __name__.split(".", maxsplit=1)[0]
 _FUNCTION_PREFIX: Final = "flametrench_tenancy_"
 
 
-def include_object(  # noqa: PLR0911 - one for each kind
+def include_object(
     item: Any, name: str | None, type_: str, reflected: bool, compare_to: object | None
 ) -> bool:
     """Leave what is tenancy's in the application's schema to the migrations of tenancy.
@@ -37,28 +37,28 @@ def include_object(  # noqa: PLR0911 - one for each kind
     our metadata too, the columns that the application has added to our tables are its own, and so
     are their indexes and constraints.
     """
+    ours = False
     match type_:
         case "table":
-            # It is compared, and neither created nor dropped.
             compared = compare_to is not None and item.metadata is Base.metadata
-            return compared or not _is_ours(name)
+            ours = _is_ours(name) and not compared
         case "column":
-            return not is_own(item)
+            ours = is_own(item)
         case "index" | "unique_constraint" | "foreign_key_constraint" | "check_constraint":
-            return not (_is_ours(item.table.name) and all(map(is_own, item.columns)))
+            ours = _is_ours(item.table.name) and all(map(is_own, item.columns))
         case "function":
-            return not item.signature.startswith(_FUNCTION_PREFIX)
+            ours = item.signature.startswith(_FUNCTION_PREFIX)
         case "trigger":
-            return _FUNCTION_PREFIX not in item.definition
+            ours = _FUNCTION_PREFIX in item.definition
         case "policy":
-            return not (reflected and _is_ours(item.on_entity.rpartition(".")[2]))
+            ours = reflected and _is_ours(item.on_entity.rpartition(".")[2])
         case "grant_table":
-            return not (reflected and _is_ours(item.table))
-    return True
+            ours = reflected and _is_ours(item.table)
+    return not ours
 
 
 def _is_ours(table: str | None) -> bool:
-    return table in Base.metadata.tables or table == VERSION_TABLE
+    return is_own_table(table) or table == VERSION_TABLE
 
 
 def process_revision_directives(

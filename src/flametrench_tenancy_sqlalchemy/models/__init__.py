@@ -1,11 +1,10 @@
 """The tables of tenancy, and the domain methods that guard them."""
 
 from . import wire_ids as _wire_ids  # noqa: F401 - listens to every class that has such columns
-from .base import Base
-
-from .loaded import NotLoadedError  # isort: skip  # before there is any model
 from .audit_event import AuditBase, AuditEvent
+from .base import Base
 from .invitation import Invitation
+from .loaded import NotLoadedError
 from .membership import Membership
 from .organization import Organization
 from .tuple import Tuple

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, TypeVar, overload
 
 from sqlalchemy import event, inspect
-from sqlalchemy.exc import InvalidRequestError, MissingGreenlet
-from sqlalchemy.orm import InstanceState, InstrumentedAttribute, RelationshipProperty
+from sqlalchemy.exc import InvalidRequestError, MissingGreenlet, StatementError
+from sqlalchemy.orm import InstrumentedAttribute, RelationshipProperty
 from sqlalchemy.orm.exc import DetachedInstanceError
 
 from .base import Base
@@ -42,10 +42,14 @@ class LoadedAttribute(InstrumentedAttribute[T]):
         """
         try:
             return _get(self, instance, owner)
-        except (DetachedInstanceError, MissingGreenlet) as exc:
-            raise NotLoadedError(self._missing(inspect(instance))) from exc
+        except (DetachedInstanceError, MissingGreenlet, StatementError) as exc:
+            # Where a driver has got as far as a statement, SQLAlchemy wraps it.
+            if isinstance(exc, StatementError) and not isinstance(exc.orig, MissingGreenlet):
+                raise
+            raise NotLoadedError(self._missing(instance)) from exc
 
-    def _missing(self, state: InstanceState[Any]) -> str:
+    def _missing(self, instance: object) -> str:
+        state: Any = inspect(instance)
         name = f"{state.class_.__name__}.{self.key}"
         if state.expired or self.key in state.expired_attributes:
             return (

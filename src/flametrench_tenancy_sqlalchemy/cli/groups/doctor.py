@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import SUPPRESS, ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
@@ -24,12 +24,16 @@ def fill(parser: ArgumentParser) -> None:
         help="put right what has one right answer, in one transaction, and list it",
     )
     # The spelling of --json before there was one.
-    parser.add_argument("--format", choices=["table", "json"], help=SUPPRESS)
+    parser.add_argument("--format", dest="json", type=_is_json, help=SUPPRESS)
+
+
+def _is_json(form: str) -> bool:
+    if form not in {"table", "json"}:
+        raise ArgumentTypeError(f"{form!r} is neither table nor json")
+    return form == "json"
 
 
 def _doctor(arguments: Namespace) -> Answer:
-    arguments.json |= arguments.format == "json"
-
     def examine(session: Session) -> tuple[list[Finding], list[Repair]]:
         with progress("checks") as report:
             findings = diagnose(session, policy=arguments.policy, progress=report)

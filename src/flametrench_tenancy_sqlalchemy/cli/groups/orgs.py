@@ -89,8 +89,8 @@ def _revoke(arguments: Namespace) -> Answer:
             org.id, status=Status.REVOKED
         )
         return (
-            f"Revoke {org.id} ({org.name or org.slug or 'without a name'}) for good, with its "
-            f"{members} members, their tuples and its pending invitations?"
+            f"The end of {org.id} ({org.name or org.slug or 'without a name'}) is the end of its "
+            f"memberships ({members}), its invitations, and all tuples about it. Revoke it?"
         )
 
     def work(tenancy: Tenancy) -> Answer:

@@ -13,6 +13,7 @@ from sphinx.ext.autodoc.mock import mock
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
+from sqlalchemy import Table, UniqueConstraint
 from sqlalchemy.dialects import postgresql
 
 import flametrench_tenancy_sqlalchemy as package
@@ -79,17 +80,19 @@ class Errors(SphinxDirective):
             logger.warning(
                 "%s: no such error, or not said how to mend it", code, location=self.get_location()
             )
-        text = ["| code, error | HTTP | when | what to do |", "| --- | --- | --- | --- |"]
+        text = ["| code, error | HTTP | when, and *what to do* |", "| --- | --- | --- |"]
         for row in errors:
             also = f", over HTTP `{row.over_http}`" if row.over_http != row.code else ""
             when = " ".join(row.when.replace("``", "`").split())
+            mend = mending.get(row.code, "")
             text.append(
-                f"| `{row.code}`{also} {_named(row.name)} | {row.status} "
-                f"| {when} | {mending.get(row.code, '')} |"
+                f"| `{row.code}`{also} {_named(row.name)} | {row.status} | {when} *{mend}* |"
             )
         made = self.parse_text_to_nodes("\n".join(text))
-        bodies = [body for node in made for body in node.findall(nodes.tbody)]
-        for row, line in zip(errors, bodies[0], strict=True):
+        [table] = [table for node in made for table in node.findall(nodes.table)]
+        table["classes"].append("errors")
+        [body] = table.findall(nodes.tbody)
+        for row, line in zip(errors, body, strict=True):
             line["ids"] += [
                 code.replace(".", "-") for code in dict.fromkeys((row.code, row.over_http))
             ]
@@ -101,15 +104,26 @@ def _named(name: str) -> str:
     return f"{{py:exc}}`~{public}`" if hasattr(package, name) else f"`{name}`"
 
 
+def _unique(table: Table) -> Iterator[str]:
+    for constraint in table.constraints:
+        if isinstance(constraint, UniqueConstraint):
+            yield ", ".join(f"`{column.name}`" for column in constraint.columns)
+    for index in table.indexes:
+        if index.unique:
+            where = index.dialect_options["postgresql"]["where"]
+            some = "" if where is None else f" where `{where}`"
+            yield ", ".join(f"`{column.name}`" for column in index.columns) + some
+
+
 class Tables(SphinxDirective):
     """The columns and indexes of every table."""
 
     def run(self) -> list[nodes.Node]:
         """Return a table for each table."""
         text: list[str] = []
-        for mapper in sorted(Base.registry.mappers, key=lambda mapper: mapper.local_table.name):
-            table = mapper.local_table
-            text += [f"`{table.name}`, the table of `{mapper.class_.__name__}`:", ""]
+        classes = {mapper.local_table: mapper.class_.__name__ for mapper in Base.registry.mappers}
+        for table in Base.metadata.sorted_tables:
+            text += [f"`{table.name}`, the table of `{classes[table]}`:", ""]
             text += ["| column | type | null | refers to |", "| --- | --- | --- | --- |"]
             for column in table.columns:
                 refers = ", ".join(f"`{key.target_fullname}`" for key in column.foreign_keys)
@@ -117,12 +131,8 @@ class Tables(SphinxDirective):
                 null = "yes" if column.nullable else ""
                 text.append(f"| `{column.name}` | {kind} | {null} | {refers} |")
             text += [""]
-            unique = [index for index in table.indexes if index.unique]
-            for index in sorted(unique, key=lambda index: str(index.name)):
-                columns = ", ".join(f"`{column.name}`" for column in index.columns)
-                where = index.dialect_options["postgresql"]["where"]
-                some = "" if where is None else f" where `{where}`"
-                text += [f"Unique: {columns}{some} (`{index.name}`).", ""]
+            text += [f"Unique: {what}." for what in sorted(_unique(table))]
+            text += [""]
         return self.parse_text_to_nodes("\n".join(text))
 
 
