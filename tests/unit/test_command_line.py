@@ -46,7 +46,8 @@ def test_what_would_steer_a_terminal_is_written_out(text: str, shown: str) -> No
 
 
 @pytest.mark.parametrize(
-    "text, width", [("abc", 3), ("村上", 4), ("e\u0301", 1), ("ｱ", 1), ("\u20dd", 0), ("", 0)]
+    "text, width",
+    [("abc", 3), ("村上", 4), ("\uff21", 2), ("e\u0301", 1), ("ｱ", 1), ("\u20dd", 0), ("", 0)],
 )
 def test_a_text_takes_so_many_cells(text: str, width: int) -> None:
     assert cells(text) == width
@@ -94,6 +95,15 @@ def test_a_terminal_gets_what_fits(width: int, missing: list[str], third: str) -
     assert left_out(TABLE, width) == missing
     assert rows[2] == third
     assert width < 5 or max(map(cells, rows)) <= width
+
+
+def test_columns_that_may_be_cut_share_what_is_left() -> None:
+    columns = [Column(title, cuttable=True) for title in ("A", "B")]
+    table = Table(columns, [("a" * 20, "b" * 20)])
+    for width in (18, 30, 41):
+        [*_, row] = drawn(table, width)
+        assert cells(row) == width
+    assert drawn(table, 42)[-1] == f"{'a' * 20}  {'b' * 20}"
 
 
 def test_what_is_for_other_programs_stays_as_it_is() -> None:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar, overload
 
 from sqlalchemy import event, inspect
 from sqlalchemy.exc import InvalidRequestError, MissingGreenlet, StatementError
-from sqlalchemy.orm import InstanceState, InstrumentedAttribute, RelationshipProperty
+from sqlalchemy.orm import InstrumentedAttribute, RelationshipProperty
 from sqlalchemy.orm.exc import DetachedInstanceError
 
 from .base import Base
@@ -46,9 +46,10 @@ class LoadedAttribute(InstrumentedAttribute[T]):
             # Where a driver has got as far as a statement, SQLAlchemy wraps it.
             if isinstance(exc, StatementError) and not isinstance(exc.orig, MissingGreenlet):
                 raise
-            raise NotLoadedError(self._missing(inspect(instance))) from exc
+            raise NotLoadedError(self._missing(instance)) from exc
 
-    def _missing(self, state: InstanceState[Any]) -> str:
+    def _missing(self, instance: object) -> str:
+        state: Any = inspect(instance)
         name = f"{state.class_.__name__}.{self.key}"
         if state.expired or self.key in state.expired_attributes:
             return (
