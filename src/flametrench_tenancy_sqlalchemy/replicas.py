@@ -21,8 +21,8 @@ TIMEOUT: Final = 1.0
 _LONGEST_PAUSE: Final = 0.05
 _FORM: Final = re.compile(r"[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}")
 
-# A commit has been flushed when it is answered, unless the Session does without. Behind what has been
-# flushed, nothing need reach a replica for a while, such as traces of what was only read.
+# A commit has been flushed when it is answered, unless the Session does without. What has not been
+# flushed, such as traces of what was only read, need not reach a replica for a while.
 _POSITION: Final = text(
     "SELECT CAST(CASE current_setting('synchronous_commit') WHEN 'off'"
     " THEN pg_current_wal_insert_lsn() ELSE pg_current_wal_flush_lsn() END AS text),"

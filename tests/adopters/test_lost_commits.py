@@ -18,7 +18,7 @@ from flametrench_tenancy_sqlalchemy import (
     new_id,
 )
 from flametrench_tenancy_sqlalchemy.testing.factories import make_member, make_org, make_user
-from tests.support.cutting import Relay, relay
+from tests.support.cutting import ALL, Relay, relay
 from tests.support.drivers import DRIVERS
 from tests.support.rows import committed_rows
 from tests.support.stage import NOW
@@ -63,7 +63,7 @@ def test_a_commit_without_an_answer_is_unknown_and_not_tried_again(
     client = driver.client(cutting.url)
     org_id = new_id("org")
     before = cutting.commits
-    cutting.cuts, cutting.sends = True, happened
+    cutting.cuts, cutting.sends = ALL, happened
 
     with pytest.raises(OutcomeUnknownError) as lost:
         getattr(client, form)(lambda tenancy: tenancy.create_org(usr_id, org_id=org_id))
@@ -80,7 +80,7 @@ def test_a_read_that_loses_its_commit_has_nothing_unknown(
     with Session(clean_engine) as session, session.begin():
         org_id, usr_id = make_org(session).id, make_user(session).id
     client = driver.client(cutting.url)
-    cutting.cuts = True
+    cutting.cuts = ALL
 
     for read in (lambda t: t.get_org(org_id), lambda t: t.role_of(org_id, usr_id)):
         with pytest.raises(DBAPIError) as lost:
@@ -107,10 +107,10 @@ def test_trying_again_with_the_same_ids_tells_what_has_happened(
     ]
 
     for call, duplicate in calls:
-        cutting.cuts, cutting.sends = True, happened
+        cutting.cuts, cutting.sends = ALL, happened
         with pytest.raises(OutcomeUnknownError):
             client.alone(call, clock=lambda: NOW)
-        cutting.cuts = False
+        cutting.cuts = 0
         if happened:
             with pytest.raises(duplicate):
                 client.alone(call, clock=lambda: NOW)

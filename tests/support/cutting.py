@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import select
 import socket
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
 HOST: Final = "127.0.0.1"
+ALL: Final = math.inf
 _CHUNK: Final = 1 << 16
 
 
@@ -25,13 +27,13 @@ class Relay:
     Attributes:
         url: where it takes connections for the database.
         sends: whether a commit at which it cuts reaches the server.
-        cuts: whether it cuts at commits at all.
+        cuts: at how many commits it has yet to cut.
         commits: how many it has seen.
     """
 
     url: URL
     sends: bool = False
-    cuts: bool = False
+    cuts: float = 0
     commits: int = 0
 
     def serve(self, client: socket.socket, server: socket.socket) -> None:
@@ -45,7 +47,9 @@ class Relay:
                     named = b"COMMIT" in data.upper()
                     if source is client:
                         self.commits += named
-                        asked = asked or (named and self.cuts)
+                        if named and self.cuts > 0:
+                            self.cuts -= 1
+                            asked = True
                         if asked and not self.sends:
                             return
                     elif asked and named:  # it has committed, which the client never hears
