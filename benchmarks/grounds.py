@@ -114,7 +114,7 @@ def grounds(server: Server | None) -> Iterator[tuple[Server, Database]]:
             if members:
                 _seed(url, members)
             if search and side == "ours":
-                upgrade(url, "heads", search=True)
+                upgrade(url, "heads", branches=["search"])
             return url
 
         yield server, create

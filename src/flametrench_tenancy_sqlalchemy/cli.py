@@ -82,7 +82,12 @@ def _parser() -> ArgumentParser:
         help="how long to wait for another deployer (default: %(default)s)",
     )
     manner.add_argument(
-        "--search", action="store_true", help="with the branch flametrench_tenancy_search"
+        "--branch",
+        action="append",
+        default=[],
+        dest="branches",
+        choices=migrations.BRANCHES,
+        help="with an opt-in branch; may be given several times",
     )
 
     policy: dict[str, Any] = {
@@ -120,7 +125,7 @@ def _parser() -> ArgumentParser:
 
     migrate = commands.add_parser("migrate", help="create the tables, or bring them up to date")
     ways = migrate.add_subparsers(required=True, metavar="WAY")
-    newest: dict[str, Any] = {"nargs": "?", "default": migrations.HEAD}
+    newest: dict[str, Any] = {"nargs": "?"}
     for name, run, options, revision, what in (
         ("upgrade", _upgrade, [url, schema, manner], newest, "go forward to a revision"),
         ("downgrade", _downgrade, [url, schema, manner], {}, "go back to a revision"),
@@ -255,7 +260,7 @@ def _revision(session: Session, *, schema: str | None) -> str:
 
 def _sql(arguments: Namespace) -> int:
     config = migrations.alembic_config(**_manner(arguments))
-    command.upgrade(config, arguments.revision, sql=True)
+    command.upgrade(config, arguments.revision or migrations.newest(arguments.branches), sql=True)
     return HEALTHY
 
 
@@ -266,7 +271,7 @@ def _grants(arguments: Namespace) -> int:
 
 
 def _manner(arguments: Namespace) -> dict[str, Any]:
-    names = ("schema", "lock_timeout", "advisory_lock_timeout", "search")
+    names = ("schema", "lock_timeout", "advisory_lock_timeout", "branches")
     return {name: getattr(arguments, name) for name in names}
 
 

@@ -116,6 +116,21 @@ class InvitationStatus(Term):
     EXPIRED = "expired"
 
 
+class AuditOutcome(Term):
+    """How what an event of the audit log tells went.
+
+    Specification: ADR 0019.
+    """
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    """It was tried, and something went wrong."""
+    DENIED = "denied"
+    """Whoever tried it may not do it."""
+    PENDING = "pending"
+    """It has begun; another event tells how it ends."""
+
+
 @dataclass(frozen=True, slots=True)
 class PreTuple:
     """A grant that an invitation promises: one tuple for whoever accepts it.

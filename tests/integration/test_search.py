@@ -59,7 +59,7 @@ def seed(connection: Connection) -> None:
         ),
         {"names": NAMES},
     )
-    migrations.upgrade(connection, "heads", search=True)
+    migrations.upgrade(connection, "heads", branches=["search"])
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from flametrench_tenancy_sqlalchemy.migrations import (
     VERSION_TABLE,
     SchemaMismatchError,
     alembic_config,
+    branch_location,
     downgrade,
-    search_location,
     upgrade,
 )
 from flametrench_tenancy_sqlalchemy.migrations.catalog import Part
@@ -35,14 +35,14 @@ HEAD_OF_SEARCH = "flametrench_tenancy_search@head"
 
 def test_who_does_not_ask_for_it_has_one_head_and_who_does_has_two() -> None:
     assert len(ScriptDirectory.from_config(alembic_config()).get_heads()) == 1
-    scripts = ScriptDirectory.from_config(alembic_config(search=True))
+    scripts = ScriptDirectory.from_config(alembic_config(branches=["search"]))
     assert len(scripts.get_heads()) == 2
     assert scripts.get_revision(HEAD) != scripts.get_revision(HEAD_OF_SEARCH)
     assert scripts.get_bases() == ["ft0001", "ft_search_0001"]
     ini = Path(__file__).parents[2] / "alembic.ini"
     scripts = ScriptDirectory.from_config(Config(ini, ini_section="search"))
     assert len(scripts.get_heads()) == 2
-    assert search_location() == ini.parent / "alembic" / "search"
+    assert branch_location("search") == ini.parent / "alembic" / "search"
 
 
 @pytest.mark.parametrize("rows", [False, True])
@@ -53,24 +53,24 @@ def test_it_comes_and_goes_and_touches_nothing_else(empty: Engine, rows: bool) -
             run(connection, [ROWS["usr"], ROWS["org"]])
     before = tenancy_schema(empty)
     assert INDEX not in before
-    upgrade(empty.url, "heads", search=True)
-    upgrade(empty.url, "heads", search=True)
+    upgrade(empty.url, "heads", branches=["search"])
+    upgrade(empty.url, "heads", branches=["search"])
     wording = "CREATE INDEX ON org USING gin (name gin_trgm_ops, slug gin_trgm_ops)"
     assert tenancy_schema(empty) == before | {INDEX: wording}
-    command.check(alembic_config(empty.url, search=True))
+    command.check(alembic_config(empty.url, branches=["search"]))
     with pytest.raises(CommandError, match="ft_search_0001"):
         upgrade(empty.url)  # which a database that has it says to whoever forgets it
-    downgrade(empty.url, "flametrench_tenancy_search@base", search=True)
+    downgrade(empty.url, "flametrench_tenancy_search@base", branches=["search"])
     assert tenancy_schema(empty) == before
 
 
 def test_alone_it_brings_the_tables_along(blank: Connection) -> None:
     versions = text(f"SELECT version_num FROM {VERSION_TABLE}")
-    upgrade(blank, HEAD_OF_SEARCH, search=True)
+    upgrade(blank, HEAD_OF_SEARCH, branches=["search"])
     assert set(blank.scalars(versions)) == {"ft_search_0001"}
-    upgrade(blank, search=True)
+    upgrade(blank, branches=["search"])
     assert set(blank.scalars(versions)) == {"ft_search_0001", "ft0004"}
-    downgrade(blank, "base", search=True)
+    downgrade(blank, "base", branches=["search"])
     assert set(blank.scalars(versions)) == set()
 
 
@@ -80,10 +80,10 @@ def test_the_extension_may_live_in_any_schema(blank: Connection, home: str | Non
     if home is not None:
         run(blank, f'CREATE SCHEMA IF NOT EXISTS "{home}"')
         run(blank, f'CREATE EXTENSION pg_trgm SCHEMA "{home}"')
-    upgrade(blank, "heads", schema=SCHEMA, search=True)
+    upgrade(blank, "heads", schema=SCHEMA, branches=["search"])
     prefix = "extensions." if home == "extensions" else ""
     assert f"{prefix}gin_trgm_ops" in tenancy_schema(blank, SCHEMA)[INDEX]
-    upgrade(blank, "heads", search=True)  # in public, too, beside the other
+    upgrade(blank, "heads", branches=["search"])  # in public, too, beside the other
     assert INDEX in tenancy_schema(blank)
 
 
@@ -92,7 +92,7 @@ def test_tables_in_use_find_the_extension_wherever_it_lives(empty: Engine) -> No
     with empty.begin() as connection:
         run(connection, ["CREATE SCHEMA extensions", "CREATE EXTENSION pg_trgm SCHEMA extensions"])
         run(connection, [f'SET LOCAL search_path TO "{SCHEMA}"', ROWS["usr"], ROWS["org"]])
-    upgrade(empty.url, "heads", schema=SCHEMA, search=True)
+    upgrade(empty.url, "heads", schema=SCHEMA, branches=["search"])
     assert "extensions.gin_trgm_ops" in tenancy_schema(empty, SCHEMA)[INDEX]
 
 
@@ -100,24 +100,24 @@ def test_another_index_of_its_name_is_refused(blank: Connection) -> None:
     upgrade(blank)
     run(blank, "CREATE INDEX org_search_idx ON org (name)")
     with pytest.raises(SchemaMismatchError, match="org_search_idx"):
-        upgrade(blank, "heads", search=True)
+        upgrade(blank, "heads", branches=["search"])
 
 
 def test_offline_sql_builds_the_same(empty: Engine) -> None:
-    config = alembic_config(search=True)
+    config = alembic_config(branches=["search"])
     config.output_buffer = printed = io.StringIO()
     command.upgrade(config, "heads", sql=True)
     run_script(empty, printed.getvalue())
     offline = everything(empty)
-    downgrade(empty.url, "base", search=True)
-    upgrade(empty.url, "heads", search=True)
+    downgrade(empty.url, "base", branches=["search"])
+    upgrade(empty.url, "heads", branches=["search"])
     assert everything(empty) == offline
 
 
 def test_the_command_line_knows_it(empty: Engine, capsys: Any) -> None:
     url = empty.url.render_as_string(hide_password=False)
-    assert main(["migrate", "upgrade", "heads", "--search", "--url", url]) == 0
+    assert main(["migrate", "upgrade", "heads", "--branch", "search", "--url", url]) == 0
     assert INDEX in tenancy_schema(empty)
     assert main(["doctor", "--url", url]) == 0
-    assert main(["migrate", "downgrade", "base", "--search", "--url", url]) == 0
+    assert main(["migrate", "downgrade", "base", "--branch", "search", "--url", url]) == 0
     assert tenancy_schema(empty) == {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Collection
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -26,10 +27,17 @@ from .autogenerate import (
 )
 from .errors import AdvisoryLockTimeoutError, SchemaMismatchError
 from .functions import SECURE_FUNCTIONS
-from .places import script_location, search_location, version_location
+from .places import (
+    BRANCHES,
+    branch_location,
+    script_location,
+    version_location,
+    version_locations,
+)
 
 __all__ = [
     "ADVISORY_LOCK_TIMEOUT",
+    "BRANCHES",
     "HEAD",
     "LOCK_TIMEOUT",
     "SECURE_FUNCTIONS",
@@ -37,13 +45,13 @@ __all__ = [
     "AdvisoryLockTimeoutError",
     "SchemaMismatchError",
     "alembic_config",
+    "branch_location",
     "database_url",
     "downgrade",
     "include_object",
     "process_revision_directives",
     "render_item",
     "script_location",
-    "search_location",
     "upgrade",
     "version_location",
 ]
@@ -67,7 +75,7 @@ def alembic_config(
     schema: str | None = None,
     lock_timeout: str = LOCK_TIMEOUT,
     advisory_lock_timeout: str = ADVISORY_LOCK_TIMEOUT,
-    search: bool = False,
+    branches: Collection[str] = (),
 ) -> Config:
     """Return a configuration to use with Alembic's own commands.
 
@@ -77,13 +85,17 @@ def alembic_config(
         lock_timeout: how long to wait for a table that others use, as PostgreSQL writes it.
         advisory_lock_timeout: how long to wait for another deployer, as an interval; ``0s`` is
             not at all.
-        search: whether the branch ``flametrench_tenancy_search`` is there, too: a second head.
+        branches: the opt-in branches that are there, too, each a further head: of ``audit`` and
+            ``search``, in any order.
+
+    Raises:
+        CommandError: there is no such branch.
     """
     config = Config()
     config.set_main_option("script_location", _escaped(str(script_location())))
     config.set_main_option("path_separator", "newline")
-    locations = [version_location(), *([search_location()] if search else [])]
-    config.set_main_option("version_locations", _escaped("\n".join(map(str, locations))))
+    locations = "\n".join(map(str, version_locations(branches)))
+    config.set_main_option("version_locations", _escaped(locations))
     if url is not None:
         rendered = make_url(url).render_as_string(hide_password=False)
         config.set_main_option("sqlalchemy.url", _escaped(rendered))
@@ -95,31 +107,33 @@ def alembic_config(
 
 def upgrade(
     target: str | URL | Connection,
-    revision: str = HEAD,
+    revision: str | None = None,
     *,
     schema: str | None = None,
     lock_timeout: str = LOCK_TIMEOUT,
     advisory_lock_timeout: str = ADVISORY_LOCK_TIMEOUT,
-    search: bool = False,
+    branches: Collection[str] = (),
 ) -> None:
     """Bring a database up to date; from async code, ``await connection.run_sync(upgrade)``.
 
     Args:
         target: the database, or a Connection to it. If that has a transaction open, the migrations
             become part of it; else they are committed. Given a URL, it blocks an event loop.
-        revision: how far to go, in Alembic's notation.
+        revision: how far to go, in Alembic's notation; to the end of everything that is named, if
+            nothing is said.
         schema: the schema to put the tables in, created where it does not exist.
         lock_timeout: how long to wait for a table that others use, as PostgreSQL writes it.
         advisory_lock_timeout: how long to wait for another deployer, as an interval; ``0s`` is
             not at all.
-        search: whether the branch ``flametrench_tenancy_search`` may be named (``heads`` means
-            both); from then on it must be.
+        branches: the opt-in branches to go along, of ``audit`` and ``search``; from then on they
+            must be named.
 
     Raises:
         AdvisoryLockTimeoutError: another deployer is still migrating; the error says who.
         SchemaMismatchError: there are things of these names that differ from ours or belong to
             somebody else; nothing is changed, and the error lists them.
-        CommandError: no database is named or reached, or there is no such revision; Alembic's own.
+        CommandError: no database is named or reached, or there is no such branch or revision;
+            Alembic's own.
     """
     with _one_at_a_time:
         config = _config_for(
@@ -127,9 +141,9 @@ def upgrade(
             schema=schema,
             lock_timeout=lock_timeout,
             advisory_lock_timeout=advisory_lock_timeout,
-            search=search,
+            branches=branches,
         )
-        command.upgrade(config, revision)
+        command.upgrade(config, revision or newest(branches))
 
 
 def downgrade(
@@ -139,7 +153,7 @@ def downgrade(
     schema: str | None = None,
     lock_timeout: str = LOCK_TIMEOUT,
     advisory_lock_timeout: str = ADVISORY_LOCK_TIMEOUT,
-    search: bool = False,
+    branches: Collection[str] = (),
 ) -> None:
     """Take migrations back; what they created is dropped, what they adopted stays.
 
@@ -149,7 +163,7 @@ def downgrade(
         schema: the schema that the tables are in.
         lock_timeout: as for `upgrade`.
         advisory_lock_timeout: as for `upgrade`.
-        search: as for `upgrade`.
+        branches: as for `upgrade`.
 
     Raises:
         AdvisoryLockTimeoutError: as for `upgrade`.
@@ -161,9 +175,14 @@ def downgrade(
             schema=schema,
             lock_timeout=lock_timeout,
             advisory_lock_timeout=advisory_lock_timeout,
-            search=search,
+            branches=branches,
         )
         command.downgrade(config, revision)
+
+
+def newest(branches: Collection[str]) -> str:
+    """Return the newest revision, in Alembic's notation, where these opt-in branches are there."""
+    return "heads" if branches else HEAD
 
 
 def database_url(given: str | URL | None) -> URL:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
+
+from alembic.util import CommandError
+
+BRANCHES: Final = ("audit", "search")
+"""The opt-in branches: each a folder, and the end of the branch label ``flametrench_tenancy_…``."""
 
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 
@@ -19,6 +25,24 @@ def version_location() -> Path:
     return script_location() / "versions"
 
 
-def search_location() -> Path:
-    """Return the folder of the opt-in branch for `list_orgs`, another version location."""
-    return script_location() / "search"
+def branch_location(branch: str) -> Path:
+    """Return the folder of an opt-in branch's revision files, another version location.
+
+    Args:
+        branch: its name, such as ``search``.
+
+    Raises:
+        CommandError: there is no such branch.
+    """
+    if branch not in BRANCHES:
+        raise CommandError(f"{branch!r} is not an opt-in branch; {', '.join(BRANCHES)} are")
+    return script_location() / branch
+
+
+def version_locations(branches: Collection[str]) -> list[Path]:
+    """Return the folders of all revision files, those of some opt-in branches included.
+
+    Raises:
+        CommandError: there is no such branch.
+    """
+    return [version_location(), *map(branch_location, sorted(set(branches)))]

@@ -1,6 +1,7 @@
 """The tables of tenancy, and the domain methods that guard them."""
 
 from . import wire_ids as _wire_ids  # noqa: F401 - listens to every class that has such columns
+from .audit_event import AuditBase, AuditEvent
 from .base import Base
 from .invitation import Invitation
 from .membership import Membership
@@ -8,4 +9,13 @@ from .organization import Organization
 from .tuple import Tuple
 from .user import User
 
-__all__ = ["Base", "Invitation", "Membership", "Organization", "Tuple", "User"]
+__all__ = [
+    "AuditBase",
+    "AuditEvent",
+    "Base",
+    "Invitation",
+    "Membership",
+    "Organization",
+    "Tuple",
+    "User",
+]
