@@ -195,7 +195,7 @@ FUNCTIONS = {
         END IF;
         RETURN NULL;
     END
-    """,  # noqa: S608 -- put together of constants
+    """,
 }
 
 NOW = "CREATE TRIGGER {name} {event} ON {table} FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION {call}"
