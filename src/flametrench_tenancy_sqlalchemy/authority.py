@@ -12,6 +12,7 @@ from typing import Any, Final
 from .errors import ForbiddenError, NotFoundError
 from .ids import require
 from .models import Invitation, Membership, Organization
+from .models.audit_document import require_auth, require_context, require_on_behalf
 from .policy import Policy
 from .values import Role, Status
 
@@ -28,12 +29,13 @@ class Actor:
     Attributes:
         usr_id: their wire id (``usr_…``).
         identifier: the one that authentication has proven to be theirs, if it has one.
-        auth: how they have signed in.
-        on_behalf: who acts in their name, an agent for instance.
-        context: the circumstances, such as the request's id and address.
+        auth: how they have signed in: a ``kind``, and the id that is named after it.
+        on_behalf: ``agent_id`` of the agent that acts in their name.
+        context: the circumstances: ``request_id``, ``ip`` and ``user_agent``.
 
     Raises:
         InvalidIdError: ``usr_id`` is no ``usr_`` wire id.
+        PreconditionError: ``auth_format``, ``on_behalf_format`` or ``context_format``.
     """
 
     usr_id: str
@@ -45,6 +47,9 @@ class Actor:
 
     def __post_init__(self) -> None:
         require(self.usr_id, "usr", "usr_id")
+        require_auth(self.auth, "auth", acting=True)
+        require_on_behalf(self.on_behalf, "on_behalf")
+        require_context(self.context, "context")
 
     def owns(self, entity: Organization | Membership | Invitation, policy: Policy) -> bool:
         """Whether it is about them: their own membership, or an invitation to them."""
@@ -97,7 +102,7 @@ class Rule:
             PreconditionError: ``org_not_active``.
             ForbiddenError: they lack the role, or one of those to give or touch is above theirs.
         """
-        if membership is None or membership.status is not Status.ACTIVE:
+        if membership is None or is_stranger(membership):
             raise missing
         if self.hidden and not own and membership.role not in self.roles:
             raise missing
@@ -134,6 +139,11 @@ class Rule:
             raise ForbiddenError(
                 f"user {actor.usr_id} may not do this for others", usr_id=actor.usr_id
             )
+
+
+def is_stranger(membership: Membership | None) -> bool:
+    """Whether somebody is none of an organization's own, by the membership they have there."""
+    return membership is None or membership.status is not Status.ACTIVE
 
 
 RULES: Final[Mapping[str, Rule]] = {

@@ -81,14 +81,14 @@ def _parser() -> ArgumentParser:
         default=migrations.ADVISORY_LOCK_TIMEOUT,
         help="how long to wait for another deployer (default: %(default)s)",
     )
-    manner.add_argument(
-        "--branch",
-        action="append",
-        default=[],
-        dest="branches",
-        choices=migrations.BRANCHES,
-        help="with an opt-in branch; may be given several times",
-    )
+    branch: dict[str, Any] = {
+        "action": "append",
+        "default": [],
+        "dest": "branches",
+        "choices": migrations.BRANCHES,
+        "help": "with an opt-in branch; may be given several times",
+    }
+    manner.add_argument("--branch", **branch)
 
     policy: dict[str, Any] = {
         "type": _policy_named,
@@ -153,6 +153,7 @@ def _parser() -> ArgumentParser:
         "worker: who lets invitations expire (default: %(default)s)",
     )
     grant.add_argument("--schema", default="public", help="the schema of the tables")
+    grant.add_argument("--branch", **branch)
     grant.set_defaults(run=_grants)
     return parser
 
@@ -265,7 +266,9 @@ def _sql(arguments: Namespace) -> int:
 
 
 def _grants(arguments: Namespace) -> int:
-    for statement in grants(arguments.role, arguments.purpose, schema=arguments.schema):
+    for statement in grants(
+        arguments.role, arguments.purpose, schema=arguments.schema, branches=arguments.branches
+    ):
         print(f"{statement};")
     return HEALTHY
 

@@ -6,6 +6,7 @@ Each has the name of the option of ``context.configure`` that it is for.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -24,6 +25,7 @@ VERSION_TABLE: Final = "flametrench_tenancy_version"
 
 _PACKAGE: Final = __name__.split(".", maxsplit=1)[0]
 _FUNCTION_PREFIX: Final = "flametrench_tenancy_"
+_LOG: Final = re.compile(r"aud(_default|_\d{4}_\d{2})?")
 
 
 def include_object(
@@ -36,20 +38,26 @@ def include_object(
     """
     match type_:
         case "table":
-            return not _is_ours(name)
+            return not (_is_ours(name) or (_is_the_logs(name) and reflected and not compare_to))
         case "function":
             return not item.signature.startswith(_FUNCTION_PREFIX)
         case "trigger":
             return _FUNCTION_PREFIX not in item.definition
         case "policy":
-            return not (reflected and _is_ours(item.on_entity.rpartition(".")[2]))
+            table = item.on_entity.rpartition(".")[2]
+            return not (reflected and (_is_ours(table) or _is_the_logs(table)))
         case "grant_table":
-            return not (reflected and _is_ours(item.table))
+            return not (reflected and (_is_ours(item.table) or _is_the_logs(item.table)))
     return True
 
 
 def _is_ours(table: str | None) -> bool:
     return table in Base.metadata.tables or table == VERSION_TABLE
+
+
+def _is_the_logs(table: str | None) -> bool:
+    """Whether it is the audit log or a part of it, unless the application declares it itself."""
+    return table is not None and _LOG.fullmatch(table) is not None
 
 
 def process_revision_directives(

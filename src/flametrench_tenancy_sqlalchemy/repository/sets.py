@@ -286,7 +286,8 @@ class SetOperations(Repository):
                 membership = _found(locked, Membership, "mem_id", mem_id)
                 acting = admins.get(membership.org_id)
                 self._permit("remove_members", membership, look=lambda *_: acting)
-                membership.remove(acting, admin_usr_id=admin_usr_id, at=operation.at)
+                with self._denials("remove_members", mem_id, acting):
+                    membership.remove(acting, admin_usr_id=admin_usr_id, at=operation.at)
                 return membership
 
             outcomes = then(ids, remove)
@@ -327,7 +328,7 @@ class SetOperations(Repository):
             row, role = pair
             org = _found(orgs, Organization, "org_id", str(row.org_id))
             self._permit(operation.name, org, role, look=lambda *_: actors.get(org.id))
-            self._permit_as(row.invited_by)
+            self._permit_as(operation.name, row.invited_by)
             return enter(org, row, role)
 
         newcomers = then(rows, knock)
