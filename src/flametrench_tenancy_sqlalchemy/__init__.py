@@ -1,5 +1,6 @@
 """Organizations, memberships and invitations on PostgreSQL, through your own SQLAlchemy Session."""
 
+from .audit import AuditLog
 from .changes import Changed, TenancyChange
 from .errors import (
     AlreadyTerminalError,
@@ -59,6 +60,7 @@ __all__ = [
     "ActingTenancy",
     "ActingTenancyStore",
     "AlreadyTerminalError",
+    "AuditLog",
     "Base",
     "Changed",
     "CreateOrgResult",

@@ -23,6 +23,8 @@ PUBLIC = {
     "after_commit",
     "neighbour",
     "repository_on",
+    # the audit log
+    "AuditLog",
     # the models
     "Base",
     "Organization",

@@ -2,6 +2,7 @@
 
 from . import wire_ids as _wire_ids  # noqa: F401 - listens to every class that has such columns
 from .audit_event import AuditBase, AuditEvent
+from .audit_feed import AuditConsumer, AuditEra, SkippedEvent
 from .base import Base
 from .invitation import Invitation
 from .membership import Membership
@@ -11,11 +12,14 @@ from .user import User
 
 __all__ = [
     "AuditBase",
+    "AuditConsumer",
+    "AuditEra",
     "AuditEvent",
     "Base",
     "Invitation",
     "Membership",
     "Organization",
+    "SkippedEvent",
     "Tuple",
     "User",
 ]

@@ -8,9 +8,11 @@ import pytest
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.orm import Session
 
+from flametrench_tenancy_sqlalchemy.audit import AuditLog
 from flametrench_tenancy_sqlalchemy.migrations import upgrade
 from flametrench_tenancy_sqlalchemy.testing.databases import Databases, empty_tables
 from flametrench_tenancy_sqlalchemy.testing.servers import Server
+from tests.support.stage import Stage
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +40,12 @@ def session(logged: Connection) -> Iterator[Session]:
     """A Session in that transaction."""
     with Session(logged, join_transaction_mode="create_savepoint") as session:
         yield session
+
+
+@pytest.fixture
+def log(stage: Stage) -> AuditLog:
+    """The log, at the stage's clock."""
+    return AuditLog(stage.session, clock=stage.clock)
 
 
 @pytest.fixture

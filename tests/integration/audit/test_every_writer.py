@@ -95,8 +95,7 @@ OTHERWISE_BY_PEER: Final = {"transfer_ownership ann to bob", "transfer_ownership
 PEERS: Final = [
     step
     for step in STEPS
-    if hasattr(PostgresTenancyStore, step.operation)
-    and step.name not in REFUSED_BY_PEER
+    if hasattr(PostgresTenancyStore, step.operation) and step.name not in REFUSED_BY_PEER
 ]
 
 

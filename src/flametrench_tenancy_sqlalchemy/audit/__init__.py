@@ -1,0 +1,19 @@
+"""The audit log: what has happened, who follows it, and who was what at which moment."""
+
+from ..models import AuditConsumer, AuditEvent, SkippedEvent
+from .eras import begin_era
+from .feed import Lag
+from .history import MembersAt, RoleAt, Span
+from .log import AuditLog
+
+__all__ = [
+    "AuditConsumer",
+    "AuditEvent",
+    "AuditLog",
+    "Lag",
+    "MembersAt",
+    "RoleAt",
+    "SkippedEvent",
+    "Span",
+    "begin_era",
+]
