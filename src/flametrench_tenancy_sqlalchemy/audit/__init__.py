@@ -5,6 +5,7 @@ from .eras import begin_era
 from .feed import Lag
 from .history import MembersAt, RoleAt, Span
 from .log import AuditLog
+from .peer import as_peer
 
 __all__ = [
     "AuditConsumer",
@@ -15,5 +16,6 @@ __all__ = [
     "RoleAt",
     "SkippedEvent",
     "Span",
+    "as_peer",
     "begin_era",
 ]

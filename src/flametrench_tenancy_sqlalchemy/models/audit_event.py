@@ -72,12 +72,8 @@ class Xid8(UserDefinedType[int]):
         return "xid8"
 
     def bind_expression(self, bindvalue: BindParameter[int]) -> ColumnElement[int]:
-        """Send it as text: drivers do not agree on the type."""
-        return cast(type_coerce(bindvalue, Text), self)
-
-    def process_bind_param(self, value: int | None, dialect: Dialect) -> str | None:
-        """Write the number as text."""
-        return None if value is None else str(value)
+        """Send it as a number, which becomes one by its text: drivers do not know the type."""
+        return cast(cast(type_coerce(bindvalue, BigInteger), Text), self)
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
         """Read the number, whether the driver gives it as such or as text."""
