@@ -19,11 +19,15 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
+    Uuid,
+    and_,
     bindparam,
     case,
     cast,
+    exists,
     func,
     literal_column,
+    null,
     or_,
     select,
     type_coerce,
@@ -158,9 +162,19 @@ class History(OnSession):
 _org, _mem = map(table_of, (Organization, Membership))
 _aud: Final = typing.cast("Table", AuditEvent.__table__)
 
-_SUSPENDED: Final = "tenancy.member_suspended"
-_REINSTATED: Final = "tenancy.member_reinstated"
-_TURNS: Final = (_SUSPENDED, _REINSTATED, "tenancy.member_left", "tenancy.member_removed")
+_PAUSE: Final = "tenancy.member_suspended"
+_TURNS: Final = (
+    *(_PAUSE, "tenancy.member_reinstated"),
+    *("tenancy.member_left", "tenancy.member_removed"),
+)
+_TIME: Final = _mem.c.created_at.type
+
+_ORG: Final = bindparam("org", type_=_mem.c.org_id.type)
+_SCOPE: Final = bindparam("scope", type_=_aud.c.scope_id.type)
+_USR: Final = bindparam("usr", type_=_mem.c.usr_id.type)
+_AT: Final = bindparam("at", type_=_TIME)
+_ACTIVE: Final = type_coerce(word(Status.ACTIVE), _mem.c.status.type).label("status")
+_SUSPENDED: Final = word(Status.SUSPENDED)
 
 # The ids of events begin with the time of the server.
 _SINCE: Final = select(_aud.c.recorded_at).order_by(_aud.c.id).limit(1).scalar_subquery()
@@ -169,111 +183,103 @@ _SINCE: Final = select(_aud.c.recorded_at).order_by(_aud.c.id).limit(1).scalar_s
 
 @cache
 def _members_at(*, of_user: bool = False) -> Select[Any]:
-    """Return the query for who was active in the organization ``:org`` ``:at`` a moment."""
-    span = _spans(of_user=of_user, at=bindparam("at", type_=_mem.c.created_at.type))
-    at = bindparam("at", type_=_mem.c.created_at.type)
-    return select(span.c.usr_id, span.c.role).where(
-        span.c.since <= at,
-        or_(span.c.until.is_(None), span.c.until > at),
-        span.c.status == word(Status.ACTIVE),
-    )
+    """Return the query for who was active in ``:org`` ``:at`` a moment, or what ``:usr`` was."""
+    tenure, pause = _tenures(of_user=of_user), _pauses(of_user=of_user)
+    paused = exists().where(pause.c.id == tenure.c.id, _covers(pause))
+    return select(tenure.c.usr_id, tenure.c.role).where(_covers(tenure), ~paused)
+
+
+def _covers(span: CTE) -> ColumnElement[bool]:
+    return and_(span.c.since <= _AT, or_(span.c.until.is_(None), span.c.until > _AT))
 
 
 @cache
 def _timeline(*, of_user: bool) -> Select[Any]:
-    """Return the query for the spans of the organization ``:org``, maybe of one ``:usr`` only."""
-    span = _spans(of_user=of_user)
-    recorded = func.coalesce(span.c.since >= _SINCE, False)
-    columns = (span.c[name] for name in ("id", "usr_id", "role", "status", "since", "until"))
-    return select(*columns, recorded).order_by(span.c.since, span.c.id)
+    """Return the query for the spans of memberships in ``:org``, or of those of ``:usr``.
 
-
-def _spans(*, of_user: bool, at: ColumnElement[datetime] | None = None) -> CTE:
-    """Return the spans of memberships in ``:org``: those there ``:at`` a moment, if one is named.
-
-    A membership begins active. If what is known of it first is that it was suspended before, it has
-    been so since the log is there; and if the log tells nothing of it, as its row says.
+    Every membership begins active, is suspended in its pauses, and active again behind each.
     """
-    tenure = _tenures(of_user=of_user, at=at)
-    turn = _turns(tenure)
-    first = select(turn.c.id, turn.c.at, turn.c.was).where(turn.c.place == 1).cte("first")
-    no_later = func.least(_SINCE, func.coalesce(first.c.at, tenure.c.updated_at))
+    tenure, pause = _tenures(of_user=of_user), _pauses(of_user=of_user)
+    begins = func.greatest(pause.c.since, tenure.c.since, type_=_TIME)
+    its_own = pause.c.id == tenure.c.id
     state = union_all(
-        select(
-            tenure.c.id, tenure.c.since.label("at"), literal_column("0").label("place"), _ACTIVE
-        ),
-        select(tenure.c.id, func.greatest(tenure.c.since, no_later), literal_column("1"), _PAUSED)
-        .outerjoin_from(tenure, first, first.c.id == tenure.c.id)
-        .where(func.coalesce(first.c.was, tenure.c.status) == word(Status.SUSPENDED)),
-        select(turn.c.id, turn.c.at, turn.c.place + 1, turn.c.status).where(
-            turn.c.status != word(Status.REVOKED)
-        ),
+        select(tenure, tenure.c.since.label("at"), literal_column("0").label("place"), _ACTIVE),
+        select(tenure, begins, literal_column("1"), _SUSPENDED).join(pause, its_own),
+        select(tenure, pause.c.until, literal_column("0"), _ACTIVE)
+        .join(pause, its_own)
+        .where(pause.c.until.is_not(None)),
     ).cte("state")
     following = func.lead(state.c.at).over(
         partition_by=state.c.id, order_by=(state.c.at, state.c.place)
     )
-    then = select(state.c.id, state.c.at, state.c.status, following.label("next")).cte("then")
-    until = func.least(then.c.next, tenure.c.until, type_=_mem.c.created_at.type)
+    until = func.least(following, state.c.until, type_=_TIME)
+    span = select(
+        *(state.c.id, state.c.usr_id, state.c.role, state.c.status),
+        *(state.c.at.label("since"), until.label("until")),
+    ).cte("span")
+    recorded = func.coalesce(span.c.since >= _SINCE, False)
     return (
-        select(
-            *(tenure.c.id, tenure.c.usr_id, tenure.c.role),
-            type_coerce(then.c.status, _mem.c.status.type).label("status"),
-            type_coerce(then.c.at, _mem.c.created_at.type).label("since"),
-            until.label("until"),
-        )
-        .join_from(then, tenure, tenure.c.id == then.c.id)
-        .where(or_(until.is_(None), then.c.at < until))
-        .cte("span")
+        select(span, recorded)
+        .where(or_(span.c.until.is_(None), span.c.since < span.c.until))
+        .order_by(span.c.since, span.c.id)
     )
 
 
-def _tenures(*, of_user: bool, at: ColumnElement[datetime] | None) -> CTE:
+def _tenures(*, of_user: bool) -> CTE:
     """Return the memberships with when each began, and when it ended or was replaced."""
     successor = _mem.alias("successor")
     ended = func.coalesce(successor.c.created_at, _mem.c.updated_at)
-    gone = _mem.c.status == word(Status.REVOKED)
     query = (
         select(
-            *(_mem.c.id, _mem.c.usr_id, _mem.c.role, _mem.c.status, _mem.c.updated_at),
+            *(_mem.c.id, _mem.c.usr_id, _mem.c.role),
             _mem.c.created_at.label("since"),
-            case((gone, ended)).label("until"),
+            case((_mem.c.status == word(Status.REVOKED), ended)).label("until"),
         )
         .outerjoin_from(_mem, successor, successor.c.replaces == _mem.c.id)
         .where(_mem.c.org_id == _ORG)
     )
-    if of_user:
-        query = query.where(_mem.c.usr_id == bindparam("usr", type_=_mem.c.usr_id.type))
-    if at is not None:
-        query = query.where(_mem.c.created_at <= at, or_(~gone, ended > at))
-    return query.cte("tenure")
+    return (query.where(_mem.c.usr_id == _USR) if of_user else query).cte("tenure")
 
 
-def _turns(tenure: CTE) -> CTE:
+def _pauses(*, of_user: bool) -> CTE:
+    """Return when memberships were suspended.
+
+    If what the log tells of one first is that it was suspended before, it has been so since the log
+    is there; if the log tells nothing of one, its row may tell that it is.
+    """
+    turn = _turns(of_user=of_user)
+    tells = exists().where(turn.c.id == _mem.c.id)
+    return union_all(
+        select(turn.c.id, turn.c.at.label("since"), turn.c.next.label("until")).where(
+            turn.c.action == word(_PAUSE)
+        ),
+        select(turn.c.id, func.least(_SINCE, turn.c.at), turn.c.at).where(
+            turn.c.place == 1, turn.c.was == _SUSPENDED
+        ),
+        select(_mem.c.id, func.least(_SINCE, _mem.c.updated_at), null()).where(
+            _mem.c.org_id == _ORG, _mem.c.status == _SUSPENDED, ~tells
+        ),
+    ).cte("pause")
+
+
+def _turns(*, of_user: bool) -> CTE:
     """Return when memberships were suspended, reinstated and ended, as far as the log tells."""
-    wire_id = literal_column("'mem_'").concat(func.replace(cast(tenure.c.id, Text), "-", ""))
-    became = case(
-        {_SUSPENDED: word(Status.SUSPENDED), _REINSTATED: word(Status.ACTIVE)},
-        value=_aud.c.action,
-        else_=word(Status.REVOKED),
-    )
-    was = _aud.c.metadata["was"].astext
-    place = func.row_number().over(
-        partition_by=tenure.c.id, order_by=(_aud.c.occurred_at, _aud.c.pos)
-    )
-    return (
-        select(
-            *(tenure.c.id, _aud.c.occurred_at.label("at"), place.label("place")),
-            *(became.label("status"), was.label("was")),
-        )
-        .join_from(_aud, tenure, _aud.c.target_id == wire_id)
-        .where(
-            _aud.c.scope_id == bindparam("scope", type_=Text()),
-            _aud.c.action.in_(map(word, _TURNS)),
-        )
-        .cte("turn")
-    )
-
-
-_ORG: Final = bindparam("org", type_=_mem.c.org_id.type)
-_ACTIVE: Final = word(Status.ACTIVE).label("status")
-_PAUSED: Final = word(Status.SUSPENDED)
+    order: dict[str, Any] = {
+        "partition_by": _aud.c.target_id,
+        "order_by": (_aud.c.occurred_at, _aud.c.pos),
+    }
+    query = select(
+        cast(func.right(_aud.c.target_id, 32), Uuid).label("id"),
+        *(
+            _aud.c.action,
+            _aud.c.occurred_at.label("at"),
+            _aud.c.metadata["was"].astext.label("was"),
+        ),
+        func.lead(_aud.c.occurred_at).over(**order).label("next"),
+        func.row_number().over(**order).label("place"),
+    ).where(_aud.c.scope_id == _SCOPE, _aud.c.action.in_(map(word, _TURNS)))
+    if of_user:
+        wire_id = func.concat("mem_", func.replace(cast(_mem.c.id, Text), "-", ""))
+        theirs = select(wire_id).where(_mem.c.org_id == _ORG, _mem.c.usr_id == _USR)
+        query = query.where(_aud.c.target_id.in_(theirs))
+    return query.cte("turn")
