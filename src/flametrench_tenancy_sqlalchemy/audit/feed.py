@@ -17,6 +17,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Integer,
+    and_,
     bindparam,
     exists,
     func,
@@ -162,13 +163,15 @@ _MOVE: Final = (
     .values(moved_at=func.now())
     .execution_options(synchronize_session=False)
 )
-_AHEAD: Final[ColumnElement[bool]] = tuple_(*_ORDER) > tuple_(
+_GIVEN: Final = tuple_(
     bindparam("era", type_=Integer()), _XID, bindparam("pos", type_=BigInteger())
 )
+# "Greater" and "less" would look like no rows where all are of one era, and all would be sorted.
+_AHEAD: Final[ColumnElement[bool]] = and_(tuple_(*_ORDER) >= _GIVEN, tuple_(*_ORDER) != _GIVEN)
 # What earlier eras have is settled as a whole.
-_SETTLED: Final[ColumnElement[bool]] = tuple_(AuditEvent.era, AuditEvent.xid) < tuple_(
-    _ERA, func.pg_snapshot_xmin(_SNAPSHOT, type_=Xid8())
-)
+_WRITTEN: Final = tuple_(AuditEvent.era, AuditEvent.xid)
+_HORIZON: Final = tuple_(_ERA, func.pg_snapshot_xmin(_SNAPSHOT, type_=Xid8()))
+_SETTLED: Final[ColumnElement[bool]] = and_(_WRITTEN <= _HORIZON, _WRITTEN != _HORIZON)
 _NEXT: Final = (
     select(AuditEvent)
     .where(_AHEAD, _SETTLED)
