@@ -87,8 +87,9 @@ docker: $(INSTALLED) ## The same in a container on a Docker engine; installs Deb
 browser: $(INSTALLED) ## Click through the example's team page; installs Debian's Chromium, as root.
 	scripts/with-browser.sh $(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
 
-soak: $(INSTALLED) ## Run random operations, alone and against each other, for MINUTES=10.
-	SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/integration/model -s $(PYTEST_ARGS)
+soak: $(INSTALLED) ## Run random operations for MINUTES=10, kill 200 workers, measure history.
+	SOAK_MINUTES=$(MINUTES) SOAK_KILLS=200 $(BIN)/python -m pytest -s tests/integration/model \
+		tests/integration/audit/test_size.py tests/docs/test_webhooks.py $(PYTEST_ARGS)
 
 bench: $(INSTALLED) ## Measure ourselves beside the peer; BENCH= names a benchmark, DATABASE_URL= a server.
 	$(if $(DATABASE_URL),TENANCY_TEST_DATABASE_URL='$(DATABASE_URL)') \

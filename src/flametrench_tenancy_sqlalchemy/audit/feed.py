@@ -85,7 +85,7 @@ class Feed(OnSession):
             if position is None:
                 return []
             events: Sequence[AuditEvent] = (
-                self._ask(_NEXT, position | {"rows": limit}).scalars().all()
+                self._ask(NEXT, position | {"rows": limit}).scalars().all()
             )
             if events:
                 last = {"era": events[-1].era, "xid": events[-1].xid, "pos": events[-1].pos}
@@ -128,7 +128,7 @@ class Feed(OnSession):
             PreconditionError: ``consumer_format``.
         """
         found = self._ask(_POSITION, {"consumer": _name(consumer)}).mappings().one_or_none()
-        position = dict(found or _BEGINNING)
+        position = dict(found or BEGINNING)
         events, settled = self._ask(_BEHIND, position).one()
         since = self._ask(_FIRST, position).scalar() if events else None
         return Lag(events, events - settled, since)
@@ -141,14 +141,14 @@ class Feed(OnSession):
         if self._ask(_POSITION, {"consumer": name}).first():
             return None
         new = insert(AuditConsumer).values(name=name).on_conflict_do_nothing()
-        return dict(_BEGINNING) if self._ask(new.returning(AuditConsumer.name)).first() else None
+        return dict(BEGINNING) if self._ask(new.returning(AuditConsumer.name)).first() else None
 
 
 def _name(consumer: object) -> str:
     return text(consumer, "consumer", Reason.CONSUMER_FORMAT)
 
 
-_BEGINNING: Final = {"era": 0, "xid": 0, "pos": 0}
+BEGINNING: Final = {"era": 0, "xid": 0, "pos": 0}
 _ORDER: Final = (AuditEvent.era, AuditEvent.xid, AuditEvent.pos)
 _SNAPSHOT: Final = func.pg_current_snapshot()
 _ERA: Final = select(func.max(AuditEra.era)).scalar_subquery()
@@ -172,7 +172,7 @@ _AHEAD: Final[ColumnElement[bool]] = and_(tuple_(*_ORDER) >= _GIVEN, tuple_(*_OR
 _WRITTEN: Final = tuple_(AuditEvent.era, AuditEvent.xid)
 _HORIZON: Final = tuple_(_ERA, func.pg_snapshot_xmin(_SNAPSHOT, type_=Xid8()))
 _SETTLED: Final[ColumnElement[bool]] = and_(_WRITTEN <= _HORIZON, _WRITTEN != _HORIZON)
-_NEXT: Final = (
+NEXT: Final = (
     select(AuditEvent)
     .where(_AHEAD, _SETTLED)
     .order_by(*_ORDER)

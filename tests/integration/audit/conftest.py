@@ -16,12 +16,19 @@ from tests.support.stage import Stage
 
 
 @pytest.fixture(scope="session")
-def logged_engine(server: Server, pytestconfig: pytest.Config) -> Iterator[Engine]:
+def logged_template(server: Server) -> str:
+    """The database that those with a log are cloned from."""
+    return Databases(server).ensure_template("logged", lambda url: upgrade(url, branches=["audit"]))
+
+
+@pytest.fixture(scope="session")
+def logged_engine(
+    server: Server, logged_template: str, pytestconfig: pytest.Config
+) -> Iterator[Engine]:
     """An engine on this worker's database with a log, as the owner of its tables."""
     databases = Databases(server)
-    template = databases.ensure_template("logged", lambda url: upgrade(url, branches=["audit"]))
     name = f"logged_{getattr(pytestconfig, 'workerinput', {}).get('workerid', 'main')}"
-    engine = create_engine(databases.create(name, template=template))
+    engine = create_engine(databases.create(name, template=logged_template))
     yield engine
     engine.dispose()
     databases.drop(name)
