@@ -42,8 +42,12 @@ AS_APP := tests/integration $(addprefix --ignore=tests/integration/,model transa
 	test_doctor.py test_grants.py test_page_plans.py test_schema_rules.py test_search.py)
 ON_DOCKER := tests/adopters/test_drivers.py tests/integration/test_acceptance.py
 
+# The documentation, in one more.
+VENV_DOCS := .venv-docs
+INSTALLED_DOCS := $(VENV_DOCS)/.installed
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test races app drivers sqlalchemy20 oldest neighbours postgres15 docker browser soak bench lint types format clean
+.PHONY: help demo test races app drivers sqlalchemy20 oldest neighbours postgres15 docker browser docs soak bench lint types format clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -87,6 +91,10 @@ docker: $(INSTALLED) ## The same in a container on a Docker engine; installs Deb
 browser: $(INSTALLED) ## Click through the example's team page; installs Debian's Chromium, as root.
 	scripts/with-browser.sh $(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
 
+docs: $(INSTALLED_DOCS) ## Build the documentation; a broken link or a missing docstring fails.
+	rm -rf build/docs
+	$(VENV_DOCS)/bin/python -m sphinx -W --keep-going -n -q -b html docs build/docs
+
 soak: $(INSTALLED) ## Run random operations for MINUTES=10, kill 200 workers, measure history.
 	SOAK_MINUTES=$(MINUTES) SOAK_KILLS=200 $(BIN)/python -m pytest -s tests/integration/model \
 		tests/integration/audit/test_size.py tests/docs/test_webhooks.py $(PYTEST_ARGS)
@@ -107,7 +115,7 @@ format: $(INSTALLED) ## Format the code and fix what can be fixed.
 	$(BIN)/python -m ruff format .
 
 clean: ## Remove the environment and everything generated.
-	rm -rf $(VENV) $(VENV_20) $(VENV_OLD) $(VENV_NEIGHBOURS) build dist \
+	rm -rf $(VENV) $(VENV_20) $(VENV_OLD) $(VENV_NEIGHBOURS) $(VENV_DOCS) build dist \
 		.mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -130,6 +138,10 @@ $(INSTALLED_OLD): pyproject.toml
 		--editable '.[dev]' --constraint $(VENV_OLD)/constraints.txt
 	@touch $@
 
+$(INSTALLED_DOCS): pyproject.toml
+	$(PYTHON) -m venv $(VENV_DOCS)
+	$(VENV_DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
+		--editable '.[docs]'
 NEIGHBOURS := tests/neighbours/requirements.txt
 $(INSTALLED_NEIGHBOURS): pyproject.toml $(NEIGHBOURS)
 	$(PYTHON) -m venv $(VENV_NEIGHBOURS)

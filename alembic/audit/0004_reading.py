@@ -21,7 +21,7 @@ TABLES = """
         name text CONSTRAINT aud_consumer_pkey PRIMARY KEY,
         era integer NOT NULL DEFAULT 0,
         xid xid8 NOT NULL DEFAULT '0',
-        pos bigint NOT NULL DEFAULT 0,
+        pos bigint NOT NULL DEFAULT '0',
         moved_at timestamptz NOT NULL DEFAULT now()
     );
     CREATE TABLE aud_skipped (

@@ -1,4 +1,62 @@
-"""Organizations, memberships and invitations on PostgreSQL, through your own SQLAlchemy Session."""
+"""Organizations, memberships and invitations on PostgreSQL, through your own SQLAlchemy Session.
+
+The first steps, in memory:
+
+>>> from flametrench_tenancy_sqlalchemy import InMemoryTenancyStore, Role, SoleOwnerError, new_id
+>>> store = InMemoryTenancyStore()
+>>> ann, ben = new_id("usr"), new_id("usr")
+>>> acme = store.create_org(ann, name="Acme", slug="acme").org
+>>> store.add_member(acme.id, ben, Role.ADMIN, invited_by=ann).role
+<Role.ADMIN: 'admin'>
+>>> owner = store.require_role(acme.id, ann, "owner")
+>>> try:
+...     store.self_leave(owner.id)
+... except SoleOwnerError as error:
+...     print(error.code)
+forbidden.sole_owner
+
+On PostgreSQL the same operations are part of the transaction that your Session is in:
+
+    with Session(engine) as session, session.begin():
+        TenancyRepository(session).create_org(ann, slug="acme")
+
+The operations:
+    TenancyRepository       on a Session of yours; ``help(TenancyRepository)`` has them all
+    TenancyStore            each in a transaction of its own
+    InMemoryTenancyStore    the same without a server, for tests
+    unit_of_work            several in one transaction, committed at the end
+    ActingTenancy, ActingTenancyStore
+                            for one user, as ``acting_as`` returns them: each asks whether they may
+    after_commit            calls something when the transaction has been committed
+    AuditLog                what has happened: written, read, followed, and history
+    audit_context           tells the audit log the circumstances, such as a request's id
+    neighbour, repository_on
+                            beside others who speak to the driver, in one transaction
+    aio                     the module that has all of this for an AsyncSession
+
+The models, for queries and relationships of your own:
+    Organization, Membership, Invitation, Tuple, User, and their Base
+    AuditEvent              what the opt-in audit log has recorded
+    WireId, new_id          the type of their ids, and a fresh one
+    NotLoadedError          what is read is not loaded, and cannot be any more
+
+What goes in and comes out:
+    Role, Status, InvitationStatus, AuditOutcome
+    PreTuple                a grant that an invitation promises
+    NewMember, InvitationRequest, RoleChange
+                            rows of sets, and the Outcome of each
+    CreateOrgResult, TransferOwnershipResult, AcceptInvitationResult, InvitationPreview
+    Page, SeatCount         of lists, of seats
+    UNSET                   an argument that was not given
+
+What you decide, once:
+    Policy, Limits          what is allowed, and how much of it
+    canonical_email         one form of the spellings of an address
+    TenancyChange, Changed  what ``Policy.on_change`` is told
+
+The errors are a TenancyError each, with a ``code``, ``details`` and a ``help_url``; the
+PreconditionError among them has a Reason.
+"""
 
 from .audit import AuditLog
 from .changes import Changed, TenancyChange
@@ -28,7 +86,16 @@ from .errors import (
 )
 from .ids import WireId, new_id
 from .memory import InMemoryTenancyStore
-from .models import Base, Invitation, Membership, Organization, Tuple, User
+from .models import (
+    AuditEvent,
+    Base,
+    Invitation,
+    Membership,
+    NotLoadedError,
+    Organization,
+    Tuple,
+    User,
+)
 from .neighbours import neighbour, repository_on
 from .policy import Limits, Policy, canonical_email
 from .repository import ActingTenancy, TenancyRepository
@@ -38,18 +105,18 @@ from .results import (
     InvitationPreview,
     TransferOwnershipResult,
 )
+from .rows import InvitationRequest, NewMember, RoleChange
 from .store import ActingTenancyStore, TenancyStore, unit_of_work
 from .transactions.afterwards import after_commit
+from .transactions.settings import audit_context
 from .values import (
     UNSET,
-    InvitationRequest,
+    AuditOutcome,
     InvitationStatus,
-    NewMember,
     Outcome,
     Page,
     PreTuple,
     Role,
-    RoleChange,
     SeatCount,
     Status,
 )
@@ -60,7 +127,9 @@ __all__ = [
     "ActingTenancy",
     "ActingTenancyStore",
     "AlreadyTerminalError",
+    "AuditEvent",
     "AuditLog",
+    "AuditOutcome",
     "Base",
     "Changed",
     "CreateOrgResult",
@@ -84,6 +153,7 @@ __all__ = [
     "Membership",
     "NewMember",
     "NotFoundError",
+    "NotLoadedError",
     "OrgSlugConflictError",
     "Organization",
     "Outcome",
@@ -110,6 +180,7 @@ __all__ = [
     "User",
     "WireId",
     "after_commit",
+    "audit_context",
     "canonical_email",
     "neighbour",
     "new_id",

@@ -263,7 +263,9 @@ class AsyncTenancyRepository(_Operations):
         self, session: AnyAsyncSession, *, clock: Clock = utc_now, policy: Policy = LETTER
     ) -> None:
         self.session = session
-        self._repository = partial(TenancyRepository, clock=clock, policy=policy, unit=_savepoint)
+        self._repository = partial(
+            TenancyRepository._within, _savepoint, clock=clock, policy=policy
+        )
 
     async def _run(
         self,
@@ -374,7 +376,7 @@ class AsyncTenancyStore(_Operations):
         require_factory(reads, "reads", async_scoped_session)
         self._session_factory = session_factory
         self._reads = reads or session_factory
-        self._repository = partial(TenancyRepository, clock=clock, policy=policy, unit=_own)
+        self._repository = partial(TenancyRepository._within, _own, clock=clock, policy=policy)
         self._attempts = attempts
 
     async def _run(
@@ -469,7 +471,7 @@ class _AsyncVisitor(AsyncTenancyStore):
         visits.require_connection(host, "AsyncConnection")
         super().__init__(async_sessionmaker(_engine()), clock=clock, policy=policy)
         self._host, self._visit = host, partial(visits.at, host)
-        self._joining = partial(TenancyRepository, clock=clock, policy=policy, unit=_savepoint)
+        self._joining = partial(TenancyRepository._within, _savepoint, clock=clock, policy=policy)
 
     async def _run(
         self,

@@ -10,7 +10,6 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final
 
 from .errors import ForbiddenError, NotFoundError
-from .ids import require
 from .models import Invitation, Membership, Organization
 from .models.audit_document import require_auth, require_context, require_on_behalf
 from .policy import Policy
@@ -34,7 +33,6 @@ class Actor:
         context: the circumstances: ``request_id``, ``ip`` and ``user_agent``.
 
     Raises:
-        InvalidIdError: ``usr_id`` is no ``usr_`` wire id.
         PreconditionError: ``auth_format``, ``on_behalf_format`` or ``context_format``.
     """
 
@@ -46,7 +44,6 @@ class Actor:
     context: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        require(self.usr_id, "usr", "usr_id")
         require_auth(self.auth, "auth", acting=True)
         require_on_behalf(self.on_behalf, "on_behalf")
         require_context(self.context, "context")
@@ -102,7 +99,7 @@ class Rule:
             PreconditionError: ``org_not_active``.
             ForbiddenError: they lack the role, or one of those to give or touch is above theirs.
         """
-        if membership is None or is_stranger(membership):
+        if membership is None or membership.status is not Status.ACTIVE:
             raise missing
         if self.hidden and not own and membership.role not in self.roles:
             raise missing
@@ -139,11 +136,6 @@ class Rule:
             raise ForbiddenError(
                 f"user {actor.usr_id} may not do this for others", usr_id=actor.usr_id
             )
-
-
-def is_stranger(membership: Membership | None) -> bool:
-    """Whether somebody is none of an organization's own, by the membership they have there."""
-    return membership is None or membership.status is not Status.ACTIVE
 
 
 RULES: Final[Mapping[str, Rule]] = {

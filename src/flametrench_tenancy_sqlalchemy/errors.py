@@ -20,6 +20,9 @@ from sqlalchemy.exc import DontWrapMixin
 
 T = TypeVar("T")
 
+HELP: Final = "https://flametrench.github.io/tenancy-sqlalchemy/reference/errors.html"
+"""The page about all errors, with an anchor for each code."""
+
 ECHO: Final = 80
 """How many characters of what is refused an error repeats."""
 
@@ -161,13 +164,13 @@ class Reason(StrEnum):
     """A repair runs at another isolation level than READ COMMITTED."""
 
 
-class Detail(Generic[T]):
+class Detail(property, Generic[T]):
     """One of an error's ``details`` as its attribute, ``None`` where it is not known."""
 
     def __set_name__(self, owner: type[TenancyError], name: str) -> None:
         self.name = name
 
-    @overload
+    @overload  # type: ignore[override]  # an attribute of no other class
     def __get__(self, error: None, owner: type[TenancyError]) -> Self: ...
     @overload
     def __get__(self, error: TenancyError, owner: type[TenancyError]) -> T | None: ...
@@ -178,16 +181,27 @@ class Detail(Generic[T]):
 class TenancyError(Exception):
     """Base of every error that this package raises on purpose.
 
+    A traceback names the page about it; `str` and what goes over HTTP do not.
+
     Attributes:
         code: the stable, machine-readable name of the error.
         details: the facts behind the message (ids, statuses, parameter names).
+        row: the position, from 0, of the row that it is about, where a set is refused as a whole
+            because of it.
     """
 
     code: ClassVar[str] = "tenancy"
+    row: int | None = None
 
     def __init__(self, message: str, **details: object) -> None:
         super().__init__(message)
         self.details: dict[str, Any] = details
+        self.add_note(f"See {self.help_url}")
+
+    @property
+    def help_url(self) -> str:
+        """The page that tells what the error means and what helps."""
+        return f"{HELP}#{self.code.replace('.', '-')}"
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
         # Rebuilt without __init__, so that subclasses may name their arguments freely.
@@ -212,7 +226,7 @@ class NotFoundError(TenancyError):
 class InvalidIdError(TenancyError, flametrench_ids.InvalidIdError, DontWrapMixin):
     """An id is malformed, or belongs to another type of entity.
 
-    `DontWrapMixin` lets it pass through SQLAlchemy as it is when a query binds such an id.
+    ``DontWrapMixin`` lets it pass through SQLAlchemy as it is when a query binds such an id.
 
     Attributes:
         parameter: the name of the argument that held the id.

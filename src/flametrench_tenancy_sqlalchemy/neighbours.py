@@ -135,7 +135,7 @@ class _Visitor(TenancyStore):
         visits.require_connection(host, "Connection")
         super().__init__(sessionmaker(visits.engine()), clock=clock, policy=policy)
         self._host, self._visit = host, partial(visits.at, host)
-        self._joining = partial(TenancyRepository, clock=clock, policy=policy, unit=savepoint)
+        self._joining = partial(TenancyRepository._within, savepoint, clock=clock, policy=policy)
 
     def _run(
         self,

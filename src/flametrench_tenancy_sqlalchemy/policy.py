@@ -22,8 +22,19 @@ INDEXABLE: Final = 600
 PendingInvitations: TypeAlias = Literal["keep", "replace", "refuse"]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class _ShowsWhatIsDecided:
+    """Whatever shows no more of itself than what is not as it is by default."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        values = {field: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]  # of dataclasses
+        decided = (f"{f.name}={value!r}" for f, value in values.items() if value != f.default)
+        return f"{type(self).__name__}({', '.join(decided)})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Limits(_ShowsWhatIsDecided):
     """How much is taken at once; what is over is refused before it reaches the database.
 
     Rows that other clients have written beyond a limit are read as they are.
@@ -58,8 +69,8 @@ class Limits:
             raise ValueError(f"limits: identifier must be at most {INDEXABLE}")
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+@dataclass(frozen=True, slots=True, repr=False)
+class Policy(_ShowsWhatIsDecided):
     """What an application decides; by itself, the specification's letter.
 
     Attributes:

@@ -189,7 +189,7 @@ class TenancyStore(ActsForUsers[ActingTenancyStore]):
         self._session_factory = session_factory
         self._reads = reads or session_factory
         self._attempts = attempts
-        self._repository = partial(TenancyRepository, clock=clock, policy=policy, unit=own)
+        self._repository = partial(TenancyRepository._within, own, clock=clock, policy=policy)
 
     create_org = _standalone(TenancyRepository.create_org)
     get_org = _standalone(TenancyRepository.get_org)

@@ -10,22 +10,22 @@ from sqlalchemy import Connection, event
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapper
 
-from .ids import WireId, decode_object, encode, new_uuid
+from .ids import decode_object, new_uuid
 from .models import User
 
 T = TypeVar("T")
 
 
 def registers_user(attribute: str) -> Callable[[type[T]], type[T]]:
-    """Have every new row of a class of the application's bring the user's `usr` row along.
+    """Have every new row of a class of the application's bring the user's ``usr`` row along.
 
     It is written in the same flush, before the row that needs it. An object without an id gets a
-    new one; a `usr` row that is there already is left as it is. Only the ORM's unit of work takes
-    notice: a bulk ``insert()`` has to be preceded by one of the `usr` rows.
+    new one; a ``usr`` row that is there already is left as it is. Only the ORM's unit of work takes
+    notice: a bulk ``insert()`` has to be preceded by one of the ``usr`` rows.
 
     Args:
         attribute: the attribute that holds the user's id: a wire id if its column's type is
-            `WireId`, as a foreign key to `User.id` has it by default, else a UUID.
+            `WireId`, as a foreign key to ``User.id`` has it by default, else a UUID.
 
     Returns:
         A decorator of mapped classes; their subclasses are included.
@@ -39,11 +39,9 @@ def registers_user(attribute: str) -> Callable[[type[T]], type[T]]:
         def write_user(mapper: Mapper[Any], connection: Connection, target: Any) -> None:
             given = getattr(target, attribute)
             uuid = new_uuid() if given is None else _uuid(given, attribute)
-            wire_id = encode("usr", uuid)
             if given is None:
-                is_wire_id = isinstance(mapper.columns[attribute].type, WireId)
-                setattr(target, attribute, wire_id if is_wire_id else uuid)
-            connection.execute(insert(_USR).values(id=wire_id).on_conflict_do_nothing())
+                setattr(target, attribute, uuid)  # a column of wire ids makes one of it
+            connection.execute(insert(_USR).values(id=uuid).on_conflict_do_nothing())
 
         return entity
 

@@ -5,18 +5,14 @@ Pure: nothing here knows a table or a Session.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import KW_ONLY, dataclass
-from datetime import datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import Any, Final, Generic, Self, TypeAlias, TypeVar, cast
+from typing import Final, Generic, Self, TypeVar, cast
 
 from .errors import PreconditionError, Reason, TenancyError, shown
 
 T = TypeVar("T")
-
-Fields: TypeAlias = Mapping[str, Any]
-"""A row of a set as a mapping of its fields."""
 
 
 class Unset(Enum):
@@ -79,7 +75,7 @@ class Role(Term):
 
     @property
     def rank(self) -> int:
-        """The role's rank among all: owner, admin, member, guest; viewer and editor below them."""
+        """The role's rank among all, from owner, admin, member and guest down to the other two."""
         return _ADMIN_RANK.get(self, 0)
 
     def admin_rank(self) -> int | None:
@@ -145,59 +141,6 @@ class PreTuple:
     relation: str
     object_type: str
     object_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class NewMember:
-    """One of the users who are made members as a set.
-
-    Attributes:
-        usr_id: the user's wire id (``usr_…``).
-        role: the role that they get.
-        org_id: the organization's wire id (``org_…``), if not the whole set's.
-        invited_by: the wire id (``usr_…``) of the user who brought them in, if not the whole set's.
-    """
-
-    usr_id: str
-    role: Role | str
-    _: KW_ONLY
-    org_id: str | None = None
-    invited_by: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class InvitationRequest:
-    """One of the invitations that are created as a set.
-
-    Attributes:
-        identifier: how the invitee is known; see `TenancyRepository.create_invitation`.
-        role: the role that the invitee will get.
-        expires_at: the last moment to accept, a timezone-aware datetime in the future.
-        pre_tuples: what else the invitee will be granted.
-        org_id: the organization's wire id (``org_…``), if not the whole set's.
-        invited_by: the inviting user's wire id (``usr_…``), if not the whole set's.
-    """
-
-    identifier: str
-    role: Role | str
-    _: KW_ONLY
-    expires_at: datetime
-    pre_tuples: Collection[PreTuple | Mapping[str, str]] = ()
-    org_id: str | None = None
-    invited_by: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RoleChange:
-    """One of the roles that are changed as a set.
-
-    Attributes:
-        mem_id: the membership's wire id (``mem_…``).
-        new_role: the role from now on.
-    """
-
-    mem_id: str
-    new_role: Role | str
 
 
 @dataclass(frozen=True, slots=True)

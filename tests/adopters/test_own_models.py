@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -42,6 +38,7 @@ from flametrench_tenancy_sqlalchemy.testing.factories import make_user
 from tests.support.adopter import AdopterBase, Project
 from tests.support.calls import CALLS
 from tests.support.operations import OPERATIONS
+from tests.support.processes import in_another_process
 from tests.support.rows import committed_rows, rows, untruths
 
 if TYPE_CHECKING:
@@ -50,8 +47,6 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
 
     from flametrench_tenancy_sqlalchemy.testing.plugin import NewDatabase
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -172,21 +167,6 @@ def test_everything_works_in_a_schema_of_its_own(
     with Session(elsewhere) as session:
         joined = select(Project.name, Organization.slug).join(Project.organization)
         assert [tuple(row) for row in session.execute(joined)] == [("mine", "standalone")]
-
-
-def in_another_process(*arguments: str) -> str:
-    """Run Python to its good end, any warning an error, and return what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", *arguments],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": f"{ROOT / 'src'}"},  # installed or not
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_every_operation_works_with_what_is_added_to_our_models(new_database: NewDatabase) -> None:

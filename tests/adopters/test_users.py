@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import ForeignKey, Uuid, insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import ArgumentError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    Session,
+    foreign,
+    joinedload,
+    lazyload,
+    mapped_column,
+    registry,
+    relationship,
+    selectinload,
+    subqueryload,
+)
 from sqlalchemy.pool import NullPool
 
 from flametrench_tenancy_sqlalchemy import (
     InvalidIdError,
+    Membership,
     Role,
     TenancyRepository,
     User,
@@ -23,11 +36,14 @@ from flametrench_tenancy_sqlalchemy import (
 from flametrench_tenancy_sqlalchemy.ids import encode
 from flametrench_tenancy_sqlalchemy.testing.factories import make_org, make_user
 from flametrench_tenancy_sqlalchemy.users import registers_user
+from tests.support.processes import in_another_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Engine
+
+    from flametrench_tenancy_sqlalchemy.testing.plugin import NewDatabase
 
 
 class AppBase(DeclarativeBase):
@@ -54,6 +70,13 @@ class Person(AppBase):
 
     id: Mapped[UUID] = mapped_column(Uuid, ForeignKey(User.id), primary_key=True, default=uuid4)
     kind: Mapped[str] = mapped_column(default="person")
+    usr: Mapped[User] = relationship(lambda: User, viewonly=True, omit_join=False)
+    memberships: Mapped[list[Membership]] = relationship(
+        lambda: Membership,
+        primaryjoin=lambda: Person.id == foreign(Membership.usr_id),
+        viewonly=True,
+        omit_join=False,
+    )
     __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "person"}  # noqa: RUF012 - as SQLAlchemy wants it
 
 
@@ -145,6 +168,49 @@ def test_an_id_of_another_type_is_refused_before_anything_is_written(db: Session
 def test_what_goes_around_the_unit_of_work_is_stopped_by_the_foreign_key(db: Session) -> None:
     with pytest.raises(IntegrityError, match="foreign key"):
         db.execute(insert(Account), [{"email": "a@example.com", "usr_id": new_id("usr")}])
+
+
+def test_they_are_related_to_our_models_in_both_directions(new_database: NewDatabase) -> None:
+    url = new_database(migrated=True).set(drivername="postgresql+psycopg")
+
+    printed = in_another_process(
+        "-m", "tests.support.own_users", url.render_as_string(hide_password=False)
+    )
+
+    assert printed == "72 ways\n"  # two classes, six relationships, six strategies
+
+
+@pytest.mark.parametrize("load", [lazyload, joinedload, selectinload, subqueryload])
+def test_a_uuid_that_stays_one_can_be_read_along_by_every_strategy(db: Session, load: Any) -> None:
+    people = [Person(), Person()]
+    db.add_all(people)
+    db.flush()
+    usr_ids = [encode("usr", person.id) for person in people]
+    for usr_id in usr_ids:
+        TenancyRepository(db).create_org(usr_id)
+    db.expunge_all()
+
+    query = select(Person).options(load(Person.usr), load(Person.memberships)).order_by(Person.id)
+    for person, usr_id in zip(db.scalars(query).unique(), sorted(usr_ids), strict=True):
+        assert person.usr.id == usr_id
+        assert [membership.usr_id for membership in person.memberships] == [usr_id]
+
+
+@pytest.mark.parametrize("options", [{}, {"viewonly": True}, {"omit_join": False}])
+def test_a_relationship_that_would_lose_rows_is_refused(options: dict[str, Any]) -> None:
+    class Base(DeclarativeBase):
+        registry = registry()
+
+    class Human(Base):
+        __tablename__ = "human"
+        id: Mapped[UUID] = mapped_column(Uuid, ForeignKey(User.id), primary_key=True)
+        usr: Mapped[User] = relationship(lambda: User, **options)
+
+    with pytest.raises(
+        ArgumentError, match=r"Human\.usr leads from human\.id, Uuid\(\), to usr\.id"
+    ):
+        Base.registry.configure()
+    Base.registry.dispose()
 
 
 @pytest.mark.anyio

@@ -23,7 +23,7 @@ PACKAGE: Final = "flametrench_tenancy_sqlalchemy"
 PROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 EXTRAS: Final = {"psycopg", "asyncpg", "fastapi", "flask", "testing", "demo"}
-LINKS: Final = {"Homepage", "Repository", "Issues", "Changelog", "Specification"}
+LINKS: Final = {"Homepage", "Documentation", "Repository", "Issues", "Changelog", "Specification"}
 SAID: Final = {
     "Name": PROJECT["name"],
     "Version": PROJECT["version"],
@@ -108,12 +108,17 @@ def run(*command: str, variables: dict[str, str] | None = None) -> str:
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, freshly built."""
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what is published, freshly built: the sources, and a wheel made of them."""
     folder = tmp_path_factory.mktemp("dist")
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
-    run(*build, "--outdir", str(folder), str(ROOT))
-    (built,) = folder.iterdir()
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(published: Path) -> Path:
+    """The wheel."""
+    (built,) = published.glob("*.whl")
     return built
 
 
@@ -161,6 +166,13 @@ def test_its_name_and_metadata_say_what_it_is(wheel: Path) -> None:
     needed = metadata.get_all("Requires-Dist", [])
     brought = {extra for extra in EXTRAS for one in needed if one.endswith(f"extra == '{extra}'")}
     assert brought == EXTRAS <= set(metadata.get_all("Provides-Extra", []))
+
+
+def test_the_package_index_takes_it_with_its_sources(published: Path) -> None:
+    files = sorted(published.iterdir())
+    named = f"{PACKAGE}-{PROJECT['version']}"
+    assert [file.name for file in files] == [f"{named}-py3-none-any.whl", f"{named}.tar.gz"]
+    run(sys.executable, "-m", "twine", "check", "--strict", *map(str, files))
 
 
 def test_it_works_in_memory_without_framework_and_driver(environment: Environment) -> None:

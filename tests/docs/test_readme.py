@@ -1,139 +1,44 @@
-"""The README is true: its code runs, its names exist; and all pages can be found."""
+"""The README is short and true, here and on the package index."""
 
 from __future__ import annotations
 
-import inspect
 import re
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import tomllib
+from typing import Any
 
-import pytest
-from sqlalchemy.orm import DeclarativeBase
+from tests.support.guides import ROOT
 
-import flametrench_tenancy_sqlalchemy as package
-from flametrench_tenancy_sqlalchemy import Base, TenancyError, TenancyRepository
-from tests.support.guides import DOCS, ROOT, chapters
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sqlalchemy import Engine
-
-REPOSITORY = "https://github.com/flametrench/tenancy-sqlalchemy"
-README = (ROOT / "README.md").read_text()
-
-# What the README says about all operations, to spare each line of its table.
-EVERYWHERE = {"InvalidIdError", "NotFoundError"}
-MALFORMED = {"role_format", "status_format", "limit_format", "type_format", "relation_format"}
-MALFORMED |= {"options_format"}
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
-def blocks(language: str) -> list[tuple[int, str]]:
-    """Return the README's blocks in a language, each with the number of lines above it."""
-    found = re.finditer(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    return [(README.count("\n", 0, match.start(1)), match[1]) for match in found]
+def test_it_is_read_in_three_minutes() -> None:
+    assert len(README.split()) <= 600
 
 
-def table_of_operations() -> dict[str, set[str]]:
-    """Return what the table says: operation -> the errors and reasons it is refused with."""
-    rows = re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|$", README, re.MULTILINE)
-    return {name: set(re.findall(r"`(\w+)`", refused)) for name, refused in rows}
+def test_its_only_code_is_the_example_that_is_run_elsewhere() -> None:
+    example = (ROOT / "examples" / "in_memory.py").read_text().partition("# fmt: off\n")[2]
+    assert re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL) == [example]
 
 
-def operations() -> dict[str, Callable[..., Any]]:
-    """Return the repository's public operations."""
-    return {
-        name: function
-        for name, function in inspect.getmembers(TenancyRepository, inspect.isfunction)
-        if not name.startswith(("_", "acting_as"))
-    }
+def test_its_commands_are_in_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.findall(r"^make (\w+) ", README, re.MULTILINE)
+    assert targets == ["demo", "test"]
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
 
 
-def documented_refusals(operation: Callable[..., Any]) -> set[str]:
-    """Return the errors that a docstring lists, a precondition by its reasons."""
-    doc = inspect.getdoc(operation) or ""
-    _, _, raises = doc.partition("Raises:\n")
-    raises, _, _ = raises.partition("\n\n")
-    entries = dict(re.findall(r"^ {4}(\w+): (.*?)(?=^ {4}\w|\Z)", raises, re.M | re.S))
-    reasons = entries.pop("PreconditionError", "")
-    parameters = set(inspect.signature(operation).parameters)
-    return {*entries, *re.findall(r"``(\w+)``", reasons)} - parameters
+def test_its_links_work_on_the_package_index_too() -> None:
+    assert all(link.startswith("https://") for link in re.findall(r"\]\(([^)]+)\)", README))
 
 
-def test_its_code_runs_from_top_to_bottom(
-    clean_engine: Engine, request: pytest.FixtureRequest
-) -> None:
-    class AppBase(DeclarativeBase):
-        """The reader's own declarative base."""
-
-    here: dict[str, Any] = {"__name__": "readme", "Base": AppBase, "engine": clean_engine}
-    try:
-        for above, block in blocks("python"):
-            code = "\n" * above + block  # a traceback shows the README's own lines
-            exec(compile(code, "README.md", "exec", dont_inherit=True), here)
-            AppBase.metadata.create_all(clean_engine)  # the tables of classes it has defined
-    finally:
-        AppBase.metadata.drop_all(clean_engine)
-
-    (test,) = (value for name, value in here.items() if name.startswith("test_"))
-    fixtures = inspect.signature(test).parameters
-    test(**{name: request.getfixturevalue(name) for name in fixtures})
-
-
-def test_its_table_names_every_operation_and_what_it_is_refused_with() -> None:
-    table = table_of_operations()
-    assert table == {
-        name: documented_refusals(operation) - EVERYWHERE - MALFORMED
-        for name, operation in operations().items()
-    }
-    named = set().union(EVERYWHERE, *table.values())
-    errors = {name for name in named if name.endswith("Error")}
-    assert all(issubclass(getattr(package, name), TenancyError) for name in errors)
-
-
-def test_its_diagram_draws_every_table_and_column() -> None:
-    (diagram,) = (block for _, block in blocks("mermaid") if block.startswith("erDiagram"))
-    entities = re.findall(r"^ {4}(\w+) \{\n(.*?)^ {4}\}", diagram, re.MULTILINE | re.DOTALL)
-    drawn = {name: [line.split()[1] for line in body.splitlines()] for name, body in entities}
-    assert drawn == {
-        name: [column.name for column in table.columns]
-        for name, table in Base.metadata.tables.items()
-    }
-
-
-def test_its_diagram_of_states_names_only_operations() -> None:
-    (diagram,) = (block for _, block in blocks("mermaid") if block.startswith("stateDiagram"))
-    named = set(re.findall(r"\w+_\w+", "\n".join(re.findall(r" : (.*)", diagram))))
-    assert named <= operations().keys()
-    assert named >= {"create_org", "accept_invitation", "self_leave", "expire_invitations"}
-
-
-PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
-GUIDES = [
-    name
-    for page in PAGES[1:]
-    for name in [page.relative_to(DOCS).as_posix()]
-    if any(chapters(name))
-]
-
-
-def anchors(page: Path) -> set[str]:
-    """Return what a page's headings are called in links."""
-    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_links_lead_somewhere(page: Path) -> None:
-    written = re.sub(rf"\]\({REPOSITORY}/(?:blob|tree)/main/", f"]({ROOT}/", page.read_text())
-    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", written):
-        linked = page.parent / target if target else page
-        assert linked.exists(), target
-        assert not anchor or anchor in anchors(linked), anchor
-
-
-@pytest.mark.parametrize("name", GUIDES)
-def test_a_guide_is_followed_to_its_last_block(name: str) -> None:
-    assert any(f'"{name}"' in test.read_text() for test in Path(__file__).parent.glob("*.py"))
-    fences = re.findall(r"^```\S", (DOCS / name).read_text(), re.MULTILINE)
-    assert len(fences) == sum(map(len, chapters(name)))
+def test_what_it_says_of_versions_is_what_the_package_declares() -> None:
+    minors = [
+        int(said.rpartition(".")[2])
+        for said in PROJECT["classifiers"]
+        if re.fullmatch(r".* :: 3\.\d+", said)
+    ]
+    assert f"Python 3.{min(minors)} to 3.{max(minors)}" in README
+    [sqlalchemy] = [need for need in PROJECT["dependencies"] if need.startswith("sqlalchemy")]
+    assert f"SQLAlchemy {sqlalchemy.partition('>=')[2]} or newer" in README
+    assert f"pip install '{PROJECT['name']}[psycopg]'" in README

@@ -16,12 +16,14 @@ from flametrench_tenancy_sqlalchemy import (
     IdentifierMismatchError,
     InvalidIdError,
     NotFoundError,
+    Organization,
     Outcome,
     PreconditionError,
     PreTuple,
     Role,
     TenancyError,
     TenancyRepository,
+    User,
     new_id,
 )
 from tests.support.calls import CALLS, call, parameters
@@ -98,6 +100,8 @@ def malformed(wire_id: str) -> dict[str, Any]:
         "a digit short": wire_id[:-1],
         "no version": f"{type_}_{'0' * 32}",
         "SQL": f"{wire_id}' OR ''='",
+        "an entity": Organization(id=f"org_{payload}"),
+        "a user without an id": User(),
     }
 
 
@@ -194,10 +198,12 @@ KEPT: list[Any] = [
     [GRANT, PreTuple("billing", type_, ID)] for type_ in ("org", "usr", "mem", "inv", "tup")
 ]
 LISTS = list(CURSORS)
+LOADING = [name for name in CALLS if "options" in parameters(name)]
 IN_STATUS = [name for name in LISTS if "status" in parameters(name)]
 SETS = [name for name in CALLS if "all_or_nothing" in parameters(name)]
 ROW = {"usr_id": "", "role": "", "identifier": "", "expires_at": "", "mem_id": "", "new_role": ""}
 NO_ROWS: list[Any] = [[row] for row in (7, None, "ab", {}, {7: 7}, {"role": "owner"}, ROW)]
+NO_TUPLES: list[Any] = [[()], [("usr_",)], [("usr_", "owner", None, None)]]
 NO_COLLECTIONS: list[Any] = [None, 7, "mem_" + UUID(ID).hex, b"bytes", iter(())]
 
 # operation, parameter, bad values, the error's reason
@@ -222,11 +228,12 @@ TABLE: list[tuple[str, str, list[Any], str]] = [
     ("list_invitations_for", "identifier", TEXTS, "identifier_format"),
     ("erase_identifier", "identifier", TEXTS, "identifier_format"),
     ("offboard_user", "heirs", [7, [], "org_"], "row_format"),
-    ("add_members", "members", [*NO_COLLECTIONS, [()], [("usr_",)], *NO_ROWS], "row_format"),
-    ("create_invitations", "requests", [*NO_COLLECTIONS, [()], *NO_ROWS], "row_format"),
-    ("change_roles", "roles", [*NO_COLLECTIONS, [("mem_", "owner")], *NO_ROWS], "row_format"),
+    ("add_members", "members", [*NO_COLLECTIONS, *NO_TUPLES, *NO_ROWS], "row_format"),
+    ("create_invitations", "requests", [*NO_COLLECTIONS, *NO_TUPLES, *NO_ROWS], "row_format"),
+    ("create_invitations", "requests", [[("a@b.c", "owner")], {"a@b.c": "owner"}], "row_format"),
+    ("change_roles", "roles", [*NO_COLLECTIONS, *NO_TUPLES, *NO_ROWS], "row_format"),
     ("remove_members", "mem_ids", NO_COLLECTIONS, "row_format"),
-    *((name, "options", [7, "x", [7], [None], [Role]], "options_format") for name in LISTS),
+    *((name, "options", [7, "x", [7], [None], [Role]], "options_format") for name in LOADING),
     ("list_members", "roles", [7, "owner", iter(()), *([role] for role in ROLES)], "role_format"),
     ("list_members", "query", ["x" * 256], "query_length"),
     *((name, "status", STATUSES, "status_format") for name in [*IN_STATUS, "count_members"]),

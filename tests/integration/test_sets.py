@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
@@ -220,13 +221,23 @@ def agree(cast: Cast, singles: Sequence[Single], together: str, *args: Any, **kw
     assert cast.end(strictly) == (alone if first is None else ([first], nothing[1]))
 
 
-def rows_of(kind: Any, cast: Cast, rows: Sequence[dict[str, Any]]) -> list[Any]:
-    """Return rows of a set, by turns as what they are and as mappings."""
-    fields = [
+def by_fields(cast: Cast, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows of a set with the ids that their names stand for."""
+    return [
         {key: cast.ids.get(value, value) if key in IDS else value for key, value in row.items()}
         for row in rows
     ]
-    return [kind(**row) if at % 2 else row for at, row in enumerate(fields)]
+
+
+def rows_of(kind: Any, cast: Cast, rows: Sequence[dict[str, Any]]) -> list[Any]:
+    """Return rows of a set, by turns as tuples, as what they are, and as mappings."""
+    least = [field.name for field in dataclasses.fields(kind) if field.default is MISSING]
+    forms: list[Callable[[dict[str, Any]], Any]] = [
+        lambda row: tuple(row.values()) if list(row) == least else row,
+        lambda row: kind(**row),
+        dict,
+    ]
+    return [forms[at % 3](row) for at, row in enumerate(by_fields(cast, rows))]
 
 
 IDS: Final = ("org_id", "usr_id", "invited_by", "mem_id")
@@ -288,7 +299,7 @@ def test_members_are_added_as_one_by_one(
     # A malformed one would be an error of the whole set.
     named = {name: cast[value] for name, value in of_all.items() if value != "junk"}
     singles: list[Single] = [
-        ("add_member", (), {"org_id": None, **named, **row}) for row in rows_of(dict, cast, rows)
+        ("add_member", (), {"org_id": None, **named, **row}) for row in by_fields(cast, rows)
     ]
     members = rows_of(NewMember, cast, rows)
     agree(cast.under(policy), singles, "add_members", members=members, **named)
@@ -400,7 +411,7 @@ def test_invitations_are_created_as_one_by_one(
     named = {name: cast[value] for name, value in of_all.items() if value != "junk"}
     given_alone = {"org_id": None, "invited_by": None, **named}
     singles: list[Single] = [
-        ("create_invitation", (), given_alone | row) for row in rows_of(dict, cast, rows)
+        ("create_invitation", (), given_alone | row) for row in by_fields(cast, rows)
     ]
     requests = rows_of(InvitationRequest, cast, rows)
     agree(cast.under(policy), singles, "create_invitations", requests=requests, **named)
@@ -540,3 +551,14 @@ def test_a_user_who_vanishes_meanwhile_is_named_and_nothing_is_written(
     assert committed_rows(clean_engine) == before | {
         "usr": [row for row in before["usr"] if row.id != gone]
     }
+
+
+def test_an_error_that_refuses_a_whole_set_names_its_row(cast: Cast) -> None:
+    tenancy, good = cast.stage.tenancy, (cast["max"], "guest")
+    for bad in ((cast["nobody"], "guest"), 7):
+        with pytest.raises(TenancyError) as caught:
+            tenancy.add_members(cast["acme"], [good, bad, bad], all_or_nothing=True)  # type: ignore[list-item]  # the fault
+        assert caught.value.row == 1
+        assert "row 1" in caught.value.__notes__[-1]
+        outcomes = tenancy.add_members(cast["acme"], [bad])  # type: ignore[list-item]
+        assert (outcomes[0].error and outcomes[0].error.row) is None

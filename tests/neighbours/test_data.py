@@ -87,7 +87,7 @@ def test_strawberry(follow: Follow) -> None:
     assert sorted(member["role"] for member in members) == ["ADMIN", "MEMBER", "OWNER"]
     assert len([each for each in statements if "FROM usr" in each]) == 1
     with here["sessions"]() as session:
-        owner = TenancyRepository(session).find_membership(here["acme"], here["ann"])
+        owner = TenancyRepository(session).require_role(here["acme"], here["ann"])
     mutation = f'mutation {{ changeRole(memId: "{owner.id}", role: MEMBER) {{ id }} }}'
     [refused] = asyncio.run(ask(here["ann"], mutation)).errors
     assert refused.original_error.code == "forbidden.sole_owner"

@@ -189,7 +189,9 @@ CALLS: Final[dict[str, Callable[[Stage], Arguments]]] = {
 def call(tenancy: TenancyRepository, operation: str, arguments: Arguments) -> Any:
     """Call an operation with its arguments by name; the roles to require have none."""
     if operation == "require_role":
-        return tenancy.require_role(*arguments.values())
+        options = {name: arguments[name] for name in arguments if name == "options"}
+        positional = [arguments[name] for name in arguments if name not in options]
+        return tenancy.require_role(*positional, **options)
     return getattr(tenancy, operation)(**arguments)
 
 

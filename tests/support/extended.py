@@ -33,12 +33,14 @@ from sqlalchemy.orm import (
 )
 
 from flametrench_tenancy_sqlalchemy import (
+    InMemoryTenancyStore,
     Membership,
     Organization,
     Role,
     TenancyStore,
     User,
     WireId,
+    new_id,
 )
 from tests.support.calls import CALLS, call
 from tests.support.results import entities_in
@@ -66,10 +68,20 @@ class Project(Base):
     )
 
 
+class Badge(Base):
+    """Another one, to which an organization refers."""
+
+    __tablename__ = "extended_badge"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
 def extend() -> None:
-    """Add to the models: a column, a computed one, and relationships that load in every way."""
+    """Add to the models: columns, a computed one, and relationships that load in every way."""
     extended: dict[str, object] = {
         "tariff": mapped_column("plan", Text, server_default="free", index=True),
+        "badge_id": mapped_column(ForeignKey(Badge.id)),
+        "badge": relationship(Badge),
         "label": column_property(func.upper(Organization.__table__.c.name)),
         "projects": relationship(Project, back_populates="organization", lazy="joined"),
         **{f"members_{lazy}": relationship(Membership, viewonly=True, lazy=lazy) for lazy in LAZY},
@@ -83,7 +95,7 @@ def extend() -> None:
 
 
 def prepare(engine: Engine) -> None:
-    """Add the column to the table, and organizations whose plan must not be mistaken for ours."""
+    """Add the columns to the table, and organizations whose plan must not be mistaken for ours."""
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE org ADD plan text NOT NULL DEFAULT 'free'"))
         [index] = [
@@ -91,6 +103,7 @@ def prepare(engine: Engine) -> None:
         ]
         index.create(connection)
         Base.metadata.create_all(connection)
+        connection.execute(text("ALTER TABLE org ADD badge_id int REFERENCES extended_badge"))
     with Session(engine) as session, session.begin():
         stage = Stage(session)
         for org in [stage.org(), stage.org()]:
@@ -113,7 +126,12 @@ def judge(org: Organization, *members: Membership) -> None:
 def main(url: str) -> None:
     """Run all operations, in the application's transaction and in their own."""
     extend()
+    # Last, as the doctor may well be: it must not take for ours what has been added by then.
+    from flametrench_tenancy_sqlalchemy.doctor import diagnose  # noqa: PLC0415
+
     engine = create_engine(url)
+    with Session(engine) as session:
+        assert diagnose(session) == []  # what is yet to be migrated is not ours to miss
     prepare(engine)
     for name, arguments_on in CALLS.items():
         with Session(engine) as session:
@@ -135,8 +153,13 @@ def main(url: str) -> None:
         org = stage.org()
         judge(org)
         judge(org, stage.tenancy.add_member(org.id, stage.user(), Role.MEMBER))
+        for owner in (stage.tenancy, stage.tenancy.acting_as(stage.owner(org).usr_id)):
+            assert "projects" in vars(owner.get_org(org.id))
         judge(stage.tenancy.accept_invitation(stage.invitation(org).id).invitation.organization)
+        session.commit()
+        assert {finding.check for finding in diagnose(session)} == {"overdue_invitation"}
     engine.dispose()
+    assert InMemoryTenancyStore().create_org(new_id("usr")).org.badge_id is None  # type: ignore[attr-defined]
     print(f"{len(CALLS)} operations")
 
 

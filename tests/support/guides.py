@@ -31,6 +31,8 @@ _COMMANDS: Final = {
     "flask": "-m flask",
     "flametrench-tenancy": f"-c 'import sys; from {PACKAGE}.cli import main; sys.exit(main())'",
     "python": "",
+    "uvicorn": "-m uvicorn",
+    "curl": str(ROOT / "tests" / "support" / "curl.py"),
 }
 
 # Those that a guide speaks of, whatever else is installed here.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -151,7 +152,18 @@ def test_what_may_be_tried_again_later_is_no_fault_of_the_request(error: Tenancy
     ids=lambda value: type(value).__name__,
 )
 def test_the_facts_are_attributes(error: TenancyError, facts: dict[str, Any]) -> None:
-    assert vars(error) == facts
+    assert vars(error) == facts | {"__notes__": [f"See {error.help_url}"]}
+
+
+@every_error
+def test_a_traceback_names_the_page_about_the_error_and_its_message_does_not(
+    error: TenancyError, code: str
+) -> None:
+    anchor = code.replace(".", "-")
+    assert error.help_url == f"{errors.HELP}#{anchor}"
+    told = "".join(traceback.format_exception(error))
+    assert told.count(error.help_url) == 1
+    assert error.help_url not in f"{error} {error.details}"
 
 
 @pytest.mark.parametrize(

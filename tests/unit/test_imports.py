@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ ORDER = [
         "ids",
         "policy",
         "models",
-        "results changes authority _integrity users _sql",
+        "results changes authority rows _integrity users _sql",
         "transactions",
     ),
     *(
@@ -110,3 +112,21 @@ def test_the_front_door_only_names_what_lies_behind_it() -> None:
     assert isinstance(docstring, ast.Expr)
     assert all(isinstance(node, ast.ImportFrom) for node in imports)
     assert isinstance(names, ast.Assign)
+
+
+@pytest.mark.parametrize(
+    "module, needed, extra",
+    [
+        ("contrib.flask_admin", "flask_admin", "flask-admin"),
+        ("contrib.sqladmin", "sqladmin", "sqladmin"),
+        ("testing.factory_boy", "factory", "factory-boy"),
+    ],
+)
+def test_a_missing_package_is_told_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, module: str, needed: str, extra: str
+) -> None:
+    monkeypatch.delitem(sys.modules, f"{package.__name__}.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, needed, None)
+
+    with pytest.raises(ImportError, match=rf"flametrench-tenancy-sqlalchemy\[{extra}\]"):
+        import_module(f"{package.__name__}.{module}")

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import flametrench_tenancy_sqlalchemy as package
-from flametrench_tenancy_sqlalchemy import errors, results, values
+from flametrench_tenancy_sqlalchemy import errors, results, rows, values
 
 PACKAGE = Path(package.__file__).parent
 
@@ -21,6 +21,7 @@ PUBLIC = {
     "ActingTenancyStore",
     "unit_of_work",
     "after_commit",
+    "audit_context",
     "neighbour",
     "repository_on",
     # the audit log
@@ -32,6 +33,7 @@ PUBLIC = {
     "Invitation",
     "Tuple",
     "User",
+    "AuditEvent",
     "WireId",
     "new_id",
     # the values
@@ -42,10 +44,12 @@ PUBLIC = {
     "InvitationRequest",
     "NewMember",
     "RoleChange",
+    "NotLoadedError",
     "Outcome",
     "Page",
     "UNSET",
     "SeatCount",
+    "AuditOutcome",
     "Changed",
     "TenancyChange",
     "InvitationPreview",
@@ -130,13 +134,13 @@ def test_every_public_name_is_there_and_all_others_are_modules_or_private() -> N
 
 
 def test_every_error_and_every_result_is_public() -> None:
-    for module in (errors, results, values):
+    for module in (errors, results, rows, values):
         made_here = {
             name
             for name, value in vars(module).items()
             if isinstance(value, type) and value.__module__ == module.__name__
         }
-        assert made_here - {"Detail", "Term", "Unset"} <= PUBLIC
+        assert made_here - {"Detail", "Join", "Offer", "Term", "Unset"} <= PUBLIC
 
 
 def test_it_works_without_any_driver_framework_or_test_tool() -> None:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
 from ..errors import NotFoundError, PreconditionError, Reason, shown
-from ..transactions.sessions import AnySession, connection_of
+from ..transactions.sessions import AnySession, connection_of, in_our_schema
 
 AHEAD: Final = 3
 """How many months are made ahead, unless told otherwise."""
@@ -23,22 +23,19 @@ _PARTITIONS: Final = text(
     """
     SELECT relname, greatest(reltuples, 0)::bigint, pg_total_relation_size(pg_class.oid)
     FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
-    WHERE inhparent = to_regclass('aud') ORDER BY relname
+    WHERE inhparent = to_regclass(:aud) ORDER BY relname
     """
 )
-_ADD: Final = text(
-    """
-    SELECT count(*) FILTER (WHERE flametrench_tenancy_add_month(month::date))
-    FROM generate_series(
-        (SELECT date_trunc('month', coalesce(min(recorded_at), now()) AT TIME ZONE 'UTC')
-            FROM aud_default),
-        date_trunc('month', now() AT TIME ZONE 'UTC') + make_interval(months => :ahead),
-        interval '1 month'
-    ) AS month
-    """
-)
-_FORGET: Final = text(
-    "UPDATE aud SET context = NULL WHERE context IS NOT NULL AND recorded_at < :before"
+_WANTED: Final = """
+    SELECT CAST(date_trunc('month', recorded_at AT TIME ZONE 'UTC') AS date) FROM {default}
+    UNION
+    SELECT CAST(date_trunc('month', now() AT TIME ZONE 'UTC') + make_interval(months => n) AS date)
+    FROM generate_series(0, :ahead) AS n
+    ORDER BY 1
+"""
+_ADD: Final = "SELECT {add_month}(:month)"
+_FORGET: Final = (
+    "UPDATE {log} SET context = NULL WHERE context IS NOT NULL AND recorded_at < :before"
 )
 
 
@@ -62,7 +59,8 @@ class Month(NamedTuple):
 
 def months(session: AnySession) -> list[Month]:
     """Return the months of the log, oldest first, and the default partition."""
-    rows = connection_of(session).execute(_PARTITIONS).all()
+    connection = connection_of(session)
+    rows = connection.execute(_PARTITIONS, {"aud": in_our_schema(connection, "aud")}).all()
     return [Month(name, *_range_of(name), events, size) for name, events, size in rows]
 
 
@@ -84,8 +82,11 @@ def add_months(session: AnySession, *, ahead: int = AHEAD) -> int:
             Reason.LIMIT_FORMAT,
             parameter="ahead",
         )
-    made: int = connection_of(session).scalars(_ADD, {"ahead": ahead}).one()
-    return made
+    connection = connection_of(session)
+    default = in_our_schema(connection, "aud_default")
+    wanted = connection.scalars(text(_WANTED.format(default=default)), {"ahead": ahead}).all()
+    add = text(_ADD.format(add_month=in_our_schema(connection, "flametrench_tenancy_add_month")))
+    return sum(connection.scalars(add, {"month": month}).one() for month in wanted)
 
 
 def expired(session: AnySession, *, before: datetime) -> list[Month]:
@@ -120,7 +121,7 @@ def drop_months(session: AnySession, names: Sequence[str]) -> None:
                 f"names: there is no month {shown(name)} in the log", parameter="names", id=name
             )
     for name in names:
-        _drop(connection, name)
+        connection.execute(text(f"DROP TABLE {in_our_schema(connection, name)}"))
 
 
 def forget_context(session: AnySession, *, before: datetime) -> int:
@@ -139,13 +140,10 @@ def forget_context(session: AnySession, *, before: datetime) -> int:
     _require_aware(before)
     connection = connection_of(session)
     connection.execute(text("SELECT set_config('tenancy.forget_context', 'on', true)"))
-    forgotten = connection.execute(_FORGET, {"before": before}).rowcount
+    forget = text(_FORGET.format(log=in_our_schema(connection, "aud")))
+    forgotten = connection.execute(forget, {"before": before}).rowcount
     connection.execute(text("SELECT set_config('tenancy.forget_context', '', true)"))
     return forgotten
-
-
-def _drop(connection: Connection, name: str) -> None:
-    connection.execute(text(f"DROP TABLE {name}"))
 
 
 def _range_of(name: str) -> tuple[datetime | None, datetime | None]:

@@ -59,7 +59,7 @@ def examine_log(connection: Connection) -> Iterator[Finding]:
             "log_month_missing",
             1,
             "months without a partition of the audit log, whose events will go to the default one; "
-            "`flametrench-tenancy log partitions` makes it",
+            "`flametrench-tenancy retention make` makes it",
             missing,
         )
     if not connection.scalar(_READABLE):
@@ -69,7 +69,7 @@ def examine_log(connection: Connection) -> Iterator[Finding]:
         yield _warning(
             "log_default_in_use",
             count,
-            "events in no month's partition; `flametrench-tenancy log partitions` moves them",
+            "events in no month's partition; `flametrench-tenancy retention make` moves them",
             "aud_default",
         )
     if ahead := connection.scalar(_AHEAD):

@@ -35,6 +35,7 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from ..ids import UUID_PATTERN
 from ..models import Base, Invitation, Membership, Organization
+from ..models.columns import is_own
 from ..models.pre_tuples import NO_OBJECTS, NOT_TO_GRANT
 from ..models.tuple import RELATION_PATTERN, TYPE_PATTERN
 from ..values import InvitationStatus, Role, Status
@@ -50,7 +51,7 @@ _CHECKS: Final = {
     if isinstance(constraint, CheckConstraint)
 }
 
-_KEYS: Final = [key for table in _TABLES for key in table.foreign_keys]
+_KEYS: Final = [key for table in _TABLES for key in table.foreign_keys if is_own(key.parent)]
 
 
 def rows(entity: type[Base]) -> Select[Any]:

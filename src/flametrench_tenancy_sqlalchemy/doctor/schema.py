@@ -13,7 +13,7 @@ from ..migrations import catalog
 from ..migrations.catalog import Definitions, Part
 from ..migrations.comparison import differences
 from ..migrations.functions import INSECURE_FUNCTIONS
-from ..models import Base
+from ..models.columns import OWN_SCHEMA
 from . import log
 from .findings import EXAMPLES, Finding, Severity
 
@@ -46,7 +46,7 @@ _TRIGGER_NAMES: Final = {
 TRIGGERS: Final = frozenset(
     Part("trigger", table, name) for table, names in _TRIGGER_NAMES.items() for name in names
 )
-_PARTS: Final = frozenset(catalog.items(Base.metadata)) | TRIGGERS
+_PARTS: Final = frozenset(catalog.items(OWN_SCHEMA)) | TRIGGERS
 MISSING: Final = {
     "missing_table": ("table", "tables that are not there; the rows were not examined"),
     "missing_column": ("column", "columns that are not there; the rows were not examined"),
@@ -100,7 +100,7 @@ _UNSEEN: Final = text(
 ).bindparams(bindparam("tables", expanding=True), bindparam("columns", expanding=True))
 _COLUMNS: Final = [
     f"{table.name}.{column.name}"
-    for table in Base.metadata.tables.values()
+    for table in OWN_SCHEMA.tables.values()
     for column in table.columns
 ]
 UNSEEN: Final = {
@@ -171,7 +171,7 @@ def examine_schema(connection: Connection) -> SchemaReport:
     schema = _schema_of(connection)
     hidden = unseen(connection)
     logged = bool(connection.scalar(_LOGGED, {"schema": schema}))
-    tables = [*Base.metadata.tables, *(log.TABLES if logged else [])]
+    tables = [*OWN_SCHEMA.tables, *(log.TABLES if logged else ())]
     parts = _PARTS | log.PARTS if logged else _PARTS
     with _search_path(connection, "pg_catalog"):
         names = [part.name for part in parts if part.kind == "trigger"]
@@ -235,7 +235,7 @@ def examine_schema(connection: Connection) -> SchemaReport:
 
 def unseen(connection: Connection) -> list[tuple[str, str]]:
     """Return what the connection's role may not see of the rows, each by a check of `UNSEEN`."""
-    given = {"schema": _schema_of(connection), "tables": list(Base.metadata.tables)}
+    given = {"schema": _schema_of(connection), "tables": list(OWN_SCHEMA.tables)}
     with _search_path(connection, "pg_catalog"):
         found = connection.execute(_UNSEEN, given | {"columns": _COLUMNS}).all()
     return [(check, part) for check, part in found]
@@ -269,7 +269,7 @@ def _wanted(connection: Connection) -> Definitions:
     """Return the definitions to compare with, if that is possible here."""
     if not connection.scalar(_MAY_COMPARE):
         return {}
-    return catalog.expected(connection, Base.metadata)
+    return catalog.expected(connection, OWN_SCHEMA)
 
 
 def _finding(check: str, message: str, parts: Iterable[object]) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from alembic.util import CommandError
 from sqlalchemy.types import TypeDecorator
 
 from ..models import Base
+from ..models.columns import is_own, is_own_table
 from .places import script_location
 
 VERSION_TABLE: Final = "flametrench_tenancy_version"
@@ -34,25 +35,35 @@ def include_object(
     """Leave what is tenancy's in the application's schema to the migrations of tenancy.
 
     That is its tables, and what alembic_utils knows besides: triggers, their functions, and the
-    policies and grants that the application does not declare itself.
+    policies and grants that the application does not declare itself. Where ``target_metadata`` has
+    our metadata too, the columns that the application has added to our tables are its own, and so
+    are their indexes and constraints.
     """
+    ours = False
     match type_:
         case "table":
-            return not (_is_ours(name) or (_is_the_logs(name) and reflected and not compare_to))
+            compared = compare_to is not None and item.metadata is Base.metadata
+            ours = (_is_ours(name) and not compared) or (
+                _is_the_logs(name) and reflected and compare_to is None
+            )
+        case "column":
+            ours = is_own(item)
+        case "index" | "unique_constraint" | "foreign_key_constraint" | "check_constraint":
+            ours = _is_ours(item.table.name) and all(map(is_own, item.columns))
         case "function":
-            return not item.signature.startswith(_FUNCTION_PREFIX)
+            ours = item.signature.startswith(_FUNCTION_PREFIX)
         case "trigger":
-            return _FUNCTION_PREFIX not in item.definition
+            ours = _FUNCTION_PREFIX in item.definition
         case "policy":
             table = item.on_entity.rpartition(".")[2]
-            return not (reflected and (_is_ours(table) or _is_the_logs(table)))
+            ours = reflected and (_is_ours(table) or _is_the_logs(table))
         case "grant_table":
-            return not (reflected and (_is_ours(item.table) or _is_the_logs(item.table)))
-    return True
+            ours = reflected and (_is_ours(item.table) or _is_the_logs(item.table))
+    return not ours
 
 
 def _is_ours(table: str | None) -> bool:
-    return table in Base.metadata.tables or table == VERSION_TABLE
+    return is_own_table(table) or table == VERSION_TABLE
 
 
 def _is_the_logs(table: str | None) -> bool:

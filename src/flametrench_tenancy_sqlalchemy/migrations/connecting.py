@@ -14,6 +14,10 @@ from sqlalchemy import URL, Connection, NullPool, create_engine
 T = TypeVar("T")
 
 
+class NoConnectionError(CommandError):
+    """The database cannot be reached; the message says why."""
+
+
 def on_connection(url: URL, work: Callable[[Connection], T], **execution_options: Any) -> T:
     """Connect, do something, and disconnect.
 
@@ -26,7 +30,7 @@ def on_connection(url: URL, work: Callable[[Connection], T], **execution_options
         execution_options: of the connection.
 
     Raises:
-        CommandError: there is no connection; the error says why.
+        NoConnectionError: there is no connection; the error says why.
     """
     # Whoever has waited for somebody else must see what they committed.
     options = {
@@ -75,4 +79,4 @@ def _explained(url: URL) -> Iterator[None]:
         # Which is what drivers raise: their own errors, the network's, a TypeError.
         advice = "; asyncpg has ssl instead" if "sslmode" in url.query else ""
         hint = advice if isinstance(exc, TypeError) else ""
-        raise CommandError(f"no connection by {url.drivername}: {reason(exc)}{hint}") from exc
+        raise NoConnectionError(f"no connection by {url.drivername}: {reason(exc)}{hint}") from exc

@@ -5,6 +5,7 @@ from .audit_event import AuditBase, AuditEvent
 from .audit_feed import AuditConsumer, AuditEra, SkippedEvent
 from .base import Base
 from .invitation import Invitation
+from .loaded import NotLoadedError
 from .membership import Membership
 from .organization import Organization
 from .tuple import Tuple
@@ -18,6 +19,7 @@ __all__ = [
     "Base",
     "Invitation",
     "Membership",
+    "NotLoadedError",
     "Organization",
     "SkippedEvent",
     "Tuple",

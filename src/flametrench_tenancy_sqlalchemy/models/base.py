@@ -131,10 +131,14 @@ def described(entity: Base, *names: str) -> str:
     Expired, detached or half made, an entity is described without I/O.
     """
     loaded = vars(entity)
-    state = inspect(entity, raiseerr=False)
-    id_ = state.key[1][0] if state is not None and state.key else loaded.get("id")
-    words = [id_ or "(no id)", *(loaded[name] for name in names if name in loaded)]
+    words = [known_id(entity) or "(no id)", *(loaded[name] for name in names if name in loaded)]
     return f"<{type(entity).__name__} {' '.join(map(str, words))}>"
+
+
+def known_id(entity: Base) -> Any:
+    """Return an entity's id without I/O; ``None`` before it has one."""
+    state = inspect(entity, raiseerr=False)
+    return state.key[1][0] if state is not None and state.key else vars(entity).get("id")
 
 
 def not_found(entity: type[Base], id_: object, parameter: str) -> NotFoundError:

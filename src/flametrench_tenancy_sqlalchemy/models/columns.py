@@ -6,7 +6,9 @@ them; reads return them like ours.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
+
+from sqlalchemy import Column, MetaData
 
 from .base import Base
 from .invitation import Invitation
@@ -19,6 +21,23 @@ OWN_COLUMNS: Final[dict[type[Base], tuple[str, ...]]] = {
     for model in (Organization, User, Membership, Invitation)
 }
 """The names of our own columns, in the models whose entities operations write."""
+
+OWN_SCHEMA: Final = MetaData(naming_convention=Base.metadata.naming_convention)
+"""Our tables as the migrations create them on PostgreSQL, whatever is added to the models."""
+
+for _table in Base.metadata.tables.values():
+    _table.to_metadata(OWN_SCHEMA)
+
+
+def is_own_table(name: str | None) -> bool:
+    """Whether a table is one of ours; others may have put theirs into our metadata."""
+    return name in OWN_SCHEMA.tables
+
+
+def is_own(column: Column[Any]) -> bool:
+    """Whether a column is one of ours, be it as a model has it or as a database does."""
+    table = OWN_SCHEMA.tables.get(column.table.name)
+    return table is not None and column.name in table.columns
 
 
 def added_columns(model: type[Base]) -> list[str]:

@@ -191,7 +191,7 @@ class Invitation(Base):
 
     @property
     def effective_status(self) -> InvitationStatus:
-        """Its status as lists filter by it: expired, too, where it was overdue when it was read.
+        """Its status as lists filter by it; expired, too, where it was overdue when it was read.
 
         By the clock of the repository that returned it; by the current time where none has.
         """

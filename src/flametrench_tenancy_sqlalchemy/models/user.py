@@ -8,9 +8,10 @@ from typing import Self
 from sqlalchemy import Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ..ids import new_id
+from ..errors import InvalidIdError
+from ..ids import new_id, require
 from ..values import Status
-from .base import Base, TermType, Timestamps, described, id_column, one_of
+from .base import Base, TermType, Timestamps, described, id_column, known_id, one_of
 
 
 class User(Timestamps, Base):
@@ -40,3 +41,27 @@ class User(Timestamps, Base):
 
     def __repr__(self) -> str:
         return described(self)
+
+
+def user_id(value: User | str, parameter: str) -> str:
+    """Return the wire id of the user whom an argument means.
+
+    Args:
+        value: the wire id (``usr_…``), or the user themselves, in whatever Session or in none.
+        parameter: the name of the argument, for the error.
+
+    Raises:
+        InvalidIdError: it is neither, or a user who has no id yet.
+    """
+    if not isinstance(value, User):
+        return require(value, "usr", parameter)
+    id_ = known_id(value)
+    if id_ is None:
+        expected = "a user with an id, which they get when they are flushed"
+        raise InvalidIdError(parameter, value, expected=expected)
+    return require(id_, "usr", parameter)
+
+
+def user_id_if_given(value: User | str | None, parameter: str) -> str | None:
+    """Return the same, or ``None`` for ``None``."""
+    return None if value is None else user_id(value, parameter)

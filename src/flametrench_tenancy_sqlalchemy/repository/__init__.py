@@ -6,6 +6,7 @@ The repository holds no rule: it locks, loads, asks the model and writes.
 from ..authority import Actor
 from .acting import ActingTenancy, ActsForUsers
 from .departures import DepartureOperations
+from .guards import GuardOperations
 from .invitations import InvitationOperations
 from .invitees import InviteeOperations
 from .memberships import MembershipOperations
@@ -18,6 +19,7 @@ class TenancyRepository(
     OrganizationOperations,
     MembershipOperations,
     DepartureOperations,
+    GuardOperations,
     InvitationOperations,
     InviteeOperations,
     SetOperations,

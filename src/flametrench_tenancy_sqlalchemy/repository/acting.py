@@ -4,37 +4,35 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from ..authority import Actor
-from ..models import Invitation, Membership, Organization
+from ..models import Invitation, Membership, Organization, User
 from ..models.base import not_found
+from ..models.user import user_id
 from ..results import (
     AcceptInvitationResult,
     CreateOrgResult,
     InvitationPreview,
     TransferOwnershipResult,
 )
+from ..rows import Members, Requests, RoleChanges
 from ..transactions.sessions import where_writes_go
 from ..values import (
     UNSET,
-    Fields,
-    InvitationRequest,
     InvitationStatus,
-    NewMember,
     Outcome,
     Page,
     PreTuple,
     Role,
-    RoleChange,
     SeatCount,
     Status,
     Unset,
 )
-from . import queries
 from .operation import reads
+from .queries import Options
 
 if TYPE_CHECKING:
     from . import TenancyRepository
@@ -49,7 +47,7 @@ class ActsForUsers(ABC, Generic[Acting]):
 
     def acting_as(
         self,
-        usr_id: str,
+        usr_id: User | str,
         *,
         identifier: str | None = None,
         auth: Mapping[str, Any] | None = None,
@@ -59,7 +57,7 @@ class ActsForUsers(ABC, Generic[Acting]):
         """Return the operations for one user, each of which checks that the user may.
 
         Args:
-            usr_id: the user's wire id (``usr_…``), as authentication has established it.
+            usr_id: the user whom authentication has established, or their wire id (``usr_…``).
             identifier: the identifier that authentication has proven to be theirs; without it no
                 invitation is.
             auth: how they have signed in, for the audit log: a ``kind`` of ``session``, ``pat``
@@ -68,12 +66,18 @@ class ActsForUsers(ABC, Generic[Acting]):
             context: the circumstances: ``request_id``, ``ip`` and ``user_agent``.
 
         Raises:
-            InvalidIdError: ``usr_id`` is no ``usr_`` wire id.
+            InvalidIdError: ``usr_id`` is no ``usr_`` wire id, or a user who has none yet.
             PreconditionError: ``auth_format``, ``on_behalf_format`` or ``context_format``; it has
                 not the form that the specification gives it.
         """
         return self._for(
-            Actor(usr_id, identifier=identifier, auth=auth, on_behalf=on_behalf, context=context)
+            Actor(
+                user_id(usr_id, "usr_id"),
+                identifier=identifier,
+                auth=auth,
+                on_behalf=on_behalf,
+                context=context,
+            )
         )
 
     @abstractmethod
@@ -99,7 +103,7 @@ class ForOneUser:
 class ActingTenancy(ForOneUser):
     """The operations of tenancy for one user, who is whoever acts in them.
 
-    Each checks, under its own locks, that the user may; `authority` has the table. Arguments,
+    Each checks, under its own locks, that the user may, by ``authority.RULES``. Arguments,
     results and errors are those of `TenancyRepository`, and besides:
 
     Raises:
@@ -123,14 +127,14 @@ class ActingTenancy(ForOneUser):
         return self._tenancy.create_org(self.usr_id, name=name, slug=slug, org_id=org_id)
 
     @reads
-    def get_org(self, org_id: str) -> Organization:
+    def get_org(self, org_id: str, *, options: Options | None = None) -> Organization:
         """Return an organization of theirs."""
-        return self._tenancy.get_org(org_id)
+        return self._tenancy.get_org(org_id, options=options)
 
     @reads
-    def get_org_by_slug(self, slug: str) -> Organization:
+    def get_org_by_slug(self, slug: str, *, options: Options | None = None) -> Organization:
         """Return the organization of theirs that holds a slug."""
-        return self._tenancy.get_org_by_slug(slug)
+        return self._tenancy.get_org_by_slug(slug, options=options)
 
     def update_org(
         self,
@@ -162,7 +166,7 @@ class ActingTenancy(ForOneUser):
         limit: int = 50,
         status: Status | str | None = None,
         query: str | None = None,
-        options: queries.Options | None = None,
+        options: Options | None = None,
     ) -> Page[Organization]:
         """Refuse to tell who the customers are; `list_memberships` has the user's own."""
         return self._tenancy.list_orgs(
@@ -178,7 +182,7 @@ class ActingTenancy(ForOneUser):
         cursor: str | None = None,
         limit: int = 50,
         status: Status | str | None = None,
-        options: queries.Options | None = None,
+        options: Options | None = None,
     ) -> Page[Membership]:
         """Return a page of their own memberships, each with its ``organization`` loaded."""
         return self._tenancy.list_memberships(
@@ -186,9 +190,11 @@ class ActingTenancy(ForOneUser):
         )
 
     @reads
-    def require_role(self, org_id: str, *roles: Role | str) -> Membership:
+    def require_role(
+        self, org_id: str, *roles: Role | str, options: Options | None = None
+    ) -> Membership:
         """Return the membership that lets the user's request pass: the request guard."""
-        return self._tenancy.require_role(org_id, self.usr_id, *roles)
+        return self._tenancy.require_role(org_id, self.usr_id, *roles, options=options)
 
     @reads
     def role_of(self, org_id: str) -> Role | None:
@@ -206,7 +212,7 @@ class ActingTenancy(ForOneUser):
         roles: Collection[Role | str] | None = None,
         query: str | None = None,
         newest_first: bool = False,
-        options: queries.Options | None = None,
+        options: Options | None = None,
     ) -> Page[Membership]:
         """Return a page of an organization's memberships, as a member."""
         return self._tenancy.list_members(
@@ -231,23 +237,25 @@ class ActingTenancy(ForOneUser):
         return self._tenancy.count_seats(org_id)
 
     @reads
-    def get_membership(self, mem_id: str) -> Membership:
+    def get_membership(self, mem_id: str, *, options: Options | None = None) -> Membership:
         """Return a membership of their own, or as a member of its organization."""
-        return self._tenancy.get_membership(mem_id)
+        return self._tenancy.get_membership(mem_id, options=options)
 
     @reads
-    def find_membership(self, org_id: str, usr_id: str) -> Membership | None:
+    def find_membership(
+        self, org_id: str, usr_id: User | str, *, options: Options | None = None
+    ) -> Membership | None:
         """Return somebody's active membership in an organization, as a member, if there is one."""
-        return self._tenancy.find_membership(org_id, usr_id)
+        return self._tenancy.find_membership(org_id, usr_id, options=options)
 
-    def add_member(self, org_id: str, usr_id: str, role: Role | str) -> Membership:
+    def add_member(self, org_id: str, usr_id: User | str, role: Role | str) -> Membership:
         """Make somebody a member, as an owner or admin, who has brought them in."""
         return self._tenancy.add_member(org_id, usr_id, role, invited_by=self.usr_id)
 
     def add_members(
         self,
         org_id: str | None = None,
-        members: Collection[tuple[str, Role | str] | NewMember | Fields] = (),
+        members: Members = (),
         *,
         all_or_nothing: bool = False,
     ) -> list[Outcome[Membership]]:
@@ -265,7 +273,7 @@ class ActingTenancy(ForOneUser):
 
     def change_roles(
         self,
-        roles: Mapping[str, Role | str] | Collection[RoleChange | Fields],
+        roles: RoleChanges,
         *,
         all_or_nothing: bool = False,
     ) -> list[Outcome[Membership]]:
@@ -280,7 +288,7 @@ class ActingTenancy(ForOneUser):
         """Bring a suspended membership back, as an owner or admin."""
         return self._tenancy.reinstate_membership(mem_id)
 
-    def self_leave(self, mem_id: str, *, transfer_to: str | None = None) -> Membership:
+    def self_leave(self, mem_id: str, *, transfer_to: User | str | None = None) -> Membership:
         """End a membership of their own, in a suspended organization, too."""
         return self._tenancy.self_leave(mem_id, transfer_to=transfer_to)
 
@@ -289,7 +297,7 @@ class ActingTenancy(ForOneUser):
         return self._tenancy.admin_remove(mem_id, self.usr_id)
 
     def remove_members(
-        self, mem_ids: Sequence[str], *, all_or_nothing: bool = False
+        self, mem_ids: Collection[str], *, all_or_nothing: bool = False
     ) -> list[Outcome[Membership]]:
         """End many memberships, each as `admin_remove` does."""
         return self._tenancy.remove_members(mem_ids, self.usr_id, all_or_nothing=all_or_nothing)
@@ -303,7 +311,7 @@ class ActingTenancy(ForOneUser):
         return self._tenancy.transfer_ownership(org_id, own.id, to_mem_id)
 
     def offboard_user(
-        self, usr_id: str, *, heirs: Mapping[str, str] | None = None
+        self, usr_id: User | str, *, heirs: Mapping[str, User | str] | None = None
     ) -> list[Membership]:
         """Leave everywhere; the user can only be themselves."""
         return self._tenancy.offboard_user(usr_id, heirs=heirs)
@@ -330,7 +338,7 @@ class ActingTenancy(ForOneUser):
     def create_invitations(
         self,
         org_id: str | None = None,
-        requests: Collection[InvitationRequest | Fields] = (),
+        requests: Requests = (),
         *,
         all_or_nothing: bool = False,
     ) -> list[Outcome[Invitation]]:
@@ -343,9 +351,9 @@ class ActingTenancy(ForOneUser):
         )
 
     @reads
-    def get_invitation(self, inv_id: str) -> Invitation:
+    def get_invitation(self, inv_id: str, *, options: Options | None = None) -> Invitation:
         """Return an invitation to them, or, as an owner or admin, of their organization."""
-        return self._tenancy.get_invitation(inv_id)
+        return self._tenancy.get_invitation(inv_id, options=options)
 
     @reads
     def list_invitations(
@@ -355,7 +363,7 @@ class ActingTenancy(ForOneUser):
         cursor: str | None = None,
         limit: int = 50,
         status: InvitationStatus | str | None = None,
-        options: queries.Options | None = None,
+        options: Options | None = None,
     ) -> Page[Invitation]:
         """Return a page of an organization's invitations, as an owner or admin."""
         return self._tenancy.list_invitations(
@@ -387,7 +395,7 @@ class ActingTenancy(ForOneUser):
 
     @reads
     def inbox(
-        self, *, cursor: str | None = None, limit: int = 50, options: queries.Options | None = None
+        self, *, cursor: str | None = None, limit: int = 50, options: Options | None = None
     ) -> Page[Invitation]:
         """Return a page of the invitations that they may accept now, with their organizations."""
         if self.identifier is None:

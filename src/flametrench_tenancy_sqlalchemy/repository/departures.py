@@ -7,28 +7,29 @@ from collections.abc import Collection, Mapping
 from ..errors import PreconditionError, Reason, SoleOwnerError, shown
 from ..ids import require
 from ..models import Membership, Organization, Tuple, User
+from ..models.user import user_id, user_id_if_given
 from ..results import TransferOwnershipResult
 from . import locks, queries
 from .consequences import promised
-from .operation import Repository, parsed_users
+from .operation import Repository
 
 
 class DepartureOperations(Repository):
     """The operations by which a membership ends or gives its ownership away."""
 
-    def self_leave(self, mem_id: str, *, transfer_to: str | None = None) -> Membership:
+    def self_leave(self, mem_id: str, *, transfer_to: User | str | None = None) -> Membership:
         """End a membership at its user's own wish.
 
         Args:
             mem_id: the leaving membership's wire id (``mem_…``).
-            transfer_to: the wire id (``usr_…``) of the member whom a last owner makes owner
-                first; ignored while another owner remains.
+            transfer_to: the member whom a last owner makes owner first, or their wire id
+                (``usr_…``); ignored while another owner remains.
 
         Returns:
             The revoked membership; its ``removed_by`` is ``None``.
 
         Raises:
-            InvalidIdError: an id is malformed or of another type.
+            InvalidIdError: an id is malformed or of another type, or a user has none yet.
             NotFoundError: there is no such membership, or ``transfer_to`` has no active one in
                 its organization.
             PreconditionError: ``mem_not_active``; it is suspended or revoked. ``self_transfer``;
@@ -38,7 +39,7 @@ class DepartureOperations(Repository):
         Specification: docs/tenancy.md#self-leave.
         """
         require(mem_id, "mem", "mem_id")
-        parsed_users(transfer_to=transfer_to)
+        transfer_to = user_id_if_given(transfer_to, "transfer_to")
         with self._operation("self_leave") as operation:
             membership = locks.membership(self.session, mem_id)
             self._permit("self_leave", membership)
@@ -57,18 +58,18 @@ class DepartureOperations(Repository):
                 operation.write(changed=[membership, heir], added=[promoted])
         return membership
 
-    def admin_remove(self, mem_id: str, admin_usr_id: str) -> Membership:
+    def admin_remove(self, mem_id: str, admin_usr_id: User | str) -> Membership:
         """End another user's membership, as an administrator of its organization.
 
         Args:
             mem_id: the wire id (``mem_…``) of the membership to end, active or suspended.
-            admin_usr_id: the acting user's wire id (``usr_…``).
+            admin_usr_id: the acting user, or their wire id (``usr_…``).
 
         Returns:
             The revoked membership; its ``removed_by`` is the acting user.
 
         Raises:
-            InvalidIdError: an id is malformed or of another type.
+            InvalidIdError: an id is malformed or of another type, or a user has none yet.
             NotFoundError: there is no such membership.
             PreconditionError: ``mem_not_active``; it is revoked. ``scope_mismatch``; its role is
                 viewer or editor.
@@ -78,7 +79,7 @@ class DepartureOperations(Repository):
         Specification: docs/tenancy.md#admin-remove.
         """
         require(mem_id, "mem", "mem_id")
-        require(admin_usr_id, "usr", "admin_usr_id")
+        admin_usr_id = user_id(admin_usr_id, "admin_usr_id")
         with self._operation("admin_remove", by=admin_usr_id) as operation:
             membership, admin = locks.membership_and_administrator(
                 self.session, mem_id, admin_usr_id
@@ -128,7 +129,7 @@ class DepartureOperations(Repository):
         return TransferOwnershipResult(demoted, owner)
 
     def offboard_user(
-        self, usr_id: str, *, heirs: Mapping[str, str] | None = None
+        self, usr_id: User | str, *, heirs: Mapping[str, User | str] | None = None
     ) -> list[Membership]:
         """Have a user leave everywhere: memberships, the offers they made, and all their tuples.
 
@@ -136,15 +137,15 @@ class DepartureOperations(Repository):
         this waits for others counts as joined later.
 
         Args:
-            usr_id: the user's wire id (``usr_…``).
-            heirs: an organization's wire id (``org_…``) -> that of the member (``usr_…``) who
-                becomes owner there first; ignored where another owner remains.
+            usr_id: the user, or their wire id (``usr_…``).
+            heirs: an organization's wire id (``org_…``) -> the member who becomes owner there
+                first, or their wire id (``usr_…``); ignored where another owner remains.
 
         Returns:
             Their revoked memberships; ``removed_by`` is ``None``.
 
         Raises:
-            InvalidIdError: an id is malformed or of another type.
+            InvalidIdError: an id is malformed or of another type, or a user has none yet.
             NotFoundError: there is no such user; or an heir has no active membership.
             PreconditionError: ``row_format``; ``heirs`` is no mapping. ``self_transfer``; an heir
                 is the user themselves.
@@ -153,7 +154,7 @@ class DepartureOperations(Repository):
 
         Specification: docs/tenancy.md#self-leave.
         """
-        require(usr_id, "usr", "usr_id")
+        usr_id = user_id(usr_id, "usr_id")
         self._permit_alone("offboard_user", usr_id)
         named = _parsed_heirs(heirs)
         with self._operation("offboard_user") as operation:
@@ -211,8 +212,7 @@ def _parsed_heirs(heirs: object) -> dict[str, str]:
             parameter="heirs",
         )
     return {
-        require(org_id, "org", "heirs"): require(heir, "usr", "heirs")
-        for org_id, heir in heirs.items()
+        require(org_id, "org", "heirs"): user_id(heir, "heirs") for org_id, heir in heirs.items()
     }
 
 

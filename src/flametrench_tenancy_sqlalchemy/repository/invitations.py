@@ -10,11 +10,13 @@ from ..clock import time_of
 from ..ids import require
 from ..models import Base, Invitation, Organization, User
 from ..models.tuple import TupleKey
+from ..models.user import user_id, user_id_if_given
 from ..results import AcceptInvitationResult
 from ..values import InvitationStatus, Page, PreTuple, Role
-from . import locks, queries
+from . import lists, locks, queries
 from .entries import Entries, as_it_is, end_rivals
-from .operation import Repository, parsed_users, reads
+from .operation import Repository, reads
+from .queries import Options
 
 
 class InvitationOperations(Repository):
@@ -25,7 +27,7 @@ class InvitationOperations(Repository):
         org_id: str,
         identifier: str,
         role: Role | str,
-        invited_by: str,
+        invited_by: User | str,
         expires_at: datetime,
         *,
         pre_tuples: Collection[PreTuple | Mapping[str, str]] | None = None,
@@ -38,7 +40,7 @@ class InvitationOperations(Repository):
             identifier: how the invitee is known, an e-mail address as a rule; compared byte for
                 byte when they accept. Without control characters, and white space at its ends.
             role: the role that they will get.
-            invited_by: the inviting user's wire id (``usr_…``).
+            invited_by: the inviting user, or their wire id (``usr_…``).
             expires_at: the last moment to accept, a timezone-aware datetime in the future.
             pre_tuples: what else they will be granted, each a `PreTuple` or a mapping with its
                 three keys; no membership role on an organization, and nothing on another
@@ -50,7 +52,7 @@ class InvitationOperations(Repository):
             The pending invitation.
 
         Raises:
-            InvalidIdError: an id is malformed or of another type.
+            InvalidIdError: an id is malformed or of another type, or a user has none yet.
             PreconditionError: ``role_format``, ``org_not_active``, ``identifier_format``,
                 ``identifier_length``, ``naive_expiration``, ``past_expiration``,
                 ``expiration_range``, ``pre_tuple_count``, ``pre_tuple_format`` or
@@ -67,7 +69,8 @@ class InvitationOperations(Repository):
         require(org_id, "org", "org_id")
         if inv_id is not None:
             require(inv_id, "inv", "inv_id")
-        users = {"invited_by": require(invited_by, "usr", "invited_by")}
+        invited_by = user_id(invited_by, "invited_by")
+        users = {"invited_by": invited_by}
         role = Role.parse(role, "role")
         with self._operation(
             "create_invitation", into=org_id, users=users, by=invited_by
@@ -88,20 +91,22 @@ class InvitationOperations(Repository):
         return invitation
 
     @reads
-    def get_invitation(self, inv_id: str) -> Invitation:
+    def get_invitation(self, inv_id: str, *, options: Options | None = None) -> Invitation:
         """Return an invitation, in whatever status it is.
 
         Args:
             inv_id: its wire id (``inv_…``).
+            options: loader options of SQLAlchemy, for what is to be loaded with it.
 
         Raises:
             InvalidIdError: ``inv_id`` is no ``inv_`` wire id.
+            PreconditionError: ``options_format``; the options are something else.
             NotFoundError: there is no such invitation.
 
         Specification: docs/tenancy.md#invitations.
         """
-        invitation = queries.get(self.session, Invitation, "inv_id", inv_id)
-        self._permit_reading("get_invitation", invitation)
+        invitation = queries.get(self.session, Invitation, "inv_id", inv_id, options=options)
+        self._permit_reading("get_invitation", invitation, options=options)
         invitation.read_at = time_of(self._clock)
         return invitation
 
@@ -113,7 +118,7 @@ class InvitationOperations(Repository):
         cursor: str | None = None,
         limit: int = 50,
         status: InvitationStatus | str | None = None,
-        options: queries.Options | None = None,
+        options: Options | None = None,
     ) -> Page[Invitation]:
         """Return a page of an organization's invitations.
 
@@ -139,7 +144,7 @@ class InvitationOperations(Repository):
         page = queries.page(
             self.session,
             Invitation,
-            queries.invitations_in(wanted),
+            lists.invitations_in(wanted),
             cursor=cursor,
             limit=limit,
             options=options,
@@ -156,7 +161,7 @@ class InvitationOperations(Repository):
         self,
         inv_id: str,
         *,
-        as_usr_id: str | None = None,
+        as_usr_id: User | str | None = None,
         accepting_identifier: str | None = None,
     ) -> AcceptInvitationResult:
         """Accept an invitation, as an existing user or as a new one.
@@ -166,7 +171,8 @@ class InvitationOperations(Repository):
 
         Args:
             inv_id: the invitation's wire id (``inv_…``).
-            as_usr_id: the accepting user's wire id (``usr_…``); a new user where it is omitted.
+            as_usr_id: the accepting user, or their wire id (``usr_…``); a new user where it is
+                omitted.
             accepting_identifier: the identifier that the caller's authentication vouches for,
                 never the request's body; required with ``as_usr_id``.
 
@@ -174,7 +180,7 @@ class InvitationOperations(Repository):
             The accepted invitation, the new membership and the tuples of its pre-tuples.
 
         Raises:
-            InvalidIdError: an id is malformed or of another type.
+            InvalidIdError: an id is malformed or of another type, or a user has none yet.
             NotFoundError: there is no such invitation or user.
             InvitationNotPendingError: it has been answered, withdrawn or expired.
             InvitationExpiredError: its time is over.
@@ -190,8 +196,8 @@ class InvitationOperations(Repository):
         Specification: docs/tenancy.md#atomic-acceptance, ADR 0009.
         """
         require(inv_id, "inv", "inv_id")
-        users = parsed_users(as_usr_id=as_usr_id)
-        policy = self._policy
+        as_usr_id = user_id_if_given(as_usr_id, "as_usr_id")
+        users, policy = {"as_usr_id": as_usr_id}, self._policy
         alone = policy.seats is not None or policy.accept_ends_others
         with self._operation("accept_invitation", users=users, by=as_usr_id) as operation:
             user: User | None
@@ -234,18 +240,18 @@ class InvitationOperations(Repository):
         tuples = [written.grants[key] for key in keys]
         return AcceptInvitationResult(invitation, membership, materialized_tuples=tuples)
 
-    def decline_invitation(self, inv_id: str, *, as_usr_id: str | None = None) -> Invitation:
+    def decline_invitation(self, inv_id: str, *, as_usr_id: User | str | None = None) -> Invitation:
         """Refuse an invitation.
 
         Args:
             inv_id: the invitation's wire id (``inv_…``).
-            as_usr_id: the wire id (``usr_…``) of the user who refuses, where they have one.
+            as_usr_id: the user who refuses, or their wire id (``usr_…``), where they have one.
 
         Returns:
             The declined invitation.
 
         Raises:
-            InvalidIdError: an id is malformed or of another type.
+            InvalidIdError: an id is malformed or of another type, or a user has none yet.
             NotFoundError: there is no such invitation or user.
             InvitationNotPendingError: it has been answered, withdrawn or expired.
             InvitationExpiredError: its time is over.
@@ -253,7 +259,8 @@ class InvitationOperations(Repository):
         Specification: docs/tenancy.md#invitations, ADR 0003.
         """
         require(inv_id, "inv", "inv_id")
-        users = parsed_users(as_usr_id=as_usr_id)
+        as_usr_id = user_id_if_given(as_usr_id, "as_usr_id")
+        users = {"as_usr_id": as_usr_id}
         with self._operation("decline_invitation", users=users, by=as_usr_id) as operation:
             invitation = locks.invitation(self.session, inv_id)
             self._permit("decline_invitation", invitation)
@@ -261,18 +268,18 @@ class InvitationOperations(Repository):
             operation.write(changed=[invitation])
         return invitation
 
-    def revoke_invitation(self, inv_id: str, admin_usr_id: str) -> Invitation:
+    def revoke_invitation(self, inv_id: str, admin_usr_id: User | str) -> Invitation:
         """Withdraw an invitation, as an administrator of its organization.
 
         Args:
             inv_id: the invitation's wire id (``inv_…``).
-            admin_usr_id: the acting user's wire id (``usr_…``).
+            admin_usr_id: the acting user, or their wire id (``usr_…``).
 
         Returns:
             The revoked invitation.
 
         Raises:
-            InvalidIdError: an id is malformed or of another type.
+            InvalidIdError: an id is malformed or of another type, or a user has none yet.
             NotFoundError: there is no such invitation.
             InvitationNotPendingError: it has been answered, withdrawn or expired.
             InvitationExpiredError: its time is over.
@@ -281,7 +288,7 @@ class InvitationOperations(Repository):
         Specification: docs/tenancy.md#invitations, ADR 0003.
         """
         require(inv_id, "inv", "inv_id")
-        require(admin_usr_id, "usr", "admin_usr_id")
+        admin_usr_id = user_id(admin_usr_id, "admin_usr_id")
         with self._operation("revoke_invitation", by=admin_usr_id) as operation:
             invitation, admin = locks.invitation_and_administrator(
                 self.session, inv_id, admin_usr_id

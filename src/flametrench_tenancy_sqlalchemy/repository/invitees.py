@@ -12,8 +12,9 @@ from ..models.base import is_storable, not_found
 from ..results import InvitationPreview
 from ..transactions.sessions import connection_of
 from ..values import InvitationStatus, Page
-from . import locks, queries
+from . import lists, locks, queries
 from .operation import Repository, reads
+from .queries import Options
 
 
 class InviteeOperations(Repository):
@@ -59,7 +60,7 @@ class InviteeOperations(Repository):
         *,
         cursor: str | None = None,
         limit: int = 50,
-        options: queries.Options | None = None,
+        options: Options | None = None,
     ) -> Page[Invitation]:
         """Return a page of an invitee's inbox: what they may accept now.
 
@@ -88,7 +89,7 @@ class InviteeOperations(Repository):
         page = queries.page(
             self.session,
             Invitation,
-            queries.inbox(*spellings),
+            lists.inbox(*spellings),
             cursor=cursor,
             limit=limit,
             options=options,

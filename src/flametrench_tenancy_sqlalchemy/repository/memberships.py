@@ -5,35 +5,41 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ..clock import time_of
-from ..errors import ForbiddenError, PreconditionError, Reason, shown
+from ..errors import PreconditionError, Reason, shown
 from ..ids import require
 from ..models import Membership, Organization, User
-from ..transactions.sessions import connection_of
+from ..models.user import user_id, user_id_if_given
 from ..values import Page, Role, SeatCount, Status
-from . import locks, queries
+from . import lists, locks, queries
 from .entries import seats_of
-from .operation import Repository, parsed_users, reads
+from .operation import Repository, reads
+from .queries import Options
 
 
 class MembershipOperations(Repository):
     """The operations on memberships."""
 
     def add_member(
-        self, org_id: str, usr_id: str, role: Role | str, *, invited_by: str | None = None
+        self,
+        org_id: str,
+        usr_id: User | str,
+        role: Role | str,
+        *,
+        invited_by: User | str | None = None,
     ) -> Membership:
         """Make a user a member of an active organization.
 
         Args:
             org_id: the organization's wire id (``org_…``).
-            usr_id: the user's wire id (``usr_…``).
+            usr_id: the user, or their wire id (``usr_…``).
             role: the role that they get.
-            invited_by: the wire id (``usr_…``) of the user who brought them in.
+            invited_by: the user who brought them in, or their wire id (``usr_…``).
 
         Returns:
             The new membership.
 
         Raises:
-            InvalidIdError: an id is malformed or of another type.
+            InvalidIdError: an id is malformed or of another type, or a user has none yet.
             PreconditionError: ``role_format``; there is no such role. ``org_not_active``; the
                 organization is suspended or revoked.
             NotFoundError: there is no such organization, user or inviter.
@@ -43,7 +49,9 @@ class MembershipOperations(Repository):
         Specification: docs/tenancy.md#memberships.
         """
         require(org_id, "org", "org_id")
-        users = parsed_users(usr_id=require(usr_id, "usr", "usr_id"), invited_by=invited_by)
+        usr_id = user_id(usr_id, "usr_id")
+        invited_by = user_id_if_given(invited_by, "invited_by")
+        users = {"usr_id": usr_id, "invited_by": invited_by}
         role = Role.parse(role, "role")
         with self._operation("add_member", into=org_id, users=users, by=invited_by) as operation:
             self._permit_joining("add_member", org_id, role)
@@ -54,97 +62,23 @@ class MembershipOperations(Repository):
         return membership
 
     @reads
-    def get_membership(self, mem_id: str) -> Membership:
+    def get_membership(self, mem_id: str, *, options: Options | None = None) -> Membership:
         """Return a membership, in whatever status it is.
 
         Args:
             mem_id: its wire id (``mem_…``).
+            options: loader options of SQLAlchemy, for what is to be loaded with it.
 
         Raises:
             InvalidIdError: ``mem_id`` is no ``mem_`` wire id.
+            PreconditionError: ``options_format``; the options are something else.
             NotFoundError: there is no such membership.
 
         Specification: docs/tenancy.md#memberships.
         """
-        membership = queries.get(self.session, Membership, "mem_id", mem_id)
-        self._permit_reading("get_membership", membership)
+        membership = queries.get(self.session, Membership, "mem_id", mem_id, options=options)
+        self._permit_reading("get_membership", membership, options=options)
         return membership
-
-    @reads
-    def find_membership(self, org_id: str, usr_id: str) -> Membership | None:
-        """Return a user's active membership in an organization, if they have one.
-
-        Args:
-            org_id: the organization's wire id (``org_…``).
-            usr_id: the user's wire id (``usr_…``).
-
-        Raises:
-            InvalidIdError: an id is malformed or of another type.
-
-        Specification: docs/tenancy.md#memberships.
-        """
-        require(org_id, "org", "org_id")
-        require(usr_id, "usr", "usr_id")
-        self._permit_reading_in("find_membership", org_id, about=usr_id)
-        found = queries.read(
-            self.session, queries.ACTIVE_MEMBERSHIP, {"whose": usr_id, "there": org_id}
-        )
-        return found.one_or_none()
-
-    @reads
-    def require_role(self, org_id: str, usr_id: str, *roles: Role | str) -> Membership:
-        """Return the membership that lets a user's request pass: the request guard.
-
-        Args:
-            org_id: the organization's wire id (``org_…``).
-            usr_id: the requesting user's wire id (``usr_…``).
-            roles: the roles that may pass; any, if none is named.
-
-        Returns:
-            Their active membership, in an active organization, with one of the roles.
-
-        Raises:
-            InvalidIdError: an id is malformed or of another type.
-            PreconditionError: ``role_format``; there is no such role.
-            ForbiddenError: they have no such membership.
-
-        Specification: docs/tenancy.md#memberships.
-        """
-        require(org_id, "org", "org_id")
-        require(usr_id, "usr", "usr_id")
-        allowed = [Role.parse(role, "roles") for role in roles]
-        found = queries.read(self.session, queries.ADMITTED, {"whose": usr_id, "there": org_id})
-        membership: Membership | None = found.one_or_none()
-        if membership is None or (allowed and membership.role not in allowed):
-            raise ForbiddenError(
-                f"user {usr_id} is no active {' or '.join(allowed) or 'member'} of {org_id}",
-                usr_id=usr_id,
-                org_id=org_id,
-                roles=allowed,
-            )
-        return membership
-
-    @reads
-    def role_of(self, org_id: str, usr_id: str) -> Role | None:
-        """Return the role that a user has in an active organization: the cheapest guard.
-
-        Args:
-            org_id: the organization's wire id (``org_…``).
-            usr_id: the user's wire id (``usr_…``).
-
-        Returns:
-            The role of their active membership, ``None`` if they have none.
-
-        Raises:
-            InvalidIdError: an id is malformed or of another type.
-
-        Specification: docs/tenancy.md#memberships.
-        """
-        require(org_id, "org", "org_id")
-        require(usr_id, "usr", "usr_id")
-        given = {"whose": usr_id, "there": org_id}
-        role: Role | None = connection_of(self.session).scalar(queries.ROLE_OF, given)
-        return role
 
     @reads
     def count_seats(self, org_id: str) -> SeatCount:
@@ -173,7 +107,7 @@ class MembershipOperations(Repository):
         roles: Collection[Role | str] | None = None,
         query: str | None = None,
         newest_first: bool = False,
-        options: queries.Options | None = None,
+        options: Options | None = None,
     ) -> Page[Membership]:
         """Return a page of an organization's memberships.
 
@@ -204,10 +138,10 @@ class MembershipOperations(Repository):
         newest_first = bool(newest_first)
         narrowed = Status.parse_if_given(status, "status"), _parsed_roles(roles)
         if query is None:
-            found = queries.members_in(*narrowed, newest_first=newest_first)
+            found = lists.members_in(*narrowed, newest_first=newest_first)
         else:
-            text = queries.searched(query, self._policy)
-            found = queries.members_named(text, *narrowed, newest_first=newest_first)
+            text = lists.searched(query, self._policy)
+            found = lists.members_named(text, *narrowed, newest_first=newest_first)
         page = queries.page(
             self.session,
             Membership,
@@ -252,32 +186,33 @@ class MembershipOperations(Repository):
     @reads
     def list_memberships(
         self,
-        usr_id: str,
+        usr_id: User | str,
         *,
         cursor: str | None = None,
         limit: int = 50,
         status: Status | str | None = None,
-        options: queries.Options | None = None,
+        options: Options | None = None,
     ) -> Page[Membership]:
         """Return a page of a user's memberships, each with its ``organization`` loaded.
 
         Args:
-            usr_id: the user's wire id (``usr_…``).
+            usr_id: the user, or their wire id (``usr_…``).
             cursor: the ``next_cursor`` of the page before.
             limit: how many, from 1 to 200; numbers outside are brought inside.
             status: only memberships in this status.
             options: loader options of SQLAlchemy, for what is to be loaded with them.
 
         Raises:
-            InvalidIdError: ``usr_id`` or ``cursor`` is malformed or of another type.
+            InvalidIdError: ``usr_id`` or ``cursor`` is malformed or of another type, or the user
+                has no id yet.
             PreconditionError: ``status_format``, ``limit_format`` or ``options_format``; the
                 argument is malformed.
             NotFoundError: there is no such user.
 
         Specification: docs/tenancy.md#memberships.
         """
-        require(usr_id, "usr", "usr_id")
-        query = queries.MEMBERSHIPS[Status.parse_if_given(status, "status")]
+        usr_id = user_id(usr_id, "usr_id")
+        query = lists.MEMBERSHIPS[Status.parse_if_given(status, "status")]
         page = queries.page(
             self.session,
             Membership,

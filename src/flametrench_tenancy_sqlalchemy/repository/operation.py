@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
@@ -27,7 +27,6 @@ from ..errors import (
     SeatLimitError,
     TenancyError,
 )
-from ..ids import require
 from ..models import Base, Invitation, Organization, Tuple, User
 from ..models.base import not_found
 from ..policy import LETTER, Policy
@@ -230,25 +229,40 @@ class Repository(ForSomebody):
         session: the caller's Session, or a ``scoped_session``.
         clock: returns the current time as a timezone-aware datetime.
         policy: what the application decides; the specification's letter, if nothing is said.
-        unit: what an operation is to its transaction: a savepoint, if nothing else is said.
-        admits: makes users known who are about to be referred to; others keep them, if nothing
-            is said, and foreign keys answer whether they exist.
     """
 
     def __init__(
-        self,
-        session: AnySession,
-        *,
-        clock: Clock = utc_now,
-        policy: Policy = LETTER,
-        unit: Unit = savepoint,
-        admits: Admission | None = None,
+        self, session: AnySession, *, clock: Clock = utc_now, policy: Policy = LETTER
     ) -> None:
         self.session = session
         self._clock = clock
         self._policy = policy
-        self._unit = unit
-        self._admits = admits
+        self._unit: Unit = savepoint
+        self._admits: Admission | None = None
+
+    @classmethod
+    def _within(
+        cls,
+        unit: Unit,
+        session: AnySession,
+        *,
+        clock: Clock,
+        policy: Policy,
+        admits: Admission | None = None,
+    ) -> Self:
+        """Return the operations for a store, which says what surrounds them.
+
+        Args:
+            unit: what an operation is to its transaction.
+            session: the store's Session.
+            clock: as above.
+            policy: as above.
+            admits: makes users known who are about to be referred to; others keep them, if nothing
+                is said, and foreign keys answer whether they exist.
+        """
+        repository = cls(session, clock=clock, policy=policy)
+        repository._unit, repository._admits = unit, admits
+        return repository
 
     @contextmanager
     def _operation(
@@ -351,18 +365,6 @@ def existing_users(session: AnySession, users: Iterable[Reference]) -> set[str]:
         return set()
     query = select(_usr.c.id).where(among(session, _usr.c.id, given))
     return set(connection_of(session).execute(query).scalars())
-
-
-def parsed_users(**users: Any) -> dict[str, str | None]:
-    """Return arguments that refer to users, each a wire id or ``None``, after checking them.
-
-    Raises:
-        InvalidIdError: one of them is no ``usr_`` wire id.
-    """
-    return {
-        parameter: None if value is None else require(value, "usr", parameter)
-        for parameter, value in users.items()
-    }
 
 
 _org, _usr = map(table_of, (Organization, User))

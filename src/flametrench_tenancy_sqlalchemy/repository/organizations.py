@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from ..ids import require
-from ..models import Membership, Organization
+from ..models import Membership, Organization, User
 from ..models.base import not_found
 from ..models.organization import is_slug
+from ..models.user import user_id
 from ..results import CreateOrgResult
 from ..values import UNSET, Page, Role, Status, Unset
-from . import locks, queries
+from . import lists, locks, queries
 from .operation import Repository, reads
+from .queries import Options
 
 
 class OrganizationOperations(Repository):
@@ -17,7 +19,7 @@ class OrganizationOperations(Repository):
 
     def create_org(
         self,
-        creator: str,
+        creator: User | str,
         *,
         name: str | None = None,
         slug: str | None = None,
@@ -26,7 +28,7 @@ class OrganizationOperations(Repository):
         """Create an organization together with its creator's owner membership.
 
         Args:
-            creator: the founding user's wire id (``usr_…``).
+            creator: the founding user, or their wire id (``usr_…``).
             name: a display name.
             slug: a handle, unique among all organizations: 1 to 63 lowercase letters, digits and
                 inner hyphens.
@@ -37,7 +39,8 @@ class OrganizationOperations(Repository):
             The organization and the owner membership.
 
         Raises:
-            InvalidIdError: ``creator`` or ``org_id`` is malformed or of another type.
+            InvalidIdError: ``creator`` or ``org_id`` is malformed or of another type, or the
+                creator has no id yet.
             PreconditionError: ``org_slug_format`` or ``name_format``; the text is malformed.
                 ``name_length``; the name is over the policy's limit.
             NotFoundError: there is no user ``creator``.
@@ -48,8 +51,8 @@ class OrganizationOperations(Repository):
         """
         if org_id is not None:
             require(org_id, "org", "org_id")
-        users = {"creator": require(creator, "usr", "creator")}
-        with self._operation("create_org", users=users, by=creator) as operation:
+        creator = user_id(creator, "creator")
+        with self._operation("create_org", users={"creator": creator}, by=creator) as operation:
             org = Organization.create(
                 id_=org_id, name=name, slug=slug, policy=self._policy, at=operation.at
             )
@@ -63,38 +66,44 @@ class OrganizationOperations(Repository):
         return CreateOrgResult(org, owner)
 
     @reads
-    def get_org(self, org_id: str) -> Organization:
+    def get_org(self, org_id: str, *, options: Options | None = None) -> Organization:
         """Return an organization.
 
         Args:
             org_id: its wire id (``org_…``).
+            options: loader options of SQLAlchemy, for what is to be loaded with it.
 
         Raises:
             InvalidIdError: ``org_id`` is no ``org_`` wire id.
+            PreconditionError: ``options_format``; the options are something else.
             NotFoundError: there is no such organization.
 
         Specification: docs/tenancy.md#organizations.
         """
-        org = queries.get(self.session, Organization, "org_id", org_id)
-        self._permit_reading("get_org", org)
+        org = queries.get(self.session, Organization, "org_id", org_id, options=options)
+        self._permit_reading("get_org", org, options=options)
         return org
 
     @reads
-    def get_org_by_slug(self, slug: str) -> Organization:
+    def get_org_by_slug(self, slug: str, *, options: Options | None = None) -> Organization:
         """Return the organization that holds a slug, in whatever status it is.
 
         Args:
             slug: the handle; text that cannot be one belongs to no organization.
+            options: loader options of SQLAlchemy, for what is to be loaded with it.
 
         Raises:
+            PreconditionError: ``options_format``; the options are something else.
             NotFoundError: no organization holds the slug.
 
         Specification: ADR 0011.
         """
         if not is_slug(slug):
             raise not_found(Organization, slug, "slug")
-        org = queries.one(self.session, Organization, queries.ORG_BY_SLUG, "slug", slug)
-        self._permit_reading("get_org_by_slug", org, named=("slug", slug))
+        org = queries.one(
+            self.session, Organization, queries.ORG_BY_SLUG, "slug", slug, options=options
+        )
+        self._permit_reading("get_org_by_slug", org, named=("slug", slug), options=options)
         return org
 
     def update_org(
@@ -220,7 +229,7 @@ class OrganizationOperations(Repository):
         limit: int = 50,
         status: Status | str | None = None,
         query: str | None = None,
-        options: queries.Options | None = None,
+        options: Options | None = None,
     ) -> Page[Organization]:
         """Return a page of all organizations, whoever they belong to.
 
@@ -245,9 +254,9 @@ class OrganizationOperations(Repository):
         self._permit_alone("list_orgs")
         in_status = Status.parse_if_given(status, "status")
         if query is None:
-            found = queries.ORGS[in_status]
+            found = lists.ORGS[in_status]
         else:
-            found = queries.orgs_containing(queries.searched(query, self._policy), in_status)
+            found = lists.orgs_containing(lists.searched(query, self._policy), in_status)
         return queries.page(
             self.session, Organization, found, cursor=cursor, limit=limit, options=options
         )

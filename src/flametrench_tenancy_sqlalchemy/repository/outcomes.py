@@ -31,7 +31,10 @@ def done(rows: Sequence[Outcome[T]]) -> list[T]:
 
 
 def settle(rows: Sequence[Outcome[T]], all_or_nothing: bool) -> None:
-    """Raise the first error, where one is enough to undo them all."""
+    """Raise the first error, where one is enough to undo them all, and name its row."""
     if all_or_nothing:
-        for row in rows:
-            row.unwrap()
+        for number, row in enumerate(rows):
+            if row.error is not None:
+                row.error.row = number
+                row.error.add_note(f"This is about row {number} of the set, counted from 0.")
+                raise row.error

@@ -10,7 +10,10 @@ from contextlib import contextmanager
 from copy import copy
 from typing import Any, Self, TypeAlias
 
-from ..authority import RULES, Actor, is_stranger
+from sqlalchemy import inspect
+from sqlalchemy.orm import InstanceState
+
+from ..authority import RULES, Actor
 from ..clock import Clock, time_of
 from ..errors import ForbiddenError, NotFoundError, RoleHierarchyError
 from ..models import Invitation, Membership, Organization
@@ -21,6 +24,7 @@ from ..transactions.settings import denial
 from ..values import Role
 from ..writing.events import write_apart
 from . import locks, queries
+from .queries import Options
 
 Look: TypeAlias = Callable[[AnySession, str, str], Membership | None]
 """Finds a user's active membership in an organization, with that at hand."""
@@ -96,10 +100,18 @@ class ForSomebody:
         self,
         operation: str,
         target: Organization | Membership | Invitation,
+        *,
         named: tuple[str, str] | None = None,
+        options: Options | None = None,
     ) -> None:
         """Do the same for what only reads, without a lock."""
+        if self._actor is None:
+            return
+        state: InstanceState[Any] = inspect(target)
+        missing = state.unloaded
         self._permit(operation, target, named=named, look=queries.standing)
+        if state.unloaded - missing:  # where the user stands has been read afresh, without it
+            queries.load(self.session, [target], options)
 
     def _permit_reading_in(self, operation: str, org_id: str, *, about: str | None = None) -> None:
         """Do the same for what an organization has, perhaps about one user."""
@@ -141,8 +153,8 @@ class ForSomebody:
         Args:
             operation: the operation's name.
             target_id: what it would have been done to; the user themself, if it is nothing.
-            membership: where the user stands in the organization that it belongs to. No other
-                organization's log tells of a stranger.
+            membership: the user's active membership in the organization that it belongs to. Without
+                one, no organization's log tells of it.
         """
         try:
             yield
@@ -152,7 +164,7 @@ class ForSomebody:
                     self._actor,
                     operation,
                     target_id or self._actor.usr_id,
-                    None if is_stranger(membership) else membership,
+                    membership,
                     reason=exc.code,
                     at=time_of(self._clock),
                 )

@@ -1,15 +1,12 @@
-"""Every query that only reads: pages, look-ups and counts, and how they are asked.
+"""Look-ups and counts, and how all queries that only read are asked; `lists` has those of pages.
 
 They are the application's to change, by criteria of its own; reads that decide are in `locks`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime
-from functools import cache
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from sqlalchemy import (
@@ -18,24 +15,20 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
-    false,
     func,
-    literal,
-    or_,
     select,
 )
-from sqlalchemy.orm import InstrumentedAttribute, contains_eager, joinedload
+from sqlalchemy.orm import contains_eager
 from sqlalchemy.orm.interfaces import ORMOption
 
 from .._sql import deciding, table_of, word
 from ..errors import PreconditionError, Reason, shown
 from ..ids import decode, require
 from ..models import Base, Invitation, Membership, Organization, Tuple, User
-from ..models.base import is_storable, not_found
-from ..policy import Policy, require_at_most
+from ..models.base import not_found
 from ..transactions.sessions import AnySession, among, connection_of
-from ..values import InvitationStatus, Page, Role, Status
-from .paging import BEFORE_ALL, BEYOND_ALL, FRESH, Stretch, listing, page_of
+from ..values import InvitationStatus, Page, Status
+from .paging import BEFORE_ALL, BEYOND_ALL, FRESH
 
 Options: TypeAlias = Collection[ORMOption]
 Entity = TypeVar("Entity", Organization, Membership, Invitation)
@@ -52,20 +45,33 @@ def read(session: AnySession, query: Select[Any], given: dict[str, Any]) -> Scal
 
 
 def one(
-    session: AnySession, entity: type[Entity], query: Select[Any], parameter: str, id_: str
+    session: AnySession,
+    entity: type[Entity],
+    query: Select[Any],
+    parameter: str,
+    id_: str,
+    *,
+    options: Options | None = None,
 ) -> Entity:
     """Return what a query finds for the id that it asks for as ``:sought``."""
-    found = read(session, query, {"sought": id_}).one_or_none()
+    found = read(session, loading(query, options), {"sought": id_}).one_or_none()
     if found is None:
         raise not_found(entity, id_, parameter)
     return cast("Entity", found)
 
 
-def get(session: AnySession, entity: type[Entity], parameter: str, id_: str) -> Entity:
+def get(
+    session: AnySession,
+    entity: type[Entity],
+    parameter: str,
+    id_: str,
+    *,
+    options: Options | None = None,
+) -> Entity:
     """Return what an argument names."""
     # A table is named after its type of id.
     require(id_, entity.__tablename__, parameter)
-    return one(session, entity, _BY_ID[entity], parameter, id_)
+    return one(session, entity, _BY_ID[entity], parameter, id_, options=options)
 
 
 def page(
@@ -96,25 +102,32 @@ def page(
     first = BEYOND_ALL if newest_first else BEFORE_ALL
     after = first if cursor is None else decode(cursor, entity.__tablename__, "cursor")
     given |= {"after": after, "rows": limit + 1}
-    wanted = loader_options(options)
+    wanted = loading(query, options)
     is_merged = query.column_descriptions[0]["entity"] is not entity
-    rows = list(read(session, query if is_merged else query.options(*wanted), given))
+    rows = list(read(session, query if is_merged else wanted, given))
     more, data = len(rows) > limit, rows[:limit]
-    if is_merged and wanted and data:  # options are about the entity, not about an alias of it
-        again = select(entity).where(entity.id.in_([row.id for row in data]))
-        read(session, again.options(*wanted).execution_options(**FRESH), {}).all()
+    if is_merged and options and data:  # options are about the entity, not about an alias of it
+        load(session, data, options)
     return Page(data, data[-1].id if more else None)
 
 
-def loader_options(options: Options | None) -> Options:
-    """Return loader options, if they are nothing else.
+def load(session: AnySession, entities: Sequence[Any], options: Options | None) -> None:
+    """Read entities once more, with what options ask for."""
+    entity = type(entities[0])
+    again = select(entity).where(entity.id.in_([each.id for each in entities]))
+    read(session, loading(again.execution_options(**FRESH), options), {}).all()
+
+
+def loading(query: Select[Any], options: Options | None) -> Select[Any]:
+    """Return a query with loader options, if they are nothing else.
 
     Raises:
         PreconditionError: ``options_format``.
     """
-    wanted = () if options is None else options
-    if isinstance(wanted, Collection) and all(isinstance(each, ORMOption) for each in wanted):
-        return wanted
+    if options is None:
+        return query
+    if isinstance(options, Collection) and all(isinstance(each, ORMOption) for each in options):
+        return query.options(*options)
     raise PreconditionError(
         f"options: {shown(options)} are no loader options",
         Reason.OPTIONS_FORMAT,
@@ -237,8 +250,11 @@ def _belongs(session: AnySession, org_ids: Iterable[str]) -> ColumnElement[bool]
 
 # Built once: on every call, they would take longer than the server does.
 
-_THERE: Final = bindparam("there", type_=Organization.id.type)
-_WHOSE: Final = bindparam("whose", type_=Membership.usr_id.type)
+THERE: Final = bindparam("there", type_=Organization.id.type)
+"""The parameter for an organization."""
+
+WHOSE: Final = bindparam("whose", type_=Membership.usr_id.type)
+"""The parameter for a user."""
 
 _BY_ID: Final[dict[type[Base], Select[Any]]] = {
     entity: select(entity).where(entity.id == bindparam("sought")).execution_options(**FRESH)
@@ -250,8 +266,8 @@ ORG_BY_SLUG: Final = (
 ACTIVE_MEMBERSHIP: Final = (
     select(Membership)
     .where(
-        Membership.usr_id == _WHOSE,
-        Membership.org_id == _THERE,
+        Membership.usr_id == WHOSE,
+        Membership.org_id == THERE,
         Membership.status == word(Status.ACTIVE),
     )
     .execution_options(**FRESH)
@@ -266,7 +282,7 @@ ADMITTED: Final = ACTIVE_MEMBERSHIP.join(Membership.organization).where(
 _STANDING: Final = deciding(
     select(_mem, _org)
     .join(_org, _org.c.id == _mem.c.org_id)
-    .where(_mem.c.usr_id == _WHOSE, _mem.c.org_id == _THERE, _mem.c.status == word(Status.ACTIVE)),
+    .where(_mem.c.usr_id == WHOSE, _mem.c.org_id == THERE, _mem.c.status == word(Status.ACTIVE)),
     Membership,
     options=[contains_eager(Membership.organization)],
 )
@@ -275,8 +291,8 @@ ROLE_OF: Final = (
     select(_mem.c.role)
     .join(_org, _org.c.id == _mem.c.org_id)
     .where(
-        _mem.c.usr_id == _WHOSE,
-        _mem.c.org_id == _THERE,
+        _mem.c.usr_id == WHOSE,
+        _mem.c.org_id == THERE,
         _mem.c.status == word(Status.ACTIVE),
         _org.c.status == word(Status.ACTIVE),
     )
@@ -294,7 +310,7 @@ PREVIEW: Final = (
 )
 """What may be told of an invitation to whoever holds its link."""
 
-COUNT_ALL: Final = select(func.count()).where(Membership.org_id == _THERE)
+COUNT_ALL: Final = select(func.count()).where(Membership.org_id == THERE)
 """The number of memberships in the organization ``:there``."""
 
 COUNT_IN_STATUS: Final = COUNT_ALL.where(Membership.status == bindparam("status"))
@@ -313,149 +329,3 @@ ABOUT_OBJECT: Final = _TUPLES.where(
 
 ABOUT_OBJECT_AS: Final = ABOUT_OBJECT.where(Tuple.relation == bindparam("relation"))
 """The same with one relation."""
-
-ORGS: Final = listing(select(Organization), Stretch(), Organization.status)
-"""All organizations."""
-
-
-@cache
-def members_in(
-    status: Status | None, roles: frozenset[Role] | None, *, newest_first: bool
-) -> Select[Any]:
-    """Return the query for the memberships of the organization ``:there``.
-
-    Args:
-        status: only those in it.
-        roles: only those in one of them.
-        newest_first: whether they descend by id.
-    """
-    return _members(select(Membership), status, roles, newest_first=newest_first)
-
-
-def members_named(
-    text: str, status: Status | None, roles: frozenset[Role] | None, *, newest_first: bool
-) -> Select[Any]:
-    """Return the same for those users whose display name contains a text, in any case."""
-    query = select(Membership).join(Membership.user).where(_contains(text, User.display_name))
-    return _members(query, status, roles, newest_first=newest_first)
-
-
-def _members(
-    query: Select[Any],
-    status: Status | None,
-    roles: frozenset[Role] | None,
-    *,
-    newest_first: bool,
-) -> Select[Any]:
-    prefix = {Membership.org_id: _THERE}
-    if status is None:
-        whole = Stretch(prefix, nulls_first=True)
-    else:
-        whole = Stretch({Membership.status: status} | prefix)
-    if roles is None:
-        return page_of(query, whole, newest_first=newest_first)
-    # One role is told from the index; to tell several at once, older servers read all rows.
-    parts = [replace(whole, where=Membership.role == role) for role in sorted(roles)]
-    parts = parts or [replace(whole, where=false())]
-    return page_of(query, *parts, newest_first=newest_first)
-
-
-MEMBERSHIPS: Final = listing(
-    select(Membership)
-    .join(Membership.organization)
-    .options(contains_eager(Membership.organization)),
-    Stretch({Membership.usr_id: _WHOSE}, nulls_first=True),
-    Membership.status,
-    status_nulls_first=True,
-)
-"""The memberships of the user ``:whose``, and their organizations."""
-
-# Written into the statement, for a plan that knows the organization: one made once and for all
-# would expect a third of an average one, and might rather sort all of it.
-_NOW: Final = bindparam("now", type_=Invitation.expires_at.type, literal_execute=True)
-_OVERDUE: Final = Invitation.expires_at < _NOW
-
-
-def _offered(status: InvitationStatus, where: ColumnElement[bool] | None = None) -> Stretch:
-    return Stretch({Invitation.status: status, Invitation.org_id: _THERE}, where)
-
-
-@cache
-def invitations_in(status: InvitationStatus | None) -> Select[Any]:
-    """Return the query for the invitations to the organization ``:there``, as they are ``:now``.
-
-    Made when it is needed: it may merge stretches, and the models have all their columns by then.
-
-    Args:
-        status: only those in it; one that is pending, but overdue, has expired.
-    """
-    match status:
-        case None:
-            stretches = [Stretch({Invitation.org_id: _THERE}, nulls_first=True)]
-        case InvitationStatus.PENDING:
-            stretches = [_offered(status, ~_OVERDUE)]
-        case InvitationStatus.EXPIRED:
-            stretches = [_offered(status), _offered(InvitationStatus.PENDING, _OVERDUE)]
-        case _:
-            stretches = [_offered(status)]
-    return page_of(select(Invitation), *stretches)
-
-
-@cache
-def inbox(*spellings: str) -> Select[Any]:
-    """Return the query for what may be accepted ``:now``, and the organizations that it leads to.
-
-    Args:
-        spellings: the parameters that an identifier's spellings are; a stretch for each.
-    """
-    query = (
-        select(Invitation)
-        .join(Invitation.organization)
-        .where(
-            Invitation.expires_at >= bindparam("now", type_=Invitation.expires_at.type),
-            Organization.status == word(Status.ACTIVE),
-        )
-    )
-    pending = {Invitation.status: InvitationStatus.PENDING}
-    stretches = (
-        Stretch({Invitation.identifier: bindparam(each)} | pending, nulls_first=True)
-        for each in spellings
-    )
-    page = page_of(query, *stretches)
-    listed = page.column_descriptions[0]["entity"]
-    return page.options(joinedload(listed.organization, innerjoin=True))
-
-
-def orgs_containing(text: str, status: Status | None) -> Select[Any]:
-    """Return the query for the organizations whose name or slug contains a text, in any case.
-
-    Args:
-        text: what is looked for.
-        status: only those in it.
-    """
-    contains = or_(_contains(text, Organization.name), _contains(text, Organization.slug))
-    found = select(Organization).where(contains)
-    if status is not None:
-        found = found.where(Organization.status == status)
-    return page_of(found, Stretch())
-
-
-def searched(text: str, policy: Policy) -> str:
-    """Return a text to look for in names, if it is not longer than they may be.
-
-    Raises:
-        PreconditionError: ``query_length``.
-    """
-    if isinstance(text, str):
-        longest = policy.limits.name
-        require_at_most(longest, len(text), "characters", "query", Reason.QUERY_LENGTH)
-    return text
-
-
-def _contains(text: str, column: InstrumentedAttribute[str | None]) -> ColumnElement[bool]:
-    if not is_storable(text):  # nor can it be part of what is stored
-        return false()
-    # Written into the statement, since the best plan depends on what is looked for. With a
-    # parameter the server would settle for one plan after a few times, often the wrong one.
-    escaped = re.sub("[/%_]", r"/\g<0>", text)
-    return column.ilike(literal(f"%{escaped}%", literal_execute=True), escape="/")

@@ -7,25 +7,36 @@ number of statements that does not depend on how many rows there are.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
 from typing import TypeVar, overload
 
-from ..errors import PreconditionError, Reason, shown
 from ..ids import require
 from ..models import Base, Invitation, Membership, Organization, User
 from ..models.base import not_found
-from ..policy import require_at_most
-from ..values import Fields, InvitationRequest, NewMember, Outcome, Role, RoleChange
+from ..models.user import user_id
+from ..rows import (
+    Fields,
+    Join,
+    Members,
+    NewMember,
+    Offer,
+    Requests,
+    RoleChanges,
+    change_of,
+    in_common,
+    join_of,
+    offer_of,
+    rows_in,
+)
+from ..values import Outcome, Role
 from ..writing import goes_by_flush
 from . import locks
 from .entries import Entries, Newcomer, as_it_is
-from .operation import Operation, Reference, Repository, existing_users, parsed_users
+from .operation import Operation, Reference, Repository, existing_users
 from .outcomes import attempt, done, settle, then
 
 T = TypeVar("T")
 Comer = TypeVar("Comer", Membership, Invitation)
-Row = TypeVar("Row", NewMember, InvitationRequest)
+Row = TypeVar("Row", Join, Offer)
 
 
 class SetOperations(Repository):
@@ -35,9 +46,9 @@ class SetOperations(Repository):
     def add_members(
         self,
         org_id: str,
-        members: Collection[tuple[str, Role | str] | NewMember | Fields],
+        members: Members,
         *,
-        invited_by: str | None = None,
+        invited_by: User | str | None = None,
         all_or_nothing: bool = False,
     ) -> list[Outcome[Membership]]: ...
 
@@ -46,34 +57,35 @@ class SetOperations(Repository):
         self,
         *,
         members: Collection[NewMember | Fields],
-        invited_by: str | None = None,
+        invited_by: User | str | None = None,
         all_or_nothing: bool = False,
     ) -> list[Outcome[Membership]]: ...
 
     def add_members(
         self,
         org_id: str | None = None,
-        members: Collection[tuple[str, Role | str] | NewMember | Fields] = (),
+        members: Members = (),
         *,
-        invited_by: str | None = None,
+        invited_by: User | str | None = None,
         all_or_nothing: bool = False,
     ) -> list[Outcome[Membership]]:
         """Make users members of active organizations, as `add_member` does with one.
 
         Args:
             org_id: the wire id (``org_…``) of the organization of all whose row names none.
-            members: each a `NewMember`, a mapping of its fields, or a pair of a user's wire id
-                (``usr_…``) and the role that they get.
-            invited_by: the wire id (``usr_…``) of the user who brought in all whose row names
-                nobody.
+            members: each a `NewMember`, a mapping of its fields, or a pair of a user, or their
+                wire id (``usr_…``), and the role that they get; or, all in one mapping, a user's
+                wire id -> the role.
+            invited_by: the user who brought in all whose row names nobody, or their wire id
+                (``usr_…``).
             all_or_nothing: raise the first error and write nothing, instead of returning it.
 
         Returns:
             The outcome of each row, in their order.
 
         Raises:
-            InvalidIdError: ``org_id`` or ``invited_by`` is malformed or of another type; or, as an
-                outcome, an id of the row is.
+            InvalidIdError: ``org_id`` or ``invited_by`` is malformed or of another type, or a user
+                has no id yet; or, as an outcome, it is so in the row.
             PreconditionError: ``row_format``; ``members`` is no collection, or something in it no
                 such row. ``set_size``; there are more than the policy allows. ``role_format`` or
                 ``org_not_active``, as an outcome.
@@ -83,13 +95,14 @@ class SetOperations(Repository):
 
         Specification: docs/tenancy.md#memberships.
         """
-        of_all = _of_all(org_id, invited_by)
-        rows = [attempt(_member, row, of_all) for row in self._rows(members, "members")]
+        org_id, invited_by = in_common(org_id, invited_by)
+        given = rows_in(members, "members", self._policy)
+        rows = [attempt(join_of, row, org_id, invited_by) for row in given]
         with self._operation("add_members", by=invited_by) as operation:
 
-            def join(org: Organization, row: NewMember, role: Role) -> Membership:
+            def join(org: Organization, row: Join) -> Membership:
                 return Membership.join(
-                    org, row.usr_id, role, invited_by=row.invited_by, at=operation.at
+                    org, row.usr_id, row.role, invited_by=row.invited_by, at=operation.at
                 )
 
             admitted, changed = self._admitted(operation, rows, join, Membership)
@@ -113,8 +126,8 @@ class SetOperations(Repository):
     def create_invitations(
         self,
         org_id: str,
-        requests: Collection[InvitationRequest | Fields],
-        invited_by: str | None = None,
+        requests: Requests,
+        invited_by: User | str | None = None,
         *,
         all_or_nothing: bool = False,
     ) -> list[Outcome[Invitation]]: ...
@@ -123,16 +136,16 @@ class SetOperations(Repository):
     def create_invitations(
         self,
         *,
-        requests: Collection[InvitationRequest | Fields],
-        invited_by: str | None = None,
+        requests: Requests,
+        invited_by: User | str | None = None,
         all_or_nothing: bool = False,
     ) -> list[Outcome[Invitation]]: ...
 
     def create_invitations(
         self,
         org_id: str | None = None,
-        requests: Collection[InvitationRequest | Fields] = (),
-        invited_by: str | None = None,
+        requests: Requests = (),
+        invited_by: User | str | None = None,
         *,
         all_or_nothing: bool = False,
     ) -> list[Outcome[Invitation]]:
@@ -140,9 +153,10 @@ class SetOperations(Repository):
 
         Args:
             org_id: the wire id (``org_…``) of the organization of all requests that name none.
-            requests: whom to invite, as what, until when: each an `InvitationRequest` or a mapping
-                of its fields.
-            invited_by: the wire id (``usr_…``) of the user who makes all requests that name nobody.
+            requests: whom to invite, as what, until when: each an `InvitationRequest`, a mapping
+                of its fields, or a tuple of identifier, role and ``expires_at``.
+            invited_by: the user who makes all requests that name nobody, or their wire id
+                (``usr_…``).
             all_or_nothing: raise the first error and write nothing, instead of returning it.
 
         Returns:
@@ -150,8 +164,8 @@ class SetOperations(Repository):
             one ends an earlier one for the same identifier.
 
         Raises:
-            InvalidIdError: ``org_id`` or ``invited_by`` is malformed or of another type; or, as an
-                outcome, an id of the request is.
+            InvalidIdError: ``org_id`` or ``invited_by`` is malformed or of another type, or a user
+                has no id yet; or, as an outcome, it is so in the request.
             PreconditionError: ``row_format``; ``requests`` is no collection, or something in it no
                 such request. ``set_size``; there are more than the policy allows.
                 ``role_format`` or as for `create_invitation`, as an outcome.
@@ -163,18 +177,19 @@ class SetOperations(Repository):
 
         Specification: docs/tenancy.md#invitations, ADR 0003.
         """
-        of_all = _of_all(org_id, invited_by)
-        rows = [attempt(_request, row, of_all) for row in self._rows(requests, "requests")]
+        org_id, invited_by = in_common(org_id, invited_by)
+        given = rows_in(requests, "requests", self._policy)
+        rows = [attempt(offer_of, row, org_id, invited_by) for row in given]
         with self._operation("create_invitations", by=invited_by) as operation:
 
-            def offer(org: Organization, row: InvitationRequest, role: Role) -> Invitation:
+            def offer(org: Organization, row: Offer) -> Invitation:
                 return Invitation.offer(
                     org,
                     row.identifier,
-                    role,
-                    invited_by=str(row.invited_by),
+                    row.role,
+                    invited_by=row.invited_by,
                     expires_at=row.expires_at,
-                    pre_tuples=row.pre_tuples or (),
+                    pre_tuples=row.pre_tuples,
                     policy=self._policy,
                     at=operation.at,
                 )
@@ -186,7 +201,7 @@ class SetOperations(Repository):
 
     def change_roles(
         self,
-        roles: Mapping[str, Role | str] | Collection[RoleChange | Fields],
+        roles: RoleChanges,
         *,
         all_or_nothing: bool = False,
     ) -> list[Outcome[Membership]]:
@@ -196,8 +211,9 @@ class SetOperations(Repository):
         before them counts.
 
         Args:
-            roles: each a `RoleChange` or a mapping of its fields; or, all in one mapping, a
-                membership's wire id (``mem_…``) -> the role from now on.
+            roles: each a `RoleChange`, a mapping of its fields, or a pair of a membership's wire
+                id (``mem_…``) and the role from now on; or, all in one mapping, a membership's
+                wire id -> the role.
             all_or_nothing: raise the first error and write nothing, instead of returning it.
 
         Returns:
@@ -213,10 +229,7 @@ class SetOperations(Repository):
 
         Specification: docs/tenancy.md#role-change-revoke-and-re-add, ADR 0005.
         """
-        rows = self._rows(roles, "roles")
-        if isinstance(roles, Mapping):
-            rows = [RoleChange(*pair) for pair in roles.items()]
-        pairs = [attempt(_change, row) for row in rows]
+        pairs = [attempt(change_of, row) for row in rows_in(roles, "roles", self._policy)]
         with self._operation("change_roles") as operation:
             locked = locks.many_memberships(self.session, [mem_id for mem_id, _ in done(pairs)])
             owners = locks.owners_among(self.session, locked.values())
@@ -250,21 +263,21 @@ class SetOperations(Repository):
         return then(changes, lambda change: change[1])
 
     def remove_members(
-        self, mem_ids: Sequence[str], admin_usr_id: str, *, all_or_nothing: bool = False
+        self, mem_ids: Collection[str], admin_usr_id: User | str, *, all_or_nothing: bool = False
     ) -> list[Outcome[Membership]]:
         """End the memberships of many users, as `admin_remove` does one user's.
 
         Args:
             mem_ids: the wire ids (``mem_…``) of the memberships to end.
-            admin_usr_id: the acting user's wire id (``usr_…``).
+            admin_usr_id: the acting user, or their wire id (``usr_…``).
             all_or_nothing: raise the first error and write nothing, instead of returning it.
 
         Returns:
             The outcome of each removal, in their order.
 
         Raises:
-            InvalidIdError: ``admin_usr_id`` is malformed or of another type; or, as an outcome,
-                the membership's id is.
+            InvalidIdError: ``admin_usr_id`` is malformed or of another type, or the user has no id
+                yet; or, as an outcome, the membership's id is malformed.
             PreconditionError: ``row_format``; ``mem_ids`` is no collection. ``set_size``; there are
                 more than the policy allows. ``mem_not_active`` or
                 ``scope_mismatch``, as an outcome.
@@ -275,19 +288,20 @@ class SetOperations(Repository):
 
         Specification: docs/tenancy.md#admin-remove.
         """
-        require(admin_usr_id, "usr", "admin_usr_id")
-        ids = [attempt(require, row, "mem", "mem_id") for row in self._rows(mem_ids, "mem_ids")]
-        with self._operation("remove_members", by=admin_usr_id) as operation:
+        by = user_id(admin_usr_id, "admin_usr_id")
+        given = rows_in(mem_ids, "mem_ids", self._policy)
+        ids = [attempt(require, row, "mem", "mem_id") for row in given]
+        with self._operation("remove_members", by=by) as operation:
             locked = locks.many_memberships(self.session, done(ids))
             org_ids = {membership.org_id for membership in locked.values()}
-            admins = locks.administrators(self.session, admin_usr_id, org_ids)
+            admins = locks.administrators(self.session, by, org_ids)
 
             def remove(mem_id: str) -> Membership:
                 membership = _found(locked, Membership, "mem_id", mem_id)
                 acting = admins.get(membership.org_id)
                 self._permit("remove_members", membership, look=lambda *_: acting)
                 with self._denials("remove_members", mem_id, acting):
-                    membership.remove(acting, admin_usr_id=admin_usr_id, at=operation.at)
+                    membership.remove(acting, admin_usr_id=by, at=operation.at)
                 return membership
 
             outcomes = then(ids, remove)
@@ -295,41 +309,33 @@ class SetOperations(Repository):
             operation.write(changed=done(outcomes))
         return outcomes
 
-    def _rows(self, rows: Collection[T], parameter: str) -> Collection[T]:
-        # Not an iterator: the operation may be tried again.
-        if not isinstance(rows, Collection) or isinstance(rows, str | bytes):
-            raise _malformed(parameter, rows, "a list")
-        require_at_most(self._policy.limits.rows, len(rows), "rows", parameter, Reason.SET_SIZE)
-        return rows
-
     def _admitted(
         self,
         operation: Operation,
-        rows: Sequence[Outcome[tuple[Row, Role]]],
-        enter: Callable[[Organization, Row, Role], Comer],
+        rows: Sequence[Outcome[Row]],
+        enter: Callable[[Organization, Row], Comer],
         kind: type[Comer],
     ) -> tuple[list[Outcome[Comer]], list[Base]]:
         """Judge newcomers one after the other, and return them and what changes by their coming.
 
         Args:
             operation: the operation.
-            rows: who they are, each with the role.
+            rows: who they are.
             enter: makes a newcomer of a row, if the organization may be joined.
             kind: what they become.
         """
         alone = self._policy.looks_at_others(offers=kind is Invitation)
         # A flush cannot pass over who has come meanwhile: nobody may.
         side_by_side = not alone and not goes_by_flush(self.session)
-        org_ids = {str(row.org_id) for row, _ in done(rows)}
+        org_ids = {row.org_id for row in done(rows)}
         orgs = locks.organizations(self.session, org_ids, joining=side_by_side)
         actors = self._actors(orgs)
 
-        def knock(pair: tuple[Row, Role]) -> Comer:
-            row, role = pair
-            org = _found(orgs, Organization, "org_id", str(row.org_id))
-            self._permit(operation.name, org, role, look=lambda *_: actors.get(org.id))
+        def knock(row: Row) -> Comer:
+            org = _found(orgs, Organization, "org_id", row.org_id)
+            self._permit(operation.name, org, row.role, look=lambda *_: actors.get(org.id))
             self._permit_as(operation.name, row.invited_by)
-            return enter(org, row, role)
+            return enter(org, row)
 
         newcomers = then(rows, knock)
         asking = done(newcomers)
@@ -366,61 +372,6 @@ class SetOperations(Repository):
         # foreign key has locked them, the set as a whole says so.
         operation.relies_on = [user for user in users if user[1] in known]
         return {*known}
-
-
-def _of_all(org_id: str | None, invited_by: str | None) -> dict[str, str | None]:
-    """Return what rows have in common that do not say otherwise."""
-    if org_id is not None:
-        require(org_id, "org", "org_id")
-    return {"org_id": org_id, **parsed_users(invited_by=invited_by)}
-
-
-def _member(row: object, of_all: Fields) -> tuple[NewMember, Role]:
-    if isinstance(row, Sequence) and not isinstance(row, str | bytes) and len(row) == 2:
-        row = NewMember(*row)
-    member = _filled(_named(NewMember, row, "members"), of_all)
-    require(member.org_id, "org", "org_id")
-    require(member.usr_id, "usr", "usr_id")
-    parsed_users(invited_by=member.invited_by)
-    return member, Role.parse(member.role, "role")
-
-
-def _request(row: object, of_all: Fields) -> tuple[InvitationRequest, Role]:
-    request = _filled(_named(InvitationRequest, row, "requests"), of_all)
-    require(request.org_id, "org", "org_id")
-    require(request.invited_by, "usr", "invited_by")
-    return request, Role.parse(request.role, "role")
-
-
-def _change(row: object) -> tuple[str, Role]:
-    change = _named(RoleChange, row, "roles")
-    return require(change.mem_id, "mem", "mem_id"), Role.parse(change.new_role, "new_role")
-
-
-def _named(kind: type[T], row: object, parameter: str) -> T:
-    """Return a row that is given as what it is, a dataclass, or as a mapping of its fields.
-
-    Raises:
-        PreconditionError: ``row_format``.
-    """
-    if isinstance(row, kind):
-        return row
-    if isinstance(row, Mapping):
-        with suppress(TypeError):  # unknown fields, or too few
-            return kind(**row)
-    raise _malformed(parameter, row, f"a {kind.__name__}, nor a mapping of its fields")
-
-
-def _filled(row: Row, of_all: Fields) -> Row:
-    """Return a row with what all have in common where it says nothing else."""
-    left_out = {name: value for name, value in of_all.items() if getattr(row, name) is None}
-    return replace(row, **left_out) if left_out else row
-
-
-def _malformed(parameter: str, given: object, expected: str) -> PreconditionError:
-    return PreconditionError(
-        f"{parameter}: {shown(given)} is not {expected}", "row_format", parameter=parameter
-    )
 
 
 def _found(among: Mapping[str, T], entity: type[Base], parameter: str, id_: str) -> T:

@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, select, text
+from sqlalchemy import bindparam, select, text
 from sqlalchemy.orm import Session
 
 from ..models import AuditEvent
-from ..transactions.sessions import AnySession, connection_of
+from ..transactions.sessions import AnySession, connection_of, in_our_schema
 
 _FUNCTION: Final = "flametrench_tenancy_log_event"
 # Whoever may not read the log gets back what they have written.
@@ -34,7 +34,7 @@ def write_events(
         DBAPIError: the database has no log, or the role may not write into it.
     """
     statement = (
-        text(_WRITE.format(function=_in_our_schema(connection_of(session), _FUNCTION)))
+        text(_WRITE.format(function=in_our_schema(connection_of(session), _FUNCTION)))
         .bindparams(bindparam("events", json.dumps(documents)))
         .columns(*AuditEvent.__table__.columns)
     )
@@ -51,12 +51,3 @@ def write_apart(factory: Callable[[], Session], documents: Sequence[Mapping[str,
     """
     with factory() as session, session.begin():
         write_events(session, documents)
-
-
-def _in_our_schema(connection: Connection, name: str) -> str:
-    """Return a name with the schema that SQLAlchemy has been told to put before our tables."""
-    translated = connection.get_execution_options().get("schema_translate_map") or {}
-    schema = translated.get(None)
-    if schema is None:
-        return name
-    return f"{connection.dialect.identifier_preparer.quote_schema(schema)}.{name}"

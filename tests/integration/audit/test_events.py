@@ -265,7 +265,7 @@ BAD: Final[dict[str, tuple[Callable[[AuditLog], object], type[TenancyError], str
             lambda log, cursor=cursor: log.query(cursor=cursor),  # type: ignore[misc]
             *(InvalidIdError, "invalid_id", "cursor"),
         )
-        for cursor in ("", "x", ID, f"{ID}.", f"{ID}.1e9", f"{ID}.{'9' * 30}", f"{new_id('org')}.1")
+        for cursor in ("", "x", ID, f"{ID}.", f"{ID}.1e9", f"{ID}.{'9' * 30}", f"org{ID[3:]}.1")
     },
 }
 

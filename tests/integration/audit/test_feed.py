@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -24,8 +25,12 @@ from flametrench_tenancy_sqlalchemy.audit import (
 )
 from flametrench_tenancy_sqlalchemy.transactions.sessions import itself
 from tests.support.counting import sent
+from tests.support.races import DEADLINE, LEVELS
 
-LEVELS = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
+UNSETTLED = text(
+    "SELECT true FROM aud WHERE xid >= pg_snapshot_xmin(pg_current_snapshot()) "
+    "AND era = (SELECT max(era) FROM aud_era) LIMIT 1"
+)
 Emit = Callable[..., None]
 
 
@@ -45,8 +50,19 @@ def emit(clean_engine: Engine) -> Emit:
     return emit
 
 
+def settle(engine: Engine) -> None:
+    """Wait for those who are at work in other databases of the server, and hold events back."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        deadline = time.monotonic() + DEADLINE
+        while connection.scalar(UNSETTLED):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
 @contextmanager
-def worker(engine: Engine, level: str = LEVELS[0]) -> Iterator[AuditLog]:
+def worker(engine: Engine, level: str = LEVELS[0], *, settled: bool = True) -> Iterator[AuditLog]:
+    if settled:
+        settle(engine)
     with (
         engine.connect().execution_options(isolation_level=level) as connection,
         Session(connection) as session,
@@ -82,7 +98,7 @@ def test_what_is_not_settled_is_withheld_so_that_nothing_is_passed_over(
     with Session(clean_engine) as early:
         write(early, "early")
         emit("late")
-        with worker(clean_engine) as log:
+        with worker(clean_engine, settled=False) as log:
             assert log.follow("mail") == []
             [event] = log.query()
             assert log.lag("mail") == Lag(1, 1, event.recorded_at)
@@ -135,6 +151,7 @@ def test_who_looks_at_an_older_snapshot_is_told_to_try_again(
         one.follow("mail", limit=1)
         one.session.commit()
         emit("b")
+        settle(clean_engine)
         other.session.execute(text("SELECT 1"))
         other.session.execute(select(AuditConsumer.name))
         one.follow("mail")
@@ -197,7 +214,7 @@ def test_after_a_restore_on_a_younger_server_a_new_era_loses_nothing(
         log.session.commit()
     beyond(clean_engine)
     emit("since the restore")
-    with worker(clean_engine) as log, pytest.raises(PreconditionError) as refusal:
+    with worker(clean_engine, settled=False) as log, pytest.raises(PreconditionError) as refusal:
         log.follow("mail")
     assert refusal.value.reason == "log_restored"
     with clean_engine.begin() as connection:

@@ -31,6 +31,7 @@ from flametrench_tenancy_sqlalchemy import (
     InvitationRequest,
     Membership,
     NewMember,
+    NotLoadedError,
     Organization,
     OrgSlugConflictError,
     Outcome,
@@ -357,6 +358,34 @@ async def test_what_options_load_stays_readable(db: Engine, factory: Factory) ->
         page = await AsyncTenancyStore(factory).list_members(org_id, options=options, **narrowed)
         (owner,) = page
         assert (owner.user.display_name, owner.organization.id) == ("Ann", org_id)
+
+
+@pytest.mark.anyio
+async def test_what_is_not_loaded_says_how_to_ask_for_it(
+    db: Engine, async_engine: AsyncEngine
+) -> None:
+    with Session(db) as session, session.begin():
+        mem_id = (stage := Stage(session)).owner(stage.org()).id
+    how = r"options=\[joinedload\(Membership.user\)\]"
+    async with AsyncSession(async_engine) as expiring:
+        membership = await AsyncTenancyRepository(expiring).get_membership(mem_id)
+        with pytest.raises(NotLoadedError, match=how):
+            _ = membership.user
+        assert (await expiring.run_sync(lambda _: membership.user)).id  # where it may, it loads
+        await expiring.commit()
+        with pytest.raises(NotLoadedError, match="expire_on_commit=False"):
+            _ = membership.role
+
+
+@pytest.mark.anyio
+async def test_a_user_of_an_asynchronous_session_is_taken_for_their_id(factory: Factory) -> None:
+    async with factory() as session, session.begin():
+        session.add(user := User())
+        await session.flush()
+        tenancy = AsyncTenancyRepository(session)
+        org = (await tenancy.create_org(user)).org
+        assert await tenancy.role_of(org.id, user) is Role.OWNER
+        assert [m.usr_id for m in await tenancy.acting_as(user).list_memberships()] == [user.id]
 
 
 @pytest.mark.anyio
