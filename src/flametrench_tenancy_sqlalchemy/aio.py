@@ -298,6 +298,7 @@ class AsyncAuditLog:
     count = _awaited(AuditLog.count)
     export = _streamed(AuditLog.export)
     follow = _awaited(AuditLog.follow)
+    behind = _awaited(AuditLog.behind)
     skip = _awaited(AuditLog.skip)
     lag = _awaited(AuditLog.lag)
     members_at = _awaited(AuditLog.members_at)

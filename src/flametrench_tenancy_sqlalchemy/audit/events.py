@@ -171,7 +171,7 @@ class Events(OnSession):
 
         Specification: ADR 0019.
         """
-        conditions = _conditions(**which)
+        conditions = conditions_of(**which)
         limit = max(1, min(whole_number(limit), MAX_LIMIT))
         if cursor is not None:
             order, after = tuple_(*_ORDER), tuple_(*_decoded(cursor))
@@ -195,7 +195,7 @@ class Events(OnSession):
             PreconditionError: ``moment_format``, ``action_format``, ``target_format``; the argument
                 is misshapen.
         """
-        conditions = _conditions(**which)
+        conditions = conditions_of(**which)
         counted: int = self._ask(
             select(func.count()).select_from(AuditEvent).where(*conditions)
         ).scalar_one()
@@ -217,12 +217,13 @@ class Events(OnSession):
             PreconditionError: ``moment_format``, ``action_format``, ``target_format``; the argument
                 is misshapen.
         """
-        conditions = _conditions(**which)
+        conditions = conditions_of(**which)
         events = _ordered(select(AuditEvent).where(*conditions))
         return iter(self._ask(events, yield_per=STREAMED).scalars())
 
 
-def _conditions(**which: Unpack[Which]) -> list[ColumnElement[bool]]:
+def conditions_of(**which: Unpack[Which]) -> list[ColumnElement[bool]]:
+    """Return the conditions for which events; errors are those of `Events.count`."""
     conditions: list[ColumnElement[bool]] = []
     if (org_id := which.get("org_id")) is not None:
         conditions.append(AuditEvent.scope_id == require(org_id, "org", "org_id"))

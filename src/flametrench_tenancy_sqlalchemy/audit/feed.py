@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 from sqlalchemy import (
     BigInteger,
@@ -35,6 +35,7 @@ from ..models.audit_event import Xid8
 from ..repository.queries import whole_number
 from ..transactions.sessions import where_writes_go
 from .base import OnSession, text
+from .events import Which, conditions_of
 
 MAX_LIMIT: Final = 10_000
 """The most events that a consumer takes at once."""
@@ -88,8 +89,7 @@ class Feed(OnSession):
                 self._ask(NEXT, position | {"rows": limit}).scalars().all()
             )
             if events:
-                last = {"era": events[-1].era, "xid": events[-1].xid, "pos": events[-1].pos}
-                self._ask(_MOVE.values(last), {"consumer": name})
+                self._ask(_MOVE.values(_position_of(events[-1])), {"consumer": name})
             elif self._ask(_RESTORED, position).scalar():
                 raise PreconditionError(
                     "the log has been restored on a server whose transactions have lower numbers; "
@@ -97,6 +97,26 @@ class Feed(OnSession):
                     Reason.LOG_RESTORED,
                 )
         return list(events)
+
+    def behind(
+        self, event: AuditEvent | None, *, limit: int = 100, **which: Unpack[Which]
+    ) -> list[AuditEvent]:
+        """Return what the feed has behind an event, for whoever keeps their position themselves.
+
+        Args:
+            event: the event; the beginning, if there is none.
+            limit: how many, up to 10 000.
+            which: which events, as in `Which`.
+
+        Raises:
+            InvalidIdError: an id is no wire id of its type.
+            PreconditionError: ``moment_format``, ``action_format``, ``target_format``,
+                ``limit_format``; the argument is misshapen.
+        """
+        conditions = conditions_of(**which)
+        given = BEGINNING if event is None else _position_of(event)
+        rows = max(1, min(whole_number(limit), MAX_LIMIT))
+        return list(self._ask(NEXT.where(*conditions), given | {"rows": rows}).scalars())
 
     def skip(self, consumer: str, event: AuditEvent, error: object) -> None:
         """Put on record that a consumer has passed over an event that it could not take.
@@ -142,6 +162,10 @@ class Feed(OnSession):
             return None
         new = insert(AuditConsumer).values(name=name).on_conflict_do_nothing()
         return dict(BEGINNING) if self._ask(new.returning(AuditConsumer.name)).first() else None
+
+
+def _position_of(event: AuditEvent) -> dict[str, Any]:
+    return {"era": event.era, "xid": event.xid, "pos": event.pos}
 
 
 def _name(consumer: object) -> str:
