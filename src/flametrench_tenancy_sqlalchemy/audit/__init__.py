@@ -2,6 +2,7 @@
 
 from ..models import AuditConsumer, AuditEvent, SkippedEvent
 from .eras import begin_era
+from .events import Which
 from .feed import Lag
 from .history import MembersAt, RoleAt, Span
 from .log import AuditLog
@@ -16,6 +17,7 @@ __all__ = [
     "RoleAt",
     "SkippedEvent",
     "Span",
+    "Which",
     "as_peer",
     "begin_era",
 ]
