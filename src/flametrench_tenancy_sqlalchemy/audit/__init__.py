@@ -1,6 +1,6 @@
 """The audit log: what has happened, who follows it, and who was what at which moment."""
 
-from ..models import AuditConsumer, AuditEvent, SkippedEvent
+from ..models import AuditConsumer, SkippedEvent
 from .eras import begin_era
 from .events import Which
 from .feed import Lag
@@ -10,7 +10,6 @@ from .peer import as_peer
 
 __all__ = [
     "AuditConsumer",
-    "AuditEvent",
     "AuditLog",
     "Lag",
     "MembersAt",

@@ -173,12 +173,12 @@ class AuditEvent(AuditBase):
 
     @property
     def target(self) -> tuple[str, str]:
-        """What it was done to: its kind and its id."""
+        """The kind and the id of what it was done to."""
         return self.target_kind, self.target_id
 
     @property
     def scope(self) -> tuple[str, str] | None:
-        """Where it happened: the kind and the id of the place, if there is one."""
+        """The kind and the id of where it happened, if that is known."""
         if self.scope_kind is None or self.scope_id is None:
             return None
         return self.scope_kind, self.scope_id

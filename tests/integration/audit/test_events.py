@@ -12,10 +12,12 @@ from typing import Any, Final
 import flametrench_audit
 import pytest
 from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.event import listens_for
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import (
+    AuditEvent,
     InvalidIdError,
     NotFoundError,
     PreconditionError,
@@ -23,7 +25,7 @@ from flametrench_tenancy_sqlalchemy import (
     new_id,
 )
 from flametrench_tenancy_sqlalchemy.aio import AsyncAuditLog
-from flametrench_tenancy_sqlalchemy.audit import AuditEvent, AuditLog, as_peer
+from flametrench_tenancy_sqlalchemy.audit import AuditLog, as_peer
 from flametrench_tenancy_sqlalchemy.migrations import upgrade
 from tests.integration.conformance.cases import ABSENT, Case, conformance_folder, load_cases
 from tests.support.counting import sent
@@ -314,10 +316,12 @@ def test_the_tables_may_be_in_another_schema(way: str, new_database: Callable[[]
     url, schema = new_database(), "Ten ancy"
     upgrade(url, schema=schema, branches=["audit"])
     engine = create_engine(url)
-    if way == "search_path":
-        engine = create_engine(url.update_query_dict({"options": '-c search_path="Ten\\ ancy"'}))
-    else:
+    if way == "schema_translate_map":
         engine = engine.execution_options(schema_translate_map={None: schema})
+    else:
+        listens_for(engine, "begin")(
+            lambda connection: connection.execute(text(f'SET LOCAL search_path = "{schema}"'))
+        )
     with Session(engine) as session, session.begin():
         log = AuditLog(session)
         event = log.write("proj.archive", ("proj", "42"))

@@ -13,16 +13,16 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from flametrench_tenancy_sqlalchemy import PreconditionError, TenancyError
+from flametrench_tenancy_sqlalchemy import AuditEvent, PreconditionError, TenancyError
 from flametrench_tenancy_sqlalchemy._integrity import is_transient
 from flametrench_tenancy_sqlalchemy.audit import (
     AuditConsumer,
-    AuditEvent,
     AuditLog,
     Lag,
     SkippedEvent,
     begin_era,
 )
+from flametrench_tenancy_sqlalchemy.migrations.grants import grants
 from flametrench_tenancy_sqlalchemy.transactions.sessions import itself
 from tests.support.counting import sent
 from tests.support.races import DEADLINE, LEVELS
@@ -226,6 +226,26 @@ def test_after_a_restore_on_a_younger_server_a_new_era_loses_nothing(
         assert told(events) == [*["b"][came_far:], "since the restore", "in the new era"]
         assert {event.era for event in events[-2:]} == {era}
         assert log.follow("mail") == []
+
+
+def test_a_worker_needs_no_more_than_its_role_has(emit: Emit, clean_engine: Engine) -> None:
+    emit("a")
+    role = f"follower_of_{clean_engine.url.database}"
+    with clean_engine.connect() as connection, Session(connection) as session:
+        settle(clean_engine)
+        for statement in (
+            f'CREATE ROLE "{role}"',
+            *grants(role, "worker", branches=["audit"]),
+            f'SET LOCAL ROLE "{role}"',
+        ):
+            session.execute(text(statement))
+        log = AuditLog(session)
+        [event] = log.follow("mail")
+        log.skip("mail", event, "it is poison")
+        assert log.lag("mail").events == 0
+        with pytest.raises(DBAPIError), session.begin_nested():
+            session.execute(text("DELETE FROM aud_skipped"))
+        session.rollback()
 
 
 @pytest.mark.parametrize("consumer", ["", "x" * 201, "\0", None])

@@ -10,8 +10,9 @@ from typing import Any, Final, NoReturn
 
 from sqlalchemy.orm import Session
 
-from ...audit import AuditEvent, AuditLog
+from ...audit import AuditLog
 from ...clock import utc_now
+from ...models import AuditEvent
 from ...repository import TenancyRepository
 from ...values import Page
 from ..answers import Answer, Column, Table
