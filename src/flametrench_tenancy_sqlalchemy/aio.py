@@ -441,11 +441,6 @@ async def wait_for(
     await _itself(session).run_sync(replicas.wait_for, position, timeout=timeout)
 
 
-def _itself(session: AnyAsyncSession) -> AsyncSession:
-    """Return the Session that a scoped one stands for."""
-    return session() if isinstance(session, async_scoped_session) else session
-
-
 @asynccontextmanager
 async def neighbour(session: AnyAsyncSession) -> AsyncIterator[Any]:
     """Lend a Session's connection to somebody who speaks to the driver, inside its transaction.
