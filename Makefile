@@ -98,8 +98,9 @@ docs: $(INSTALLED_DOCS) ## Build the documentation; a broken link or a missing d
 	rm -rf build/docs
 	$(VENV_DOCS)/bin/python -m sphinx -W --keep-going -n -q -b html docs build/docs
 
-soak: $(INSTALLED) ## Run random operations, alone and against each other, for MINUTES=10; and a failover.
-	SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/integration/model -s $(PYTEST_ARGS)
+soak: $(INSTALLED) ## For MINUTES=10: random operations, 200 kills, a failover; measures history.
+	SOAK_MINUTES=$(MINUTES) SOAK_KILLS=200 $(BIN)/python -m pytest -s tests/integration/model \
+		tests/integration/audit/test_size.py tests/docs/test_webhooks.py $(PYTEST_ARGS)
 	@if [ "$$(id -u)" != 0 ]; then echo "NOT TESTED: a failover needs root, and Debian's packages"; \
 	else SOAK_MINUTES=$(MINUTES) scripts/on-replica.sh \
 		$(BIN)/python -m pytest tests/integration/model/test_failover.py -s $(PYTEST_ARGS); fi

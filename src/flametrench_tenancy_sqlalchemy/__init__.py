@@ -28,6 +28,7 @@ The operations:
     ActingTenancy, ActingTenancyStore
                             for one user, as ``acting_as`` returns them: each asks whether they may
     after_commit            calls something when the transaction has been committed
+    AuditLog                what has happened: written, read, followed, and history
     audit_context           tells the audit log the circumstances, such as a request's id
     neighbour, repository_on
                             beside others who speak to the driver, in one transaction
@@ -57,6 +58,7 @@ The errors are a TenancyError each, with a ``code``, ``details`` and a ``help_ur
 PreconditionError among them has a Reason.
 """
 
+from .audit import AuditLog
 from .changes import Changed, TenancyChange
 from .errors import (
     AlreadyTerminalError,
@@ -128,6 +130,7 @@ __all__ = [
     "ActingTenancyStore",
     "AlreadyTerminalError",
     "AuditEvent",
+    "AuditLog",
     "AuditOutcome",
     "Base",
     "Changed",

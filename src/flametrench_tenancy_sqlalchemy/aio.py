@@ -12,6 +12,7 @@ from asyncio import CancelledError
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import stamina
@@ -27,6 +28,8 @@ from sqlalchemy.orm import Session
 
 from . import neighbours, replicas
 from ._integrity import is_transient
+from .audit import AuditLog
+from .audit.base import STREAMED
 from .authority import Actor
 from .clock import Clock, utc_now
 from .policy import LETTER, Policy
@@ -48,6 +51,11 @@ T_co = TypeVar("T_co", covariant=True)
 
 AsyncSessionFactory = Callable[[], AsyncSession]
 AnyAsyncSession = AsyncSession | async_scoped_session[AsyncSession]
+
+
+def _itself(session: AnyAsyncSession) -> AsyncSession:
+    """Return the Session that a scoped one stands for."""
+    return session() if isinstance(session, async_scoped_session) else session
 
 
 class _Door(Protocol[T_co]):
@@ -72,6 +80,21 @@ def _awaited(
         return await self._run(method, *args, **kwargs)
 
     return call
+
+
+def _streamed(
+    method: Callable[Concatenate[T, P], Iterator[R]],
+) -> Callable[Concatenate[_Door[T], P], AsyncIterator[R]]:
+    """Make what returns an iterator one whose rows are awaited, a thousand at a time."""
+
+    @functools.wraps(method)
+    async def stream(self: _Door[T], /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[R]:
+        rows = await self._run(method, *args, **kwargs)
+        while held := await self._run(lambda _: [*islice(rows, STREAMED)]):
+            for row in held:
+                yield row
+
+    return stream
 
 
 class AsyncActingTenancy(ForOneUser):
@@ -257,6 +280,44 @@ class AsyncTenancyRepository(_Operations):
         return await _itself(self.session).run_sync(run)
 
 
+class AsyncAuditLog:
+    """The audit log, inside the caller's async transaction; see `AuditLog`.
+
+    Args:
+        session: the caller's ``AsyncSession``, or an ``async_scoped_session``.
+        clock: returns the current time as a timezone-aware datetime.
+    """
+
+    def __init__(self, session: AnyAsyncSession, *, clock: Clock = utc_now) -> None:
+        self.session = session
+        self._clock = clock
+
+    write = _awaited(AuditLog.write)
+    get = _awaited(AuditLog.get)
+    query = _awaited(AuditLog.query)
+    count = _awaited(AuditLog.count)
+    export = _streamed(AuditLog.export)
+    follow = _awaited(AuditLog.follow)
+    behind = _awaited(AuditLog.behind)
+    skip = _awaited(AuditLog.skip)
+    lag = _awaited(AuditLog.lag)
+    members_at = _awaited(AuditLog.members_at)
+    role_at = _awaited(AuditLog.role_at)
+    timeline = _streamed(AuditLog.timeline)
+
+    async def _run(
+        self,
+        operation: Callable[Concatenate[AuditLog, P], R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        def run(session: Session) -> R:
+            return operation(AuditLog(session, clock=self._clock), *args, **kwargs)
+
+        return await _itself(self.session).run_sync(run)
+
+
 @asynccontextmanager
 async def unit_of_work(
     session_factory: AsyncSessionFactory, *, clock: Clock = utc_now, policy: Policy = LETTER
@@ -378,11 +439,6 @@ async def wait_for(
     As ``replicas.wait_for`` does, with the same arguments and errors.
     """
     await _itself(session).run_sync(replicas.wait_for, position, timeout=timeout)
-
-
-def _itself(session: AnyAsyncSession) -> AsyncSession:
-    """Return the Session that a scoped one stands for."""
-    return session() if isinstance(session, async_scoped_session) else session
 
 
 @asynccontextmanager

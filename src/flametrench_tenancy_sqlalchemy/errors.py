@@ -57,6 +57,8 @@ class Reason(StrEnum):
     system's where a user acts."""
     CONTEXT_FORMAT = "context_format"
     """The context is not of a request's id, address and user agent, each a string."""
+    CONSUMER_FORMAT = "consumer_format"
+    """The name of a consumer of the audit log is empty, too long, or cannot be stored."""
     EVENT_SIZE = "event_size"
     """The event is larger than 64 KB."""
     EXPIRATION_RANGE = "expiration_range"
@@ -75,6 +77,8 @@ class Reason(StrEnum):
     """The limit is not a whole number."""
     METADATA_FORMAT = "metadata_format"
     """The metadata of an event is not an object that JSON can express and PostgreSQL store."""
+    MOMENT_FORMAT = "moment_format"
+    """A moment of the audit log is not a datetime with a timezone."""
     NAIVE_EXPIRATION = "naive_expiration"
     """The expiration is not a datetime with a timezone."""
     NAME_FORMAT = "name_format"
@@ -142,6 +146,8 @@ class Reason(StrEnum):
     """Ownership would pass from a user to the same user."""
     TO_NOT_ACTIVE = "to_not_active"
     """The membership that is to receive ownership is suspended or revoked."""
+    LOG_RESTORED = "log_restored"
+    """The audit log comes from another server, and a new era has not begun."""
 
     # What the schema upholds behind other clients' backs
     ACTION_RESERVED = "action_reserved"

@@ -24,6 +24,8 @@ PUBLIC = {
     "audit_context",
     "neighbour",
     "repository_on",
+    # the audit log
+    "AuditLog",
     # the models
     "Base",
     "Organization",
