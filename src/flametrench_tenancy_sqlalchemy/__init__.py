@@ -28,17 +28,20 @@ The operations:
     ActingTenancy, ActingTenancyStore
                             for one user, as ``acting_as`` returns them: each asks whether they may
     after_commit            calls something when the transaction has been committed
+    AuditLog                what has happened: written, read, followed, and history
+    audit_context           tells the audit log the circumstances, such as a request's id
     neighbour, repository_on
                             beside others who speak to the driver, in one transaction
     aio                     the module that has all of this for an AsyncSession
 
 The models, for queries and relationships of your own:
     Organization, Membership, Invitation, Tuple, User, and their Base
+    AuditEvent              what the opt-in audit log has recorded
     WireId, new_id          the type of their ids, and a fresh one
     NotLoadedError          what is read is not loaded, and cannot be any more
 
 What goes in and comes out:
-    Role, Status, InvitationStatus
+    Role, Status, InvitationStatus, AuditOutcome
     PreTuple                a grant that an invitation promises
     NewMember, InvitationRequest, RoleChange
                             rows of sets, and the Outcome of each
@@ -55,6 +58,7 @@ The errors are a TenancyError each, with a ``code``, ``details`` and a ``help_ur
 PreconditionError among them has a Reason.
 """
 
+from .audit import AuditLog
 from .changes import Changed, TenancyChange
 from .errors import (
     AlreadyTerminalError,
@@ -71,9 +75,11 @@ from .errors import (
     LockTimeoutError,
     NotFoundError,
     OrgSlugConflictError,
+    OutcomeUnknownError,
     PoolTimeoutError,
     PreconditionError,
     Reason,
+    ReplicaBehindError,
     RoleHierarchyError,
     SeatLimitError,
     SoleOwnerError,
@@ -125,6 +131,7 @@ __all__ = [
     "ActingTenancyStore",
     "AlreadyTerminalError",
     "AuditEvent",
+    "AuditLog",
     "AuditOutcome",
     "Base",
     "Changed",
@@ -153,12 +160,14 @@ __all__ = [
     "OrgSlugConflictError",
     "Organization",
     "Outcome",
+    "OutcomeUnknownError",
     "Page",
     "Policy",
     "PoolTimeoutError",
     "PreTuple",
     "PreconditionError",
     "Reason",
+    "ReplicaBehindError",
     "Role",
     "RoleChange",
     "RoleHierarchyError",

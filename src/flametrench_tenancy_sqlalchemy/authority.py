@@ -99,7 +99,7 @@ class Rule:
             PreconditionError: ``org_not_active``.
             ForbiddenError: they lack the role, or one of those to give or touch is above theirs.
         """
-        if membership is None or is_stranger(membership):
+        if membership is None or membership.status is not Status.ACTIVE:
             raise missing
         if self.hidden and not own and membership.role not in self.roles:
             raise missing
@@ -136,11 +136,6 @@ class Rule:
             raise ForbiddenError(
                 f"user {actor.usr_id} may not do this for others", usr_id=actor.usr_id
             )
-
-
-def is_stranger(membership: Membership | None) -> bool:
-    """Whether somebody is none of an organization's own, by the membership they have there."""
-    return membership is None or membership.status is not Status.ACTIVE
 
 
 RULES: Final[Mapping[str, Rule]] = {

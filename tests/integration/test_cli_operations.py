@@ -258,8 +258,8 @@ def test_without_a_terminal_what_ends_something_needs_a_yes(scene: Scene, comman
     assert committed_rows(scene.engine) == before
 
 
-def test_a_dry_run_asks_what_is_asked_at_the_commit(scene: Scene) -> None:
-    with scene.engine.begin() as connection:
+def test_a_dry_run_asks_what_is_asked_at_the_commit(scene: Scene, owner_engine: Engine) -> None:
+    with owner_engine.begin() as connection:
         connection.execute(
             text(
                 "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS "
@@ -276,7 +276,7 @@ def test_a_dry_run_asks_what_is_asked_at_the_commit(scene: Scene) -> None:
         refused = scene.document("orgs create --owner {dan} --dry-run", FAILED)["error"]
         assert (refused["code"], refused["message"]) == ("database", "not today")
     finally:
-        with scene.engine.begin() as connection:
+        with owner_engine.begin() as connection:
             connection.execute(text("DROP FUNCTION no() CASCADE"))
 
 

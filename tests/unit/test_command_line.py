@@ -47,7 +47,7 @@ def test_what_would_steer_a_terminal_is_written_out(text: str, shown: str) -> No
 
 @pytest.mark.parametrize(
     "text, width",
-    [("abc", 3), ("村上", 4), ("Ａ", 2), ("e\u0301", 1), ("ｱ", 1), ("\u20dd", 0), ("", 0)],
+    [("abc", 3), ("村上", 4), ("\uff21", 2), ("e\u0301", 1), ("ｱ", 1), ("\u20dd", 0), ("", 0)],
 )
 def test_a_text_takes_so_many_cells(text: str, width: int) -> None:
     assert cells(text) == width

@@ -25,6 +25,8 @@ PUBLIC = {
     "bind_tenant",
     "neighbour",
     "repository_on",
+    # the audit log
+    "AuditLog",
     # the models
     "Base",
     "Organization",
@@ -78,6 +80,8 @@ PUBLIC = {
     "UnavailableError",
     "LockTimeoutError",
     "PoolTimeoutError",
+    "ReplicaBehindError",
+    "OutcomeUnknownError",
     "PreconditionError",
     "Reason",
     "IdentifierBindingRequiredError",

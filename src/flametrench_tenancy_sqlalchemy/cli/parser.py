@@ -24,6 +24,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "canonicalize": "store the identifiers of pending invitations as a policy has them",
     "migrate": "create the tables, or bring them up to date",
     "grants": "print the SQL that gives a role its least privileges",
+    "log": "list what has happened in an organization, or follow it",
     "retention": "list, make and drop the months of the audit log",
     "completion": "print what a shell needs to complete commands and options",
 }

@@ -14,7 +14,7 @@ try:
     from wtforms import Form
 except ImportError as exc:
     raise ImportError(
-        "Flask-Admin is missing: pip install 'flametrench-tenancy-sqlalchemy[flask-admin]'"
+        "Flask-Admin 2 is missing: pip install 'flametrench-tenancy-sqlalchemy[flask-admin]'"
     ) from exc
 
 from sqlalchemy import Select, func, select

@@ -20,7 +20,7 @@ try:
     from starlette.responses import RedirectResponse, Response
 except ImportError as exc:
     raise ImportError(
-        "sqladmin is missing: pip install 'flametrench-tenancy-sqlalchemy[sqladmin]'"
+        "sqladmin 0.32 is missing: pip install 'flametrench-tenancy-sqlalchemy[sqladmin]'"
     ) from exc
 
 from sqlalchemy import Select

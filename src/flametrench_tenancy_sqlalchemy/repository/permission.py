@@ -13,7 +13,7 @@ from typing import Any, Self, TypeAlias
 from sqlalchemy import inspect
 from sqlalchemy.orm import InstanceState
 
-from ..authority import RULES, Actor, is_stranger
+from ..authority import RULES, Actor
 from ..clock import Clock, time_of
 from ..errors import ForbiddenError, NotFoundError, RoleHierarchyError
 from ..models import Invitation, Membership, Organization
@@ -153,8 +153,8 @@ class ForSomebody:
         Args:
             operation: the operation's name.
             target_id: what it would have been done to; the user themself, if it is nothing.
-            membership: where the user stands in the organization that it belongs to. No other
-                organization's log tells of a stranger.
+            membership: the user's active membership in the organization that it belongs to. Without
+                one, no organization's log tells of it.
         """
         try:
             yield
@@ -164,7 +164,7 @@ class ForSomebody:
                     self._actor,
                     operation,
                     target_id or self._actor.usr_id,
-                    None if is_stranger(membership) else membership,
+                    membership,
                     reason=exc.code,
                     at=time_of(self._clock),
                 )

@@ -56,6 +56,7 @@ Refused = tuple[str, Attempt, str, str | None, type[TenancyError]]
 REFUSED: Final[list[Refused]] = [
     ("eve", lambda t, s: t.update_org(s["acme"], name="X"), "acme", "acme", ForbiddenError),
     ("max", lambda t, s: t.update_org(s["acme"], name="X"), "acme", None, NotFoundError),
+    ("sam", lambda t, s: t.update_org(s["acme"], name="X"), "acme", None, NotFoundError),
     ("sam", lambda t, s: t.list_members(s["acme"]), "acme", None, NotFoundError),
     ("eve", lambda t, s: t.list_invitations(s["acme"]), "acme", "acme", ForbiddenError),
     ("max", lambda t, s: t.get_org(s["acme"]), "acme", None, NotFoundError),
