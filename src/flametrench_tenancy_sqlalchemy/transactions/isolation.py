@@ -38,7 +38,6 @@ from ..models import Organization, User
 from ..models.user import user_id_if_given
 from .sessions import AnySession, commits_by_itself, connection_of, in_our_schema, itself
 
-_ORG, _USR, _ABOUT = "tenancy.org", "tenancy.usr", "tenancy.about"
 _TENANT: Final = "flametrench_tenancy.tenant"
 _BOUND_LATE: Final = "flametrench_tenancy.bound_late"
 _SEEN: Final = "flametrench_tenancy.seen"
@@ -347,9 +346,8 @@ def _tell(session: Session, connection: Connection) -> None:
         return
     tenant = _tenant_of(session)
     seen = _Seen(_together([tenant.org_id]), _together([tenant.usr_id]), "")
-    settings = zip((_ORG, _USR, _ABOUT), seen, strict=True)
-    said = [func.set_config(name, literal(value, Text), True) for name, value in settings]
-    row = connection.execute(select(_hides(connection), *said)).one()
+    given = {"mem": in_our_schema(connection, "mem"), "org": seen.orgs, "usr": seen.usr}
+    row = connection.execute(_TELLING, given).one()
     connection.info[_ISOLATED] = bool(row[0])
     session.info[_SEEN] = (_innermost(session), connection, seen)
 
@@ -401,6 +399,13 @@ _SAYING: Final = """
         SELECT array_to_string({found} || CAST(:besides AS uuid[]), ',') AS orgs OFFSET 0
     ) AS found
 """
+# Built once: for each transaction, that would take longer than the server does.
+_TELLING: Final = text(
+    """
+    SELECT row_security_active(to_regclass(:mem)), set_config('tenancy.org', :org, true),
+        set_config('tenancy.usr', :usr, true), set_config('tenancy.about', '', true)
+    """
+).bindparams(*(bindparam(name, type_=Text()) for name in ("mem", "org", "usr")))
 _SEES_ALL: Final = text(
     """
     SELECT NOT pg_catalog.row_security_active(pg_catalog.to_regclass(:relation)) OR EXISTS (
