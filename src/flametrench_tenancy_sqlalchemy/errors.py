@@ -95,6 +95,8 @@ class Reason(StrEnum):
     """The slug is not one to 63 lowercase letters, digits and inner hyphens."""
     PAST_EXPIRATION = "past_expiration"
     """The expiration is not in the future."""
+    POSITION_FORMAT = "position_format"
+    """The position is none in a primary's log."""
     PRE_TUPLE_COUNT = "pre_tuple_count"
     """There are more pre-tuples than the policy's limit."""
     PRE_TUPLE_FORMAT = "pre_tuple_format"
@@ -433,6 +435,35 @@ class PoolTimeoutError(UnavailableError):
             "all connections of the pool are in use, for longer than pool_timeout allows; try "
             "again later, and if that happens often, look for Sessions that are left open, or let "
             "pool_size and max_overflow allow as many as work at the same time"
+        )
+
+
+class ReplicaBehindError(UnavailableError):
+    """The replica has not come as far as the caller has, who may ask the primary instead.
+
+    Attributes:
+        position: the position that was waited for.
+        replayed: how far the replica has come.
+    """
+
+    code = "unavailable.replica_behind"
+    position = Detail[str]()
+    replayed = Detail[str]()
+
+
+class OutcomeUnknownError(TenancyError):
+    """The connection was lost at the commit: it may have happened, and nobody can tell.
+
+    It is never tried again by itself. Of all errors it is the only one after which something may
+    have been written.
+    """
+
+    code = "outcome_unknown"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the connection was lost before the database answered whether it has committed; look "
+            "whether it has, or try again with the same ids, which tell if it has"
         )
 
 

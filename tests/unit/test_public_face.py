@@ -79,6 +79,8 @@ PUBLIC = {
     "UnavailableError",
     "LockTimeoutError",
     "PoolTimeoutError",
+    "ReplicaBehindError",
+    "OutcomeUnknownError",
     "PreconditionError",
     "Reason",
     "IdentifierBindingRequiredError",
