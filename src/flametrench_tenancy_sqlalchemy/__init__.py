@@ -30,6 +30,7 @@ The operations:
     after_commit            calls something when the transaction has been committed
     AuditLog                what has happened: written, read, followed, and history
     audit_context           tells the audit log the circumstances, such as a request's id
+    bind_tenant             shows a Session one organization or user, under row-level security
     neighbour, repository_on
                             beside others who speak to the driver, in one transaction
     aio                     the module that has all of this for an AsyncSession

@@ -35,10 +35,10 @@ from flametrench_tenancy_sqlalchemy import (
 )
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
 from tests.support.calls import CALLS, Arguments, call
+from tests.support.isolation import in_full
 from tests.support.listening import row_of
 from tests.support.operations import Operation, every_operation
 from tests.support.rows import load_all, rows, untruths
-from tests.support.isolation import in_full
 from tests.support.sql import Row, bare, fact, snapshot
 from tests.support.stage import DAY, IDENTIFIER, NOW, TICK, Stage
 
