@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import TenancyError
 from flametrench_tenancy_sqlalchemy._integrity import sqlstate
-from tests.support.statements import backend_pid
+from tests.support.statements import backend_pid, is_blocked
 
 READ_COMMITTED: Final = "READ COMMITTED"
 REPEATABLE_READ: Final = "REPEATABLE READ"
@@ -45,8 +45,6 @@ WAYS: Final = {
     "by statement, then by flush": (False, True),
 }
 """Whether the first act is listened to, and whether the second one is."""
-
-_WAITS = text("SELECT wait_event_type = 'Lock' FROM pg_stat_get_activity(:pid)")
 
 
 @dataclass(frozen=True)
@@ -169,7 +167,7 @@ class Races:
         pids: SimpleQueue[int] = SimpleQueue()
         future = self._threads.submit(self._announced, act, pids)
         pid = pids.get(timeout=DEADLINE)
-        return future, _until(future, lambda: bool(observer.scalar(_WAITS, {"pid": pid})))
+        return future, _until(future, lambda: is_blocked(observer, pid))
 
     def _announced(self, act: Act, pids: SimpleQueue[int]) -> str:
         with Session(self.engine) as session:

@@ -9,8 +9,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event, text
 
+from tests.support.cluster import COORDINATOR
+
 _LATEST = text("SELECT query FROM pg_stat_activity WHERE pid = :pid")
-_WAITS = text("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = :pid")
+_WAITS = text("SELECT wait_event_type = 'Lock' FROM pg_stat_get_activity(:pid)")
+# The lock is on another node, which alone knows for whom it asks.
+_WAITS_ON_A_NODE = text(
+    "SELECT EXISTS (SELECT FROM citus_lock_waits WHERE waiting_gpid % 10000000000 = :pid)"
+)
 
 
 def backend_pid(connection: Connection) -> int:
@@ -36,11 +42,16 @@ def terminate(engine: Engine, pid: int) -> None:
         assert connection.scalar(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
 
 
+def is_blocked(observer: Connection, pid: int) -> bool:
+    """Tell whether the server's process behind somebody's connection waits for a lock."""
+    return bool(observer.scalar(_WAITS_ON_A_NODE if COORDINATOR else _WAITS, {"pid": pid}))
+
+
 def await_blocked(engine: Engine, pid: int) -> None:
     """Return as soon as somebody's connection waits for a lock."""
     deadline = time.monotonic() + 10
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        while not connection.scalar(_WAITS, {"pid": pid}):
+        while not is_blocked(connection, pid):
             assert time.monotonic() < deadline, "it does not wait for a lock"
 
 

@@ -31,7 +31,7 @@ ORDER = [
         "store canonical",
         "neighbours",
         "aio memory migrations",
-        "doctor contrib",
+        "doctor contrib cells",
         "cli",
     ),
     "testing",
