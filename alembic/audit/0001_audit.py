@@ -108,8 +108,8 @@ def table() -> sa.Table:
             name="aud_actor_check",
         ),
         sa.CheckConstraint(
-            "on_behalf IS NULL OR jsonb_typeof(on_behalf -> 'agent_id') = 'string' "
-            "AND on_behalf - 'agent_id' = '{}'",
+            "on_behalf IS NULL OR on_behalf - 'agent_id' = '{}' "
+            "AND jsonb_typeof(on_behalf -> 'agent_id') IS NOT DISTINCT FROM 'string'",
             name="aud_on_behalf_check",
         ),
         sa.CheckConstraint("jsonb_typeof(metadata) = 'object'", name="aud_metadata_check"),

@@ -91,6 +91,11 @@ def counted(what: str, ended: str) -> str:
     """
 
 
+def utc(column: str) -> str:
+    """Return the expression for a moment, whatever timezone a session has."""
+    return f"to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+
+
 MEMBER = f"jsonb_build_object('usr_id', {wire('usr', 'usr_id')}, 'role', role)"
 WAS = "jsonb_build_object('was', was)"
 DELETED = "jsonb_build_object('was', status, 'deleted', true)"
@@ -265,7 +270,7 @@ RECORDS = {
             target="inv",
             id_="id",
             org="org_id",
-            metadata=f"{INVITATION} || jsonb_build_object('expires_at', expires_at) "
+            metadata=f"{INVITATION} || jsonb_build_object('expires_at', {utc('expires_at')}) "
             "|| CASE WHEN status = 'pending' THEN '{}' ELSE jsonb_build_object('status', status) "
             "END",
         )
@@ -292,7 +297,8 @@ RECORDS = {
         {counted("invitations", "SELECT org_id FROM changed WHERE ends")},
         events AS (
             SELECT changed.*, 1 AS place, now() AS at, 'tenancy.invitation_renewed' AS action,
-                jsonb_build_object('expires_at', expires_at, 'was', ended_at) AS metadata
+                jsonb_build_object('expires_at', {utc("expires_at")}, 'was', {utc("ended_at")})
+                    AS metadata
             FROM changed WHERE expires_at <> ended_at
             UNION ALL
             SELECT changed.*, 2, now(), 'tenancy.invitation_updated',
@@ -379,30 +385,31 @@ REFERENCING = {
 SAID = "flametrench_tenancy_said()"
 LOG_EVENT = "flametrench_tenancy_log_event(jsonb)"
 OTHERS = {
-    # Who acts: for the statement that says so, or the operation, or else the transaction.
+    # Who acts: in the statement that says so, or the operation, or else in the transaction.
     SAID: """
     (OUT actor uuid, OUT auth jsonb, OUT on_behalf jsonb, OUT context jsonb, OUT operation jsonb)
     STABLE LANGUAGE plpgsql AS $$
     DECLARE
         told jsonb := '{}';
-        during text := current_setting('tenancy.acting_during', true);
     BEGIN
-        IF during IN ('operation', statement_timestamp()::text) THEN
+        IF current_setting('tenancy.acting_during', true)
+            IN ('operation', statement_timestamp()::text)
+        THEN
             told := current_setting('tenancy.acting')::jsonb;
-        ELSE
-            told := jsonb_build_object(
+        END IF;
+        IF NOT told ?| ARRAY['actor', 'auth'] THEN
+            told := told || jsonb_build_object(
                 'actor', nullif(current_setting('tenancy.actor', true), ''),
                 'auth', nullif(current_setting('tenancy.auth', true), '')::jsonb,
-                'on_behalf', nullif(current_setting('tenancy.on_behalf', true), '')::jsonb,
-                'context', nullif(current_setting('tenancy.context', true), '')::jsonb,
-                'operation', nullif(current_setting('tenancy.operation', true), ''));
+                'on_behalf', nullif(current_setting('tenancy.on_behalf', true), '')::jsonb);
         END IF;
         actor := right(replace(told ->> 'actor', '-', ''), 32)::uuid;
         auth := nullif(told -> 'auth', 'null');
         on_behalf := nullif(told -> 'on_behalf', 'null');
-        context := nullif(told -> 'context', 'null');
-        operation := CASE WHEN told ->> 'operation' IS NULL THEN '{}'
-            ELSE jsonb_build_object('operation', told ->> 'operation') END;
+        context := coalesce(told -> 'context',
+            nullif(current_setting('tenancy.context', true), '')::jsonb);
+        operation := jsonb_strip_nulls(jsonb_build_object('operation', coalesce(
+            told ->> 'operation', nullif(current_setting('tenancy.operation', true), ''))));
     END $$
     """,
     # The application's own events, and refusals. What triggers write nobody else does.

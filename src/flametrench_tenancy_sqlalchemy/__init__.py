@@ -28,17 +28,19 @@ The operations:
     ActingTenancy, ActingTenancyStore
                             for one user, as ``acting_as`` returns them: each asks whether they may
     after_commit            calls something when the transaction has been committed
+    audit_context           tells the audit log the circumstances, such as a request's id
     neighbour, repository_on
                             beside others who speak to the driver, in one transaction
     aio                     the module that has all of this for an AsyncSession
 
 The models, for queries and relationships of your own:
     Organization, Membership, Invitation, Tuple, User, and their Base
+    AuditEvent              what the opt-in audit log has recorded
     WireId, new_id          the type of their ids, and a fresh one
     NotLoadedError          what is read is not loaded, and cannot be any more
 
 What goes in and comes out:
-    Role, Status, InvitationStatus
+    Role, Status, InvitationStatus, AuditOutcome
     PreTuple                a grant that an invitation promises
     NewMember, InvitationRequest, RoleChange
                             rows of sets, and the Outcome of each
@@ -82,7 +84,16 @@ from .errors import (
 )
 from .ids import WireId, new_id
 from .memory import InMemoryTenancyStore
-from .models import Base, Invitation, Membership, NotLoadedError, Organization, Tuple, User
+from .models import (
+    AuditEvent,
+    Base,
+    Invitation,
+    Membership,
+    NotLoadedError,
+    Organization,
+    Tuple,
+    User,
+)
 from .neighbours import neighbour, repository_on
 from .policy import Limits, Policy, canonical_email
 from .repository import ActingTenancy, TenancyRepository
@@ -95,8 +106,10 @@ from .results import (
 from .rows import InvitationRequest, NewMember, RoleChange
 from .store import ActingTenancyStore, TenancyStore, unit_of_work
 from .transactions.afterwards import after_commit
+from .transactions.settings import audit_context
 from .values import (
     UNSET,
+    AuditOutcome,
     InvitationStatus,
     Outcome,
     Page,
@@ -112,6 +125,8 @@ __all__ = [
     "ActingTenancy",
     "ActingTenancyStore",
     "AlreadyTerminalError",
+    "AuditEvent",
+    "AuditOutcome",
     "Base",
     "Changed",
     "CreateOrgResult",
@@ -162,6 +177,7 @@ __all__ = [
     "User",
     "WireId",
     "after_commit",
+    "audit_context",
     "canonical_email",
     "neighbour",
     "new_id",

@@ -47,6 +47,8 @@ _RULES: Final[dict[str, Callable[[str], TenancyError]]] = {
     "mem_identity_is_final": lambda message: PreconditionError(message, "mem_identity"),
     "mem_replaces_same_chain": lambda message: PreconditionError(message, "replaces_chain"),
     "mem_replaces_unique": lambda message: PreconditionError(message, "replaces_chain"),
+    "aud_action_reserved": lambda message: PreconditionError(message, "action_reserved"),
+    "aud_size_check": lambda message: PreconditionError(message, "event_size"),
     "mem_tup_duality": lambda message: PreconditionError(message, "membership_tuple"),
 }
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from .errors import ForbiddenError, NotFoundError
 from .models import Invitation, Membership, Organization
+from .models.audit_document import require_auth, require_context, require_on_behalf
 from .policy import Policy
 from .values import Role, Status
 
@@ -27,9 +28,12 @@ class Actor:
     Attributes:
         usr_id: their wire id (``usr_…``).
         identifier: the one that authentication has proven to be theirs, if it has one.
-        auth: how they have signed in.
-        on_behalf: who acts in their name, an agent for instance.
-        context: the circumstances, such as the request's id and address.
+        auth: how they have signed in: a ``kind``, and the id that is named after it.
+        on_behalf: ``agent_id`` of the agent that acts in their name.
+        context: the circumstances: ``request_id``, ``ip`` and ``user_agent``.
+
+    Raises:
+        PreconditionError: ``auth_format``, ``on_behalf_format`` or ``context_format``.
     """
 
     usr_id: str
@@ -38,6 +42,11 @@ class Actor:
     auth: Mapping[str, Any] | None = None
     on_behalf: Mapping[str, Any] | None = None
     context: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        require_auth(self.auth, "auth", acting=True)
+        require_on_behalf(self.on_behalf, "on_behalf")
+        require_context(self.context, "context")
 
     def owns(self, entity: Organization | Membership | Invitation, policy: Policy) -> bool:
         """Whether it is about them: their own membership, or an invitation to them."""

@@ -50,6 +50,15 @@ class Reason(StrEnum):
     """Why the input, or the state of things, does not allow an operation."""
 
     # What was given
+    ACTION_FORMAT = "action_format"
+    """The action of an event is empty, or not text that PostgreSQL can store."""
+    AUTH_FORMAT = "auth_format"
+    """How somebody has signed in is not a kind and the id that is named after it, or it is the
+    system's where a user acts."""
+    CONTEXT_FORMAT = "context_format"
+    """The context is not of a request's id, address and user agent, each a string."""
+    EVENT_SIZE = "event_size"
+    """The event is larger than 64 KB."""
     EXPIRATION_RANGE = "expiration_range"
     """The expiration lies beyond the last day that UTC can express, or the policy's longest
     lifetime of invitations."""
@@ -64,12 +73,18 @@ class Reason(StrEnum):
     """The accepting identifier is not the one that was invited."""
     LIMIT_FORMAT = "limit_format"
     """The limit is not a whole number."""
+    METADATA_FORMAT = "metadata_format"
+    """The metadata of an event is not an object that JSON can express and PostgreSQL store."""
     NAIVE_EXPIRATION = "naive_expiration"
     """The expiration is not a datetime with a timezone."""
     NAME_FORMAT = "name_format"
     """The organization's name is not text that PostgreSQL can store."""
     NAME_LENGTH = "name_length"
     """The organization's name is longer than the policy's limit."""
+    OCCURRED_AT_FORMAT = "occurred_at_format"
+    """The time of an event is no moment with a timezone."""
+    ON_BEHALF_FORMAT = "on_behalf_format"
+    """What acts for somebody is not an agent's id alone."""
     OPTIONS_FORMAT = "options_format"
     """What was given as loader options of SQLAlchemy is something else."""
     ORG_SLUG_FORMAT = "org_slug_format"
@@ -91,10 +106,14 @@ class Reason(StrEnum):
     """The role is none of the six."""
     ROW_FORMAT = "row_format"
     """A row of a set does not have the form that the operation takes."""
+    SCOPE_FORMAT = "scope_format"
+    """The scope of an event is not a kind and an id."""
     SET_SIZE = "set_size"
     """There are more rows in a set than the policy's limit."""
     STATUS_FORMAT = "status_format"
     """The status is none of those that there are."""
+    TARGET_FORMAT = "target_format"
+    """The target of an event is not a type and an id."""
     TYPE_FORMAT = "type_format"
     """The type of a tuple's subject or object is not two to six lowercase letters."""
 
@@ -123,6 +142,8 @@ class Reason(StrEnum):
     """The membership that is to receive ownership is suspended or revoked."""
 
     # What the schema upholds behind other clients' backs
+    ACTION_RESERVED = "action_reserved"
+    """The event has an action that only what happens itself is recorded with."""
     MEM_IDENTITY = "mem_identity"
     """It would change in place whose membership it is, or as what."""
     MEMBERSHIP_TUPLE = "membership_tuple"

@@ -101,6 +101,9 @@ class Policy(_ShowsWhatIsDecided):
         on_change: called inside an operation's unit after its writes, with the Session and the
             `TenancyChange`; what it raises undoes the operation. Without it mails and webhooks have
             to be sent by every caller.
+        denials: returns a new Session, in whose own transaction the audit log records what acting
+            users are refused; a ``sessionmaker`` does, on an engine that has a connection to spare
+            for each that is in use. Without it nobody sees who has knocked at which doors.
 
     Raises:
         ValueError: a field holds something that cannot be meant.
@@ -117,10 +120,11 @@ class Policy(_ShowsWhatIsDecided):
     departure_withdraws_grants: bool = False
     seats: Callable[[Session, Organization], int | None] | None = None
     on_change: Callable[[Session, TenancyChange], object] | None = None
+    denials: Callable[[], Session] | None = None
 
     def __post_init__(self) -> None:
         self._require("limits", isinstance(self.limits, Limits), "Limits")
-        for name in ("canonical_identifier", "seats", "on_change"):
+        for name in ("canonical_identifier", "seats", "on_change", "denials"):
             decides = getattr(self, name)
             self._require(name, decides is None or callable(decides), "a function")
         lifetime, choices = self.invitation_lifetime, get_args(PendingInvitations)

@@ -132,9 +132,13 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Enviro
 
 def test_it_contains_the_package_its_migrations_and_nothing_else(wheel: Path) -> None:
     sources, migrations = ROOT / "src", ROOT / "alembic"
-    expected = {str(file.relative_to(sources)) for file in sources.rglob("*.py")}
+    expected = {
+        str(file.relative_to(sources))
+        for file in (sources / PACKAGE).rglob("*")
+        if file.is_file() and file.parent.name != "__pycache__"
+    }
     expected |= {f"{PACKAGE}/{file.relative_to(ROOT)}" for file in migrations.rglob("*.py")}
-    expected |= {f"{PACKAGE}/py.typed", f"{PACKAGE}/alembic/script.py.mako"}
+    expected |= {f"{PACKAGE}/alembic/script.py.mako"}
     about = {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"}
     expected |= {f"{PACKAGE}-{PROJECT['version']}.dist-info/{name}" for name in about}
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import httpx
-    from sqlalchemy import Engine
+    from sqlalchemy import Engine, Executable
 
     from tests.support.guides import Reader
 
@@ -308,7 +308,7 @@ class TestWhatItDoes:
 def everything(cast: Cast) -> list[tuple[object, ...]]:
     """Return all rows that an action could change."""
     now(cast)
-    queries = [
+    queries: list[Executable] = [
         select(Organization.id, Organization.status, Organization.name),
         select(Membership.id, Membership.status, Membership.role),
         select(Invitation.id, Invitation.status, Invitation.expires_at),

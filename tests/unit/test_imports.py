@@ -28,7 +28,7 @@ ORDER = [
     *(
         "writing",
         "repository",
-        "store canonical",
+        "store canonical audit",
         "neighbours",
         "aio memory migrations",
         "doctor contrib cells",

@@ -24,6 +24,7 @@ BY_ITSELF = {
     "departure_withdraws_grants": False,
     "seats": None,
     "on_change": None,
+    "denials": None,
 }
 RECOMMENDED = BY_ITSELF | {
     "canonical_identifier": canonical_email,
@@ -64,6 +65,7 @@ def test_what_is_recommended_may_be_overridden() -> None:
         {"canonical_identifier": "lower"},
         {"seats": 5},
         {"on_change": "print"},
+        {"denials": "sessionmaker"},
         {"limits": {"name": 5}},
     ],
 )

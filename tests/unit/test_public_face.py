@@ -21,6 +21,7 @@ PUBLIC = {
     "ActingTenancyStore",
     "unit_of_work",
     "after_commit",
+    "audit_context",
     "neighbour",
     "repository_on",
     # the models
@@ -30,6 +31,7 @@ PUBLIC = {
     "Invitation",
     "Tuple",
     "User",
+    "AuditEvent",
     "WireId",
     "new_id",
     # the values
@@ -45,6 +47,7 @@ PUBLIC = {
     "Page",
     "UNSET",
     "SeatCount",
+    "AuditOutcome",
     "Changed",
     "TenancyChange",
     "InvitationPreview",

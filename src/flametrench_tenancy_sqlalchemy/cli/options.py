@@ -7,6 +7,7 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ActionsContainer
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from importlib import import_module
 from operator import attrgetter, methodcaller
 from pathlib import Path
@@ -41,20 +42,31 @@ def policy_named(name: str) -> Policy:
     return found
 
 
-def moment(when: str) -> datetime:
-    """Return the moment that an argument names: in so many days, or a time with its zone."""
+def moment(when: str, *, past: bool = False) -> datetime:
+    """Return the moment that an argument names: in so many days, or a time with its zone.
+
+    Args:
+        when: the argument.
+        past: whether it is so many days ago.
+    """
     if found := _LIFETIME.fullmatch(when):
-        return utc_now() + timedelta(**{_UNITS[found[2]]: int(found[1])})
+        away = timedelta(**{_UNITS[found[2]]: int(found[1])})
+        return utc_now() - away if past else utc_now() + away
     try:
         at = datetime.fromisoformat(when)
     except ValueError:
         at = None
     if at is None or at.utcoffset() is None:
         raise ArgumentTypeError(
-            f"{when!r} is neither a time like 7d, 36h or 90m from now, nor a moment with its zone "
+            f"{when!r} is neither a time like 7d, 36h or 90m {'ago' if past else 'from now'}, "
+            "nor a moment with its zone "
             "like 2030-12-31T18:00+01:00"
         )
     return at
+
+
+past: Final = partial(moment, past=True)
+"""Returns the moment that an argument names, so many days ago."""
 
 
 def whole(number: str) -> int:
@@ -102,6 +114,14 @@ POLICY: Final = _option(
     metavar="MODULE:NAME",
     default=LETTER,
     help="the application's Policy, importable from here",
+)
+BRANCH: Final = _option(
+    "--branch",
+    action="append",
+    default=[],
+    dest="branches",
+    choices=["audit", "search"],
+    help="with an opt-in branch; may be given several times",
 )
 DRY_RUN: Final = _option(
     "--dry-run", action="store_true", help="do it, tell what came of it, and take it back"

@@ -84,7 +84,13 @@ class Call:
     @property
     def acting(self) -> ActingTenancy:
         """The operations for the caller."""
-        return self.tenancy.acting_as(self.caller.usr_id, identifier=self.caller.identifier)
+        caller = self.caller
+        return self.tenancy.acting_as(
+            caller.usr_id,
+            identifier=caller.identifier,
+            auth=caller.auth,
+            on_behalf=caller.on_behalf,
+        )
 
     def membership_in(self, org_id: str, mem_id: str) -> Membership:
         """Return a membership of the organization in the path; any other is not to be found there.

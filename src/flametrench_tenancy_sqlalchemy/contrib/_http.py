@@ -24,6 +24,9 @@ from ..policy import Limits
 from ..repository import TenancyRepository
 from ..values import Role
 
+CONTEXT_LENGTH: Final = 512
+"""How much is kept of what a request says of itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -33,10 +36,15 @@ class Caller:
         usr_id: the calling user's wire id (``usr_…``).
         identifier: the identifier, an e-mail address as a rule, that has been proven to be
             theirs; without one the caller cannot accept or decline invitations.
+        auth: how they have signed in, for the audit log: a ``kind`` of ``session``, ``pat`` and
+            ``share``, and the id that is named after it.
+        on_behalf: ``agent_id`` of the agent that acts in their name.
     """
 
     usr_id: str
     identifier: str | None = None
+    auth: Mapping[str, Any] | None = None
+    on_behalf: Mapping[str, Any] | None = None
 
 
 class InvalidRequestError(TenancyError):
@@ -173,3 +181,22 @@ def membership_in(tenancy: TenancyRepository, named: str, usr_id: str, *roles: R
         if tenancy.find_membership(org.id, usr_id) is None:
             raise not_found(Organization, named, "org_id" if by_id else "slug") from None
         raise
+
+
+def context_of(*, request_id: str | None, ip: str | None, user_agent: str | None) -> dict[str, str]:
+    """Return the circumstances of a request for the audit log, as far as they are known.
+
+    Whoever sends the request chooses the words: what cannot be stored is left out, and what is long
+    is cut.
+
+    Args:
+        request_id: what the header ``X-Request-ID`` says.
+        ip: the client's address, as the server knows it.
+        user_agent: what the header ``User-Agent`` says.
+    """
+    told = {"request_id": request_id, "ip": ip, "user_agent": user_agent}
+    return {
+        name: "".join(filter(str.isprintable, value))[:CONTEXT_LENGTH]
+        for name, value in told.items()
+        if value
+    }

@@ -24,8 +24,9 @@ from ..errors import PreconditionError, Reason
 from ..ids import encode, encode_object
 from ..models import Invitation, Membership, Organization, Tuple
 from ..models.tuple import TupleKey
-from ..repository.operation import Repository
+from ..repository.operation import Operation, Repository
 from ..transactions.sessions import connection_of
+from ..transactions.settings import telling
 from ..values import InvitationStatus, PreTuple, Status
 from ..writing import Change, write, write_expiry
 from .conditions import LEFT_BEHIND, LEFT_OVER, ORPHANED, STILL_OFFERED, WITHOUT_TUPLE
@@ -40,17 +41,17 @@ class Repairs(Repository):
         """Put right what can be, as one unit, and tell what was done."""
         self._require_read_committed()
         self._require_all_rows()
-        with self._operation("repair") as operation:
+        with self._operation("repair") as operation, telling(self.session, operation.saying):
             now = operation.at
             orgs = self._lock_organizations()
             return [
                 *self._delete("orphan_tuple", ORPHANED, orgs),
                 *self._finish_revocations(orgs, now),
                 *self._delete("tuple_in_revoked_org", LEFT_OVER, orgs),
-                *self._grant_missing(orgs, now),
+                *self._grant_missing(orgs, operation),
                 *(
                     Repair("overdue_invitation", id_, message="invitation expired")
-                    for id_ in write_expiry(self.session, at=now)
+                    for id_ in write_expiry(self.session, at=now, saying=operation.saying)
                 ),
             ]
 
@@ -136,7 +137,7 @@ class Repairs(Repository):
             for id_, type_, subject, relation, org in deleted
         ]
 
-    def _grant_missing(self, orgs: ColumnElement[Any], at: datetime) -> list[Repair]:
+    def _grant_missing(self, orgs: ColumnElement[Any], operation: Operation) -> list[Repair]:
         statement = (
             select(Membership.id, Membership.usr_id, Membership.role, Membership.org_id)
             .where(WITHOUT_TUPLE, type_coerce(Membership.org_id, Uuid) == orgs)
@@ -150,7 +151,8 @@ class Repairs(Repository):
         if not bare:
             return []
         # Nobody remembers who granted it.
-        added = write(self.session, Change(grants=set(bare.values()), at=at)).grants
+        change = Change(grants=set(bare.values()), at=operation.at, saying=operation.saying)
+        added = write(self.session, change).grants
         return [
             Repair(
                 "membership_without_tuple",

@@ -14,6 +14,7 @@ from ..migrations.catalog import Definitions, Part
 from ..migrations.comparison import differences
 from ..migrations.functions import INSECURE_FUNCTIONS
 from ..models.columns import OWN_SCHEMA
+from . import log
 from .findings import EXAMPLES, Finding, Severity
 
 # Those of the migrations, by table. A test compares them with a migrated database.
@@ -69,6 +70,13 @@ _DISABLED: Final = text(
         AND CASE WHEN tgisinternal THEN referring.relname IN :tables ELSE tgname IN :triggers END
     """
 ).bindparams(bindparam("tables", expanding=True), bindparam("triggers", expanding=True))
+
+_LOGGED: Final = text(
+    f"""
+    SELECT true FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE nspname = :schema AND relname = '{log.TABLE}' AND relkind = 'p'
+    """  # noqa: S608 -- put together of constants
+)
 
 # What a role may not see, it must not judge: a tuple that is hidden is not missing.
 _UNSEEN: Final = text(
@@ -162,9 +170,11 @@ def examine_schema(connection: Connection) -> SchemaReport:
     """
     schema = _schema_of(connection)
     hidden = unseen(connection)
-    tables = list(OWN_SCHEMA.tables)
+    logged = bool(connection.scalar(_LOGGED, {"schema": schema}))
+    tables = [*OWN_SCHEMA.tables, *([log.TABLE] if logged else [])]
+    parts = _PARTS | log.PARTS if logged else _PARTS
     with _search_path(connection, "pg_catalog"):
-        names = [trigger.name for trigger in TRIGGERS]
+        names = [part.name for part in parts if part.kind == "trigger"]
         parameters = {"schema": schema, "tables": tables, "triggers": names}
         disabled = connection.scalars(_DISABLED, parameters).all()
         silenced = connection.scalars(_SILENCED).all()
@@ -173,10 +183,11 @@ def examine_schema(connection: Connection) -> SchemaReport:
         found = catalog.describe(connection, schema, tables)
         insecure = connection.scalars(text(INSECURE_FUNCTIONS)).all()
         wanted = _wanted(connection)
+        of_log = [*log.examine_log(connection)] if logged else []
     missing = {
         # A table that is not there has no parts to miss.
         part
-        for part in _PARTS - found.keys()
+        for part in parts - found.keys()
         if part.kind == "table" or part.of_table in found
     }
     different = {
@@ -212,6 +223,7 @@ def examine_schema(connection: Connection) -> SchemaReport:
             "parts of the schema that are not as expected",
             different.values(),
         ),
+        *of_log,
     ]
     sound = {
         part.name

@@ -6,6 +6,7 @@ Each has the name of the option of ``context.configure`` that it is for.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -25,6 +26,7 @@ VERSION_TABLE: Final = "flametrench_tenancy_version"
 
 _PACKAGE: Final = __name__.split(".", maxsplit=1)[0]
 _FUNCTION_PREFIX: Final = "flametrench_tenancy_"
+_LOG: Final = re.compile(r"aud(_default|_\d{4}_\d{2})?")
 
 
 def include_object(
@@ -41,7 +43,9 @@ def include_object(
     match type_:
         case "table":
             compared = compare_to is not None and item.metadata is Base.metadata
-            ours = _is_ours(name) and not compared
+            ours = (_is_ours(name) and not compared) or (
+                _is_the_logs(name) and reflected and compare_to is None
+            )
         case "column":
             ours = is_own(item)
         case "index" | "unique_constraint" | "foreign_key_constraint" | "check_constraint":
@@ -51,14 +55,20 @@ def include_object(
         case "trigger":
             ours = _FUNCTION_PREFIX in item.definition
         case "policy":
-            ours = reflected and _is_ours(item.on_entity.rpartition(".")[2])
+            table = item.on_entity.rpartition(".")[2]
+            ours = reflected and (_is_ours(table) or _is_the_logs(table))
         case "grant_table":
-            ours = reflected and _is_ours(item.table)
+            ours = reflected and (_is_ours(item.table) or _is_the_logs(item.table))
     return not ours
 
 
 def _is_ours(table: str | None) -> bool:
     return is_own_table(table) or table == VERSION_TABLE
+
+
+def _is_the_logs(table: str | None) -> bool:
+    """Whether it is the audit log or a part of it, unless the application declares it itself."""
+    return table is not None and _LOG.fullmatch(table) is not None
 
 
 def process_revision_directives(

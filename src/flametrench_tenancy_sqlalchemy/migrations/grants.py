@@ -5,8 +5,18 @@ Triggers need none of the caller's: they act as the owner of the tables. Nor do 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
+
+# What the opt-in audit log adds: table -> privileges, and whether all of it may be seen. A request
+# reads the organization that its transaction names, by the table's policy.
+LOG: Final[Mapping[str, tuple[str, bool]]] = {
+    "app": ("SELECT", False),
+    "operator": ("SELECT", True),
+    "worker": ("SELECT", True),
+}
+LOG_FUNCTION: Final = "flametrench_tenancy_log_event(jsonb)"
+"""Writes an application's own events, and refusals: nobody inserts into the table."""
 
 PURPOSES: Final[Mapping[str, Mapping[str, str]]] = {
     # A request: every operation, and no more of a row than operations change. Tuples never change;
@@ -27,7 +37,9 @@ PURPOSES: Final[Mapping[str, Mapping[str, str]]] = {
 """What a role is for -> the privileges on each table that this takes."""
 
 
-def grants(role: str, purpose: str = "app", *, schema: str = "public") -> Iterator[str]:
+def grants(
+    role: str, purpose: str = "app", *, schema: str = "public", branches: Collection[str] = ()
+) -> Iterator[str]:
     """Yield the statements that give an existing role what its purpose takes, and no more.
 
     Changing tables that are there takes more than can be granted: to own them, or to be a member
@@ -37,12 +49,21 @@ def grants(role: str, purpose: str = "app", *, schema: str = "public") -> Iterat
         role: the role.
         purpose: ``app``, ``operator`` or ``worker``.
         schema: the schema of the tables.
+        branches: the opt-in branches that are there, of which ``audit`` has a table.
     """
     place, whom = _quoted(schema), _quoted(role)
     usage = "USAGE, CREATE" if purpose == "operator" else "USAGE"
     yield f"GRANT {usage} ON SCHEMA {place} TO {whom}"
     for table, privileges in PURPOSES[purpose].items():
         yield f"GRANT {privileges} ON {place}.{table} TO {whom}"
+    if "audit" in branches:
+        privileges, everything = LOG[purpose]
+        yield f"GRANT {privileges} ON {place}.aud TO {whom}"
+        yield f"GRANT EXECUTE ON FUNCTION {place}.{LOG_FUNCTION} TO {whom}"
+        if everything:
+            policy = _quoted(f"aud_all_for_{role}"[:63])
+            yield f"DROP POLICY IF EXISTS {policy} ON {place}.aud"
+            yield f"CREATE POLICY {policy} ON {place}.aud FOR SELECT TO {whom} USING (true)"
 
 
 def _quoted(name: str) -> str:

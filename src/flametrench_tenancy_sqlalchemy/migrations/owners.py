@@ -6,7 +6,7 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, text
 
-from ..models import Base
+from ..models import AuditBase, Base
 from .autogenerate import VERSION_TABLE
 from .errors import SchemaMismatchError
 
@@ -40,7 +40,13 @@ _STRANGERS: Final = text(
     WHERE nspname = :schema
     ORDER BY 1
     """
-).bindparams(bindparam("tables", [*Base.metadata.tables, VERSION_TABLE], expanding=True))
+).bindparams(
+    bindparam(
+        "tables",
+        [*Base.metadata.tables, *AuditBase.metadata.tables, VERSION_TABLE],
+        expanding=True,
+    )
+)
 
 
 def require_own(connection: Connection, schema: str) -> None:

@@ -60,12 +60,15 @@ class ActsForUsers(ABC, Generic[Acting]):
             usr_id: the user whom authentication has established, or their wire id (``usr_…``).
             identifier: the identifier that authentication has proven to be theirs; without it no
                 invitation is.
-            auth: how they have signed in.
-            on_behalf: who acts in their name, an agent for instance.
-            context: the circumstances, such as the request's id and address.
+            auth: how they have signed in, for the audit log: a ``kind`` of ``session``, ``pat``
+                and ``share``, and the id that is named after it.
+            on_behalf: ``agent_id`` of the agent that acts in their name.
+            context: the circumstances: ``request_id``, ``ip`` and ``user_agent``.
 
         Raises:
             InvalidIdError: ``usr_id`` is no ``usr_`` wire id, or a user who has none yet.
+            PreconditionError: ``auth_format``, ``on_behalf_format`` or ``context_format``; it has
+                not the form that the specification gives it.
         """
         return self._for(
             Actor(

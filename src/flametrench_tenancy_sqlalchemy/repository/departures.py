@@ -85,7 +85,8 @@ class DepartureOperations(Repository):
                 self.session, mem_id, admin_usr_id
             )
             self._permit("admin_remove", membership, look=lambda *_: admin)
-            membership.remove(admin, admin_usr_id=admin_usr_id, at=operation.at)
+            with self._denials("admin_remove", mem_id, admin):
+                membership.remove(admin, admin_usr_id=admin_usr_id, at=operation.at)
             operation.write(changed=[membership])
         return membership
 

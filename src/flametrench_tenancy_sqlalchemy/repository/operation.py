@@ -32,6 +32,7 @@ from ..models.base import not_found
 from ..policy import LETTER, Policy
 from ..transactions.savepoint import savepoint
 from ..transactions.sessions import AnySession, among, connection_of, itself, where_writes_go
+from ..transactions.settings import Saying
 from ..writing import (
     Change,
     Guard,
@@ -95,13 +96,22 @@ class Operation:
     Attributes:
         name: its name.
         at: its time.
+        saying: who does it, for the audit log.
         relies_on: the users whom it has found to exist, and who may yet vanish.
     """
 
     def __init__(
-        self, session: AnySession, name: str, policy: Policy, *, by: str | None, at: datetime
+        self,
+        session: AnySession,
+        name: str,
+        policy: Policy,
+        *,
+        by: str | None,
+        at: datetime,
+        saying: Saying,
     ) -> None:
         self.at = at
+        self.saying = saying
         self.relies_on: Sequence[Reference] = ()
         self._session = session
         self.name = name
@@ -131,7 +141,7 @@ class Operation:
             change: what else it has.
         """
         keys = [tuple_.key for tuple_ in taken]
-        return self._write(Change(at=self.at, taken=keys, **change), taken=taken)
+        return self._write(self._change(taken=keys, **change), taken=taken)
 
     def join(self, org_id: str, newcomer: Newcomer, *, named: bool = False) -> None:
         """Write what joins an organization, behind a lock on it, if it may.
@@ -148,7 +158,7 @@ class Operation:
         alone = policy.looks_at_others(offers=offers)
         if not alone and not named and not (offers and policy.inviter_authority):
             lock = partial(locks.organization, session, org_id, joining=True)
-            change = Change(at=self.at, added=[newcomer], by_inviters=True)
+            change = self._change(added=[newcomer], by_inviters=True)
             self._write(change, guard=Guard(org_id, lock, newcomer.enter))
             return
         org = locks.organization(session, org_id, joining=not alone)
@@ -168,13 +178,14 @@ class Operation:
         """Write that an organization has been revoked, with everything that it grants."""
         was, told = what_was(org), self._policy.on_change is not None
         counts = queries.revocable(self._session, org.id) if told else {}
-        write_revocation(self._session, org, at=self.at)
+        write_revocation(self._session, org, at=self.at, saying=self.saying)
         self.tell(changed=[Changed(org, was)], counts=counts)
 
     def expire(self, *, limit: int) -> int:
         """Write that overdue invitations have expired, and return how many."""
         if self._policy.on_change is None:
-            return len(write_expiry(self._session, at=self.at, limit=limit))
+            expired = write_expiry(self._session, at=self.at, saying=self.saying, limit=limit)
+            return len(expired)
         overdue = locks.overdue_invitations(self._session, at=self.at, limit=limit)
         for invitation in overdue:
             invitation.expire(self.at)
@@ -186,6 +197,9 @@ class Operation:
         if self._policy.on_change is not None:
             told = TenancyChange(self.name, self.at, self._by, **what)
             self._policy.on_change(itself(self._session), told)
+
+    def _change(self, **what: Any) -> Change:
+        return Change(at=self.at, saying=self.saying, **what)
 
     def _write(
         self, change: Change, *, guard: Guard | None = None, taken: Sequence[Tuple] = ()
@@ -272,11 +286,17 @@ class Repository(ForSomebody):
         session, users = self.session, users or {}
         if self._actor is not None:
             by = self._actor.usr_id
-        operation = Operation(session, name, self._policy, by=by, at=time_of(self._clock))
+        operation = Operation(
+            *(session, name, self._policy),
+            by=by,
+            at=time_of(self._clock),
+            saying=Saying.of(name, self._actor),
+        )
         with _pool_in_our_words():
             session.flush()  # the caller's own pending rows; what they break is theirs to see
             with (
                 where_writes_go(session),
+                self._denials_kept(),
                 self._refusals_in_our_words(operation, into, users),
                 self._unit(session, name),
             ):

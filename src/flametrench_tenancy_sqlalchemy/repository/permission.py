@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from copy import copy
 from typing import Any, Self, TypeAlias
 
@@ -13,12 +14,15 @@ from sqlalchemy import inspect
 from sqlalchemy.orm import InstanceState
 
 from ..authority import RULES, Actor
-from ..errors import ForbiddenError
+from ..clock import Clock, time_of
+from ..errors import ForbiddenError, NotFoundError, RoleHierarchyError
 from ..models import Invitation, Membership, Organization
 from ..models.base import not_found
 from ..policy import Policy
 from ..transactions.sessions import AnySession
+from ..transactions.settings import denial
 from ..values import Role
+from ..writing.events import write_apart
 from . import locks, queries
 from .queries import Options
 
@@ -31,7 +35,9 @@ class ForSomebody:
 
     session: AnySession
     _policy: Policy
+    _clock: Clock
     _actor: Actor | None = None
+    _denied: list[dict[str, Any]] | None = None
 
     def _bound_to(self, actor: Actor) -> Self:
         """Return the same for one user."""
@@ -72,7 +78,8 @@ class ForSomebody:
         parameter, given = named or (f"{target.__tablename__}_id", target.id)
         membership = look(self.session, self._actor.usr_id, org_id)
         missing = not_found(type(target), given, parameter)
-        rule.judge(membership, own=own, reach=reach, missing=missing)
+        with self._denials(operation, target.id, membership):
+            rule.judge(membership, own=own, reach=reach, missing=missing)
 
     def _permit_joining(
         self, operation: str, org_id: str, *reach: Role, offers: bool = False
@@ -113,20 +120,67 @@ class ForSomebody:
         rule = RULES[operation]
         if not (rule.own and about == self._actor.usr_id):
             membership = queries.standing(self.session, self._actor.usr_id, org_id)
-            rule.judge(membership, missing=not_found(Organization, org_id, "org_id"))
+            with self._denials(operation, org_id, membership):
+                rule.judge(membership, missing=not_found(Organization, org_id, "org_id"))
 
-    def _permit_as(self, usr_id: str | None) -> None:
+    def _permit_as(self, operation: str, usr_id: str | None) -> None:
         """Refuse the acting user to do in another's name what a row of a set says.
 
         Raises:
             ForbiddenError: it names another.
         """
         if self._actor is not None and usr_id != self._actor.usr_id:
-            raise ForbiddenError(
-                f"user {self._actor.usr_id} acts in nobody else's name", usr_id=self._actor.usr_id
-            )
+            with self._denials(operation, usr_id):
+                raise ForbiddenError(
+                    f"user {self._actor.usr_id} acts in nobody else's name",
+                    usr_id=self._actor.usr_id,
+                )
 
     def _permit_alone(self, operation: str, usr_id: str | None = None) -> None:
         """Refuse what the acting user may not do for others, or at all."""
         if self._actor is not None:
-            RULES[operation].judge_alone(self._actor, usr_id)
+            with self._denials(operation, usr_id):
+                RULES[operation].judge_alone(self._actor, usr_id)
+
+    @contextmanager
+    def _denials(
+        self, operation: str, target_id: str | None, membership: Membership | None = None
+    ) -> Iterator[None]:
+        """Record what the block refuses the acting user, if the policy says to.
+
+        Inside an operation it is kept until that has let go of its locks.
+
+        Args:
+            operation: the operation's name.
+            target_id: what it would have been done to; the user themself, if it is nothing.
+            membership: the user's active membership in the organization that it belongs to. Without
+                one, no organization's log tells of it.
+        """
+        try:
+            yield
+        except (ForbiddenError, NotFoundError, RoleHierarchyError) as exc:
+            if self._actor is not None and self._policy.denials is not None:
+                document = denial(
+                    self._actor,
+                    operation,
+                    target_id or self._actor.usr_id,
+                    membership,
+                    reason=exc.code,
+                    at=time_of(self._clock),
+                )
+                if self._denied is None:
+                    write_apart(self._policy.denials, [document])
+                else:
+                    self._denied.append(document)
+            raise
+
+    @contextmanager
+    def _denials_kept(self) -> Iterator[None]:
+        """Record what the block's operation has refused when it is over, be it by an error."""
+        self._denied = []
+        try:
+            yield
+        finally:
+            denied, self._denied = self._denied, None
+            if denied and self._policy.denials is not None:
+                write_apart(self._policy.denials, denied)

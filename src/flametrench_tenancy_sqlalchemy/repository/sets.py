@@ -300,7 +300,8 @@ class SetOperations(Repository):
                 membership = _found(locked, Membership, "mem_id", mem_id)
                 acting = admins.get(membership.org_id)
                 self._permit("remove_members", membership, look=lambda *_: acting)
-                membership.remove(acting, admin_usr_id=by, at=operation.at)
+                with self._denials("remove_members", mem_id, acting):
+                    membership.remove(acting, admin_usr_id=by, at=operation.at)
                 return membership
 
             outcomes = then(ids, remove)
@@ -333,7 +334,7 @@ class SetOperations(Repository):
         def knock(row: Row) -> Comer:
             org = _found(orgs, Organization, "org_id", row.org_id)
             self._permit(operation.name, org, row.role, look=lambda *_: actors.get(org.id))
-            self._permit_as(row.invited_by)
+            self._permit_as(operation.name, row.invited_by)
             return enter(org, row)
 
         newcomers = then(rows, knock)

@@ -41,6 +41,15 @@ def connection_of(session: AnySession) -> Connection:
     return session.connection(bind_arguments=BIND)
 
 
+def in_our_schema(connection: Connection, name: str) -> str:
+    """Return a name with the schema that SQLAlchemy has been told to put before our tables."""
+    translated = connection.get_execution_options().get("schema_translate_map") or {}
+    schema = translated.get(None)
+    if schema is None:
+        return name
+    return f"{connection.dialect.identifier_preparer.quote_schema(schema)}.{name}"
+
+
 def is_sqlite(session: AnySession) -> bool:
     """Tell whether a Session's database is SQLite, with one writer and no arrays."""
     return session.get_bind(**BIND).dialect.name == "sqlite"

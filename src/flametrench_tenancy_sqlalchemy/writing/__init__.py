@@ -10,6 +10,7 @@ from datetime import datetime
 from ..models import Organization
 from ..models.base import not_found
 from ..transactions.sessions import AnySession
+from ..transactions.settings import Saying, telling
 from . import endings, flush, statement, tuples
 from .change import Change, Guard, Written, was, what_was
 from .endings import overdue
@@ -29,7 +30,8 @@ def write(session: AnySession, change: Change, *, guard: Guard | None = None) ->
     if goes_by_flush(session):
         if guard is not None:
             guard.judge(guard.lock())
-        return flush.write(session, change)
+        with telling(session, change.saying):
+            return flush.write(session, change)
     if guard is None:
         return statement.write(session, change)
     org = statement.write_joining(session, change, guard.org_id)
@@ -40,16 +42,25 @@ def write(session: AnySession, change: Change, *, guard: Guard | None = None) ->
     return Written(change.added, {})
 
 
-def write_revocation(session: AnySession, org: Organization, *, at: datetime) -> None:
+def write_revocation(
+    session: AnySession, org: Organization, *, at: datetime, saying: Saying
+) -> None:
     """Write that an organization has been revoked, with everything that it grants."""
-    way = endings.revoke_by_flush if goes_by_flush(session) else endings.revoke
-    way(session, org, at=at)
+    if not goes_by_flush(session):
+        endings.revoke(session, org, at=at, saying=saying)
+        return
+    with telling(session, saying):
+        endings.revoke_by_flush(session, org, at=at)
 
 
-def write_expiry(session: AnySession, *, at: datetime, limit: int | None = None) -> list[str]:
+def write_expiry(
+    session: AnySession, *, at: datetime, saying: Saying, limit: int | None = None
+) -> list[str]:
     """Write that overdue invitations have expired, and return their ids."""
-    way = endings.expire_by_flush if goes_by_flush(session) else endings.expire
-    return way(session, at=at, limit=limit)
+    if not goes_by_flush(session):
+        return endings.expire(session, at=at, saying=saying, limit=limit)
+    with telling(session, saying):
+        return endings.expire_by_flush(session, at=at, limit=limit)
 
 
 __all__ = [

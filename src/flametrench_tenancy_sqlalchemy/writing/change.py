@@ -15,6 +15,7 @@ from ..errors import TenancyError
 from ..ids import new_id
 from ..models import Base, Invitation, Membership, Organization, Tuple
 from ..models.tuple import TupleKey
+from ..transactions.settings import Saying
 from ..values import Status
 
 
@@ -47,6 +48,7 @@ class Change:
 
     Attributes:
         at: the time of the change.
+        saying: who makes it, for the audit log.
         added: new entities, each after those that it refers to.
         changed: entities of the Session that have been changed.
         grants: tuples of users besides, without repetition; one that exists is kept.
@@ -58,6 +60,7 @@ class Change:
     """
 
     at: datetime
+    saying: Saying
     added: Sequence[Any] = ()
     changed: Sequence[Any] = ()
     grants: Collection[TupleKey] = ()

@@ -18,6 +18,7 @@ from .._sql import deciding, table_of, word
 from ..ids import decode
 from ..models import Invitation, Membership, Organization, Tuple
 from ..transactions.sessions import AnySession, among, connection_of
+from ..transactions.settings import SAID, Saying, told_by_the_statement
 from ..values import InvitationStatus, Status
 from .told import as_flushed
 
@@ -25,16 +26,17 @@ BATCH: Final = 500
 """How many rows are loaded and flushed at a time."""
 
 
-def revoke(session: AnySession, org: Organization, *, at: datetime) -> None:
+def revoke(session: AnySession, org: Organization, *, at: datetime, saying: Saying) -> None:
     """Write that a locked organization has been revoked, end what it grants, and tell the Session.
 
     Args:
         session: the Session that it is in.
         org: the organization, revoked already.
         at: the time of its end.
+        saying: who ends it.
     """
     given = {"there": org.id, "about": decode(org.id, "org", "org_id")}
-    connection_of(session).execute(_REVOCATION, given | {"at": at})
+    connection_of(session).execute(_REVOCATION, given | {"at": at, SAID: saying.words})
     _tell(session, org)
 
 
@@ -48,7 +50,7 @@ def revoke_by_flush(session: AnySession, org: Organization, *, at: datetime) -> 
     _tell(session, org)  # what others had ended before
 
 
-def expire(session: AnySession, *, at: datetime, limit: int | None) -> list[str]:
+def expire(session: AnySession, *, at: datetime, saying: Saying, limit: int | None) -> list[str]:
     """Write that overdue invitations which nobody has locked have expired, oldest first.
 
     Returns:
@@ -57,11 +59,11 @@ def expire(session: AnySession, *, at: datetime, limit: int | None) -> list[str]
     chosen = overdue(at).with_only_columns(_inv.c.id).order_by(_inv.c.id).limit(limit)
     statement = (
         update(_inv)
-        .where(_inv.c.id.in_(chosen))
+        .where(_inv.c.id.in_(chosen), told_by_the_statement())
         .values(status=InvitationStatus.EXPIRED, terminal_at=at, terminal_by=None)
         .returning(_inv.c.id)
     )
-    expired = set(connection_of(session).execute(statement).scalars())
+    expired = set(connection_of(session).execute(statement, {SAID: saying.words}).scalars())
     held = [
         entity
         for entity in session.identity_map.values()
@@ -174,8 +176,9 @@ _OPEN_INVITATIONS: Final = (
     _inv.c.status == word(InvitationStatus.PENDING),
 )
 _ABOUT_ORG: Final = (_tup.c.object_type == "org", _tup.c.object_id == _ABOUT)
+# The organization last, which is the statement itself, and so done first: the audit log then knows
+# what all the rest ends with.
 _PARTS: Final = (
-    update(_org).where(_org.c.id == _THERE).values(status=Status.REVOKED, updated_at=_AT),
     update(_mem)
     .where(*_OPEN_MEMBERSHIPS)
     .values(status=Status.REVOKED, removed_by=None, updated_at=_AT),
@@ -183,6 +186,9 @@ _PARTS: Final = (
     update(_inv)
     .where(*_OPEN_INVITATIONS)
     .values(status=InvitationStatus.REVOKED, terminal_at=_AT, terminal_by=None),
+    update(_org)
+    .where(_org.c.id == _THERE, told_by_the_statement())
+    .values(status=Status.REVOKED, updated_at=_AT),
 )
 *_first, _last = _PARTS
 _REVOCATION: Final = _last.add_cte(*(part.cte(f"part_{n}") for n, part in enumerate(_first)))

@@ -35,6 +35,7 @@ from sqlalchemy.types import TypeEngine
 
 from .._sql import array_type, array_values, deciding, rows_of, table_of, word
 from ..models import Membership, Organization
+from ..transactions.settings import SAID, Saying, told_by_the_statement
 from ..values import Status
 from .tuples import id_by_key, ids_by_keys
 
@@ -97,25 +98,27 @@ def part_of(kind: Kind, table: Table, rows: Sequence[Values]) -> tuple[Part, Val
     return Part(kind, table, same, each), first | arrays
 
 
-def values_of(parts: Iterable[tuple[Part, Values]]) -> Values:
-    """Return the parameters of the statement that does these parts."""
-    return {
+def values_of(parts: Iterable[tuple[Part, Values]], saying: Saying) -> Values:
+    """Return the parameters of the statement that does these parts, and says who does them."""
+    values = {
         f"p{number}_{name}": value
         for number, (_, given) in enumerate(parts)
         for name, value in given.items()
     }
+    return values | {SAID: saying.words}
 
 
 @cache
 def together(parts: tuple[Part, ...]) -> Any:
     """Return the statement that does all parts, and returns the ids that one of them does."""
     *first, last = parts
+    telling = told_by_the_statement()
     if any(part.kind is Kind.JOIN for part in first):
-        ctes = _ctes(parts)
+        ctes = _ctes(parts, telling)
         (joined,) = (cte for cte, part in ctes if part.kind is Kind.JOIN)
         return select(joined.c.id).add_cte(*(cte for cte, _ in ctes))
-    ctes = _ctes(tuple(first))
-    return _statement(last, len(ctes), ctes).add_cte(*(cte for cte, _ in ctes))
+    ctes = _ctes(tuple(first), telling)
+    return _statement(last, len(ctes), ctes, telling).add_cte(*(cte for cte, _ in ctes))
 
 
 @cache
@@ -125,7 +128,8 @@ def together_behind(parts: tuple[Part, ...]) -> Any:
     locked = select(_org).where(_org.c.id == sought).with_for_update(read=True).cte("joined")
     # The caller judges, too; but what they refuse may be beyond undoing by then.
     active = exists(select(locked.c.id).where(locked.c.status == word(Status.ACTIVE)))
-    query = select(locked).add_cte(*(cte for cte, _ in _ctes(parts, active)))
+    ctes = _ctes(parts, active, told_by_the_statement())
+    query = select(locked).add_cte(*(cte for cte, _ in ctes))
     return deciding(query, aliased(Organization, locked))
 
 
@@ -185,12 +189,8 @@ def _statement(
             ]
             if grants:
                 given = _OF_USERS | given
-    added = postgresql.insert(table)
-    ready = [*conditions, *awaited]
-    if ready or arrays:
-        added = added.from_select(list(given), select(*given.values()).where(*ready))
-    else:
-        added = added.values(given)
+    ready = select(*given.values()).where(*conditions, *awaited)
+    added = postgresql.insert(table).from_select(list(given), ready)
     match part.kind:
         case Kind.JOIN:
             return added.on_conflict_do_nothing(**_ONE_ACTIVE)

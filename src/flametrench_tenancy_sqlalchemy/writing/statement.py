@@ -17,6 +17,7 @@ from .._sql import table_of
 from ..models import Base, Invitation, Membership, Organization, Tuple, User
 from ..models.columns import OWN_COLUMNS
 from ..transactions.sessions import AnySession, connection_of
+from ..transactions.settings import Saying
 from . import tuples
 from .change import Change, Written
 from .parts import OF, Kind, Part, Values, part_of, together, together_behind, values_of
@@ -46,7 +47,7 @@ def write(session: AnySession, change: Change) -> Written:
     Tuples of the grants that were there before are held from when they are found: one that
     somebody else has deleted meanwhile is written after all.
     """
-    written = _send(session, [*_parts(change), *_grants(change.granted)])
+    written = _send(session, [*_parts(change), *_grants(change.granted)], change.saying)
     added = [each for each in change.added if not change.passes_over or each.id in written]
     new = [tuple_ for tuple_ in change.granted if tuple_.id in written]
     gone = tuples.held(session, change.gone)
@@ -56,7 +57,7 @@ def write(session: AnySession, change: Change) -> Written:
         there |= tuples.find(session, [tuple_.key for tuple_ in missing], lock=True)
         missing = [tuple_ for tuple_ in missing if tuple_.key not in there]
         if missing:
-            written = _send(session, list(_grants(missing)))
+            written = _send(session, list(_grants(missing)), change.saying)
             new = [tuple_ for tuple_ in missing if tuple_.id in written]
             as_flushed(session, new)
             there |= {tuple_.key: tuple_ for tuple_ in new}
@@ -74,7 +75,7 @@ def write_joining(session: AnySession, change: Change, org_id: str) -> Organizat
     parts = _parts(change)
     statement = together_behind(tuple(part for part, _ in parts))
     org: Organization | None = session.scalars(
-        statement, values_of(parts) | {"joined": org_id}
+        statement, values_of(parts, change.saying) | {"joined": org_id}
     ).one_or_none()
     return org
 
@@ -90,13 +91,13 @@ def pass_over(session: AnySession, granted: Sequence[Tuple]) -> None:
     connection_of(session).execute(insert, rows)
 
 
-def _send(session: AnySession, parts: list[tuple[Part, Values]]) -> set[str]:
+def _send(session: AnySession, parts: list[tuple[Part, Values]], saying: Saying) -> set[str]:
     """Send the statement, and return the ids that it returns."""
     if not parts:
         return set()
     # The Session itself would flush the entities first.
     result = connection_of(session).execute(
-        together(tuple(part for part, _ in parts)), values_of(parts)
+        together(tuple(part for part, _ in parts)), values_of(parts, saying)
     )
     return set(result.scalars()) if result.returns_rows else set()
 

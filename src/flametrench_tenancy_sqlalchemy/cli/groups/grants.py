@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from ...migrations.grants import PURPOSES, grants
 from ..answers import Answer, Verbatim
-from ..options import takes
+from ..options import BRANCH, takes
 
 
 def fill(parser: ArgumentParser) -> None:
@@ -28,10 +28,18 @@ def fill(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--schema", default="public", help="the schema of the tables (default: %(default)s)"
     )
+    BRANCH(parser)
 
 
 def _grants(arguments: Namespace) -> Answer:
-    statements = [*grants(arguments.role, arguments.purpose, schema=arguments.schema)]
+    statements = [
+        *grants(
+            arguments.role,
+            arguments.purpose,
+            schema=arguments.schema,
+            branches=arguments.branches,
+        )
+    ]
     return Answer(
         {"statements": statements}, [Verbatim("".join(f"{each};\n" for each in statements))]
     )

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from ... import migrations
 from ..answers import Answer, Verbatim
-from ..options import DATABASE, SCHEMA, actions
+from ..options import BRANCH, DATABASE, SCHEMA, actions
 from ..working import in_session
 
 
@@ -44,14 +44,7 @@ def _manner(parser: _ActionsContainer) -> None:
         default=migrations.ADVISORY_LOCK_TIMEOUT,
         help="how long to wait for another deployer (default: %(default)s)",
     )
-    parser.add_argument(
-        "--branch",
-        action="append",
-        default=[],
-        dest="branches",
-        choices=migrations.BRANCHES,
-        help="with an opt-in branch; may be given several times",
-    )
+    BRANCH(parser)
 
 
 def _upgrade(arguments: Namespace) -> Answer:
