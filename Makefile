@@ -41,13 +41,17 @@ ON_SERVERS := tests/adopters/test_drivers.py tests/adopters/test_pgbouncer.py te
 AS_APP := tests/integration $(addprefix --ignore=tests/integration/,model transactions test_cli.py \
 	test_doctor.py test_grants.py test_page_plans.py test_schema_rules.py test_search.py)
 ON_DOCKER := tests/adopters/test_drivers.py tests/integration/test_acceptance.py
+# On a cluster, whatever leaves no temporary objects behind and asks for no plans.
+ON_CITUS := tests/integration tests/concurrency \
+	$(addprefix --ignore=tests/integration/,audit model transactions/test_async.py test_invitation_plans.py \
+	test_page_plans.py test_search.py)
 
 # The documentation, in one more.
 VENV_DOCS := .venv-docs
 INSTALLED_DOCS := $(VENV_DOCS)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test races app drivers sqlalchemy20 oldest neighbours postgres15 docker browser docs soak bench lint types format clean
+.PHONY: help demo test races app drivers sqlalchemy20 oldest neighbours postgres15 cells docker browser docs soak bench lint types format clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -83,6 +87,10 @@ neighbours: $(INSTALLED_NEIGHBOURS) ## Test the pages on the packages that stand
 postgres15: $(INSTALLED) ## The same on Debian's PostgreSQL 15 and PgBouncer; installs them, as root.
 	scripts/on-postgres15.sh \
 		$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 $(ON_SERVERS) $(PYTEST_ARGS)
+
+cells: $(INSTALLED) ## Run the tests on a cluster of Citus, whose coordinator TENANCY_TEST_CITUS_URL names.
+	test -n "$(TENANCY_TEST_CITUS_URL)"
+	$(BIN)/python -m pytest -n 2 $(ON_CITUS) $(PYTEST_ARGS)
 
 docker: $(INSTALLED) ## The same in a container on a Docker engine; installs Debian's, as root.
 	scripts/on-docker.sh \

@@ -18,6 +18,7 @@ from sqlalchemy.pool import NullPool
 from flametrench_tenancy_sqlalchemy import (
     DuplicateOrganizationError,
     InvalidIdError,
+    LockTimeoutError,
     NotFoundError,
     Organization,
     Role,
@@ -194,7 +195,7 @@ class TestDirectory:
             cells.place(new_id("org"), cell)
         assert refused.value.parameter == "cell"
 
-    @pytest.mark.parametrize("org_id", ["acme", new_id("usr"), None])
+    @pytest.mark.parametrize("org_id", ["acme", f"usr_{0:032}", None])
     def test_only_an_organization_is_placed(self, cells: Cells, org_id: Any) -> None:
         for ask in (cells.cell_of, cells.engine_of, lambda org: cells.place(org, "nowhere")):
             with pytest.raises(InvalidIdError, match="org_id"):
@@ -307,6 +308,7 @@ class TestCommands:
             ("move", there, "--to", "nowhere:1"): "there is no node 'nowhere:1'; there are",
             ("move", here, "--to", str(node)): f"{here} is not distributed",
             ("move", "nothing", "--to", str(node)): "there is no cell 'nothing'",
+            ("create", name(), "--branch", "audit"): "does not distribute the branch audit",
             ("distribute", there): f"{there} is distributed already",
             ("distribute", "nothing"): "there is no cell 'nothing'",
         }.items():
@@ -366,6 +368,16 @@ class TestCluster:
             there = {tenancy.get_membership(id_).id for id_ in acknowledged}
             assert there == acknowledged
             assert diagnose(session) == []
+
+    def test_a_lock_timeout_reaches_the_node(self, cells: Cells, cell: Cell) -> None:
+        org_id = found(cells, cell())
+        engine = cells.engine_of(org_id)
+        with Session(engine) as holder, Session(engine) as impatient:
+            TenancyRepository(holder).update_org(org_id, name="held")
+            impatient.execute(text("SET LOCAL citus.propagate_set_commands = 'local'"))
+            impatient.execute(text("SET LOCAL lock_timeout = '50ms'"))
+            with pytest.raises(LockTimeoutError):
+                TenancyRepository(impatient).update_org(org_id, name="wanted")
 
     def test_the_schemas_rules_hold_on_the_node(self, cells: Cells, cell: Cell) -> None:
         org_id = found(cells, cell())

@@ -23,6 +23,9 @@ MODES: Final = ("auto", "force_logical", "block_writes")
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _RESERVED: Final = re.compile(r"public|information_schema|pg_.*|citus.*|columnar.*")
 
+_NOT_DISTRIBUTED: Final = frozenset({"audit", "rls"})
+"""Branches with policies, and a sequence of their own, which Citus distributes neither of."""
+
 _SETTINGS: Final = {
     # Ours read and lock rows of the same cell alone, which is all on one node.
     "citus.enable_unsafe_triggers": "on",
@@ -112,7 +115,8 @@ def create(connection: Connection, name: str, *, branches: Collection[str] = ())
         The cell; Citus decides on which node.
 
     Raises:
-        CellError: the name is none for a cell, or a schema has it.
+        CellError: the name is none for a cell, or a schema has it; or Citus does not distribute
+            one of the branches.
         CommandError: what `migrations.upgrade` raises.
     """
     if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name):
@@ -125,6 +129,8 @@ def create(connection: Connection, name: str, *, branches: Collection[str] = ())
         if connection.scalar(taken, {"name": name}):
             raise CellError(f"there is a schema {name} already")
         if _has_citus(connection):
+            if left_out := _NOT_DISTRIBUTED.intersection(branches):
+                raise CellError(f"Citus does not distribute the branch {min(left_out)}")
             _set_local(connection, _SETTINGS | {"citus.enable_schema_based_sharding": "on"})
         upgrade(connection, schema=name, branches=branches)
         return _the(connection, name)
