@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 
 import pytest
 from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy.exc import InternalError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
@@ -22,7 +23,6 @@ from flametrench_tenancy_sqlalchemy import (
     NotFoundError,
     Organization,
     Role,
-    SoleOwnerError,
     TenancyRepository,
     TenancyStore,
     User,
@@ -35,7 +35,6 @@ from flametrench_tenancy_sqlalchemy.ids import new_id
 from flametrench_tenancy_sqlalchemy.migrations import upgrade
 from flametrench_tenancy_sqlalchemy.testing.factories import make_user
 from flametrench_tenancy_sqlalchemy.testing.plugin import NewDatabase
-from flametrench_tenancy_sqlalchemy.transactions.own import rules_in_our_words
 from tests.support.calls import CALLS, call
 from tests.support.cluster import COORDINATOR
 from tests.support.counting import sent
@@ -379,17 +378,22 @@ class TestCluster:
             with pytest.raises(LockTimeoutError):
                 TenancyRepository(impatient).update_org(org_id, name="wanted")
 
-    def test_the_schemas_rules_hold_on_the_node(self, cells: Cells, cell: Cell) -> None:
+    def test_the_schemas_rules_hold_on_the_node_if_in_its_words(
+        self, cells: Cells, cell: Cell
+    ) -> None:
         org_id = found(cells, cell())
-        mem = f"{cells.cell_of(org_id)}.mem"
+        name, engine = cells.cell_of(org_id), cells.engine_of(org_id)
 
         def end_everything() -> None:
-            with rules_in_our_words(), cells.engine_of(org_id).begin() as connection:
-                connection.execute(text(f"DELETE FROM {mem[:-4]}.tup"))
-                connection.execute(text(f"UPDATE {mem} SET status = 'revoked'"))
+            with engine.begin() as connection:
+                connection.execute(text(f"DELETE FROM {name}.tup"))
+                connection.execute(text(f"UPDATE {name}.mem SET status = 'revoked'"))
 
-        with pytest.raises(SoleOwnerError):
+        with pytest.raises(InternalError, match="could not commit"):
             end_everything()
+        with Session(engine) as session:
+            assert TenancyRepository(session).count_members(org_id) == 1
+            assert diagnose(session) == []
 
 
 def _move(engine: Engine, name: str) -> None:

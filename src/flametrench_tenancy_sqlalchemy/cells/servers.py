@@ -139,6 +139,9 @@ def create(connection: Connection, name: str, *, branches: Collection[str] = ())
 def distribute(connection: Connection, name: str) -> Cell:
     """Put a cell that is on the coordinator itself onto a node, and commit.
 
+    Its rows are copied behind the triggers' back, which takes a role that may set
+    ``session_replication_role``.
+
     Args:
         connection: to the coordinator, with no transaction open.
         name: the cell's schema.
@@ -156,7 +159,12 @@ def distribute(connection: Connection, name: str) -> Cell:
             raise CellError("public cannot be distributed: rename the schema first")
         if cell.node is not None:
             raise CellError(f"{name} is distributed already: it is on {cell.node}")
-        _set_local(connection, _SETTINGS)
+        # Rows are copied table by table: a trigger would miss the tables that are not there yet.
+        _set_local(
+            connection,
+            _SETTINGS
+            | {"citus.propagate_set_commands": "'local'", "session_replication_role": "replica"},
+        )
         connection.execute(
             text("SELECT citus_schema_distribute(CAST(quote_ident(:name) AS regnamespace))"),
             {"name": name},
