@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import TenancyError
 from flametrench_tenancy_sqlalchemy._integrity import sqlstate
+from tests.support.cluster import COORDINATOR
 from tests.support.statements import backend_pid, is_blocked
 
 READ_COMMITTED: Final = "READ COMMITTED"
@@ -29,6 +30,8 @@ LEVELS: Final = (READ_COMMITTED, REPEATABLE_READ, SERIALIZABLE)
 
 DONE: Final = "done"
 SERIALIZATION_FAILURE: Final = "40001"
+# What a node finds at the commit comes back without its cause.
+UNSERIALIZABLE: Final = {SERIALIZATION_FAILURE, *(["XX000"] if COORDINATOR else [])}
 
 # Far beyond what anything here takes, on the busiest of machines.
 DEADLINE: Final = 60.0
