@@ -73,12 +73,12 @@ class WithSeats(Ours):
 
 
 class ReadsApart(Ours):
-    """Ours, whose standalone reads go through an engine in AUTOCOMMIT."""
+    """Ours, whose standalone reads and guards go through an engine in AUTOCOMMIT."""
 
     def __init__(self, url: URL) -> None:
         super().__init__(url)
         autocommit = sessionmaker(self.engine.execution_options(isolation_level="AUTOCOMMIT"))
-        self.store = TenancyStore(self.factory, reads=autocommit)
+        self.store = TenancyStore(self.factory, reads=autocommit, guards=autocommit)
 
 
 class WithoutRules(Ours):

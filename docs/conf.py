@@ -56,6 +56,7 @@ nitpick_ignore_regex = [
         "datetime",
         "enum",
         "fastapi",
+        "flametrench_audit",
         "flametrench_ids",
         "flask",
         "flask_admin",

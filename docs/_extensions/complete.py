@@ -16,6 +16,7 @@ PACKAGE: Final = "flametrench_tenancy_sqlalchemy"
 MODULES: Final = [
     PACKAGE,
     f"{PACKAGE}.aio",
+    f"{PACKAGE}.audit",
     f"{PACKAGE}.users",
     f"{PACKAGE}.migrations",
     f"{PACKAGE}.doctor",

@@ -28,6 +28,7 @@ The operations:
     ActingTenancy, ActingTenancyStore
                             for one user, as ``acting_as`` returns them: each asks whether they may
     after_commit            calls something when the transaction has been committed
+    AuditLog                what has happened: written, read, followed, and history
     audit_context           tells the audit log the circumstances, such as a request's id
     neighbour, repository_on
                             beside others who speak to the driver, in one transaction
@@ -57,6 +58,7 @@ The errors are a TenancyError each, with a ``code``, ``details`` and a ``help_ur
 PreconditionError among them has a Reason.
 """
 
+from .audit import AuditLog
 from .changes import Changed, TenancyChange
 from .errors import (
     AlreadyTerminalError,
@@ -73,9 +75,11 @@ from .errors import (
     LockTimeoutError,
     NotFoundError,
     OrgSlugConflictError,
+    OutcomeUnknownError,
     PoolTimeoutError,
     PreconditionError,
     Reason,
+    ReplicaBehindError,
     RoleHierarchyError,
     SeatLimitError,
     SoleOwnerError,
@@ -126,6 +130,7 @@ __all__ = [
     "ActingTenancyStore",
     "AlreadyTerminalError",
     "AuditEvent",
+    "AuditLog",
     "AuditOutcome",
     "Base",
     "Changed",
@@ -154,12 +159,14 @@ __all__ = [
     "OrgSlugConflictError",
     "Organization",
     "Outcome",
+    "OutcomeUnknownError",
     "Page",
     "Policy",
     "PoolTimeoutError",
     "PreTuple",
     "PreconditionError",
     "Reason",
+    "ReplicaBehindError",
     "Role",
     "RoleChange",
     "RoleHierarchyError",

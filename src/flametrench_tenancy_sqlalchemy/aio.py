@@ -12,6 +12,7 @@ from asyncio import CancelledError
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import stamina
@@ -25,16 +26,18 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import Session
 
-from . import neighbours
+from . import neighbours, replicas
 from ._integrity import is_transient
+from .audit import AuditLog
+from .audit.base import STREAMED
 from .authority import Actor
 from .clock import Clock, utc_now
 from .policy import LETTER, Policy
 from .repository import TenancyRepository
 from .repository.acting import ActingTenancy, ActsForUsers, ForOneUser, for_actor
-from .repository.operation import Unit, only_reads
+from .repository.operation import Kind, Unit, kind_of
 from .store import ATTEMPTS, WAITS, may_try_again
-from .transactions.own import committed, own, require_factory, rules_in_our_words
+from .transactions.own import commit, committed, own, require_factory, rules_in_our_words
 from .transactions.savepoint import savepoint
 from .transactions.sessions import AnySession, connection_of, in_transaction
 
@@ -48,6 +51,11 @@ T_co = TypeVar("T_co", covariant=True)
 
 AsyncSessionFactory = Callable[[], AsyncSession]
 AnyAsyncSession = AsyncSession | async_scoped_session[AsyncSession]
+
+
+def _itself(session: AnyAsyncSession) -> AsyncSession:
+    """Return the Session that a scoped one stands for."""
+    return session() if isinstance(session, async_scoped_session) else session
 
 
 class _Door(Protocol[T_co]):
@@ -72,6 +80,21 @@ def _awaited(
         return await self._run(method, *args, **kwargs)
 
     return call
+
+
+def _streamed(
+    method: Callable[Concatenate[T, P], Iterator[R]],
+) -> Callable[Concatenate[_Door[T], P], AsyncIterator[R]]:
+    """Make what returns an iterator one whose rows are awaited, a thousand at a time."""
+
+    @functools.wraps(method)
+    async def stream(self: _Door[T], /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[R]:
+        rows = await self._run(method, *args, **kwargs)
+        while held := await self._run(lambda _: [*islice(rows, STREAMED)]):
+            for row in held:
+                yield row
+
+    return stream
 
 
 class AsyncActingTenancy(ForOneUser):
@@ -254,10 +277,45 @@ class AsyncTenancyRepository(_Operations):
         def run(session: Session) -> R:
             return operation(self._repository(session), *args, **kwargs)
 
-        session = self.session
-        if isinstance(session, async_scoped_session):
-            session = session()
-        return await session.run_sync(run)
+        return await _itself(self.session).run_sync(run)
+
+
+class AsyncAuditLog:
+    """The audit log, inside the caller's async transaction; see `AuditLog`.
+
+    Args:
+        session: the caller's ``AsyncSession``, or an ``async_scoped_session``.
+        clock: returns the current time as a timezone-aware datetime.
+    """
+
+    def __init__(self, session: AnyAsyncSession, *, clock: Clock = utc_now) -> None:
+        self.session = session
+        self._clock = clock
+
+    write = _awaited(AuditLog.write)
+    get = _awaited(AuditLog.get)
+    query = _awaited(AuditLog.query)
+    count = _awaited(AuditLog.count)
+    export = _streamed(AuditLog.export)
+    follow = _awaited(AuditLog.follow)
+    behind = _awaited(AuditLog.behind)
+    skip = _awaited(AuditLog.skip)
+    lag = _awaited(AuditLog.lag)
+    members_at = _awaited(AuditLog.members_at)
+    role_at = _awaited(AuditLog.role_at)
+    timeline = _streamed(AuditLog.timeline)
+
+    async def _run(
+        self,
+        operation: Callable[Concatenate[AuditLog, P], R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        def run(session: Session) -> R:
+            return operation(AuditLog(session, clock=self._clock), *args, **kwargs)
+
+        return await _itself(self.session).run_sync(run)
 
 
 @asynccontextmanager
@@ -278,12 +336,15 @@ async def unit_of_work(
         TypeError: ``session_factory`` is an ``async_scoped_session``, whose Session is in use.
         TenancyError: at the commit; what was written breaks a rule that the schema upholds, or a
             lock was not to be had in time.
+        OutcomeUnknownError: the connection was lost at the commit.
     """
     require_factory(session_factory, "session_factory", async_scoped_session)
     async with session_factory() as session:
         with rules_in_our_words():
             async with session.begin():
                 yield AsyncTenancyRepository(session, clock=clock, policy=policy)
+                if session.in_transaction():  # which the block may have ended itself
+                    await session.run_sync(commit)
 
 
 class AsyncTenancyStore(_Operations):
@@ -292,6 +353,7 @@ class AsyncTenancyStore(_Operations):
     What an operation returns is detached and stays readable. A serialization failure or deadlock
     is tried again, at once and then after growing, jittered waits; the last one is raised as it is.
     What has waited too long, for a lock or a connection, is not: the caller has waited already.
+    Nor is what may have been committed: of all errors, `OutcomeUnknownError` alone leaves it open.
 
     Args:
         session_factory: returns a new ``AsyncSession`` for each call; an ``async_sessionmaker``
@@ -301,6 +363,9 @@ class AsyncTenancyStore(_Operations):
         attempts: how often an operation is tried at the most.
         reads: returns a new ``AsyncSession`` for each operation that only reads, say on a replica
             or an engine in AUTOCOMMIT; the same factory, if no other is given.
+        guards: returns a new ``AsyncSession`` for each operation that lets requests pass
+            (``require_role``, ``role_of``, ``find_membership``), which no replica can answer; the
+            first factory, if no other is given, say one on the primary in AUTOCOMMIT.
 
     Raises:
         TypeError: a factory is an ``async_scoped_session``, whose Session is in use.
@@ -314,11 +379,13 @@ class AsyncTenancyStore(_Operations):
         policy: Policy = LETTER,
         attempts: int = ATTEMPTS,
         reads: AsyncSessionFactory | None = None,
+        guards: AsyncSessionFactory | None = None,
     ) -> None:
         require_factory(session_factory, "session_factory", async_scoped_session)
         require_factory(reads, "reads", async_scoped_session)
+        require_factory(guards, "guards", async_scoped_session)
         self._session_factory = session_factory
-        self._reads = reads or session_factory
+        self._elsewhere = {Kind.READS: reads, Kind.GUARDS: guards}
         self._repository = partial(TenancyRepository._within, _own, clock=clock, policy=policy)
         self._attempts = attempts
 
@@ -348,13 +415,30 @@ class AsyncTenancyStore(_Operations):
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
+        kind = kind_of(operation)
+
         def run(session: Session) -> R:
-            with committed(session):
+            with committed(session, writes=kind is Kind.WRITES):
                 return operation(self._repository(session), *args, **kwargs)
 
-        factory = self._reads if only_reads(operation) else self._session_factory
+        factory = self._elsewhere.get(kind) or self._session_factory
         async with factory() as session:
             return await session.run_sync(run)
+
+
+async def position(session: AnyAsyncSession) -> str:
+    """Return how far the primary has come, as `replicas.position` does."""
+    return await _itself(session).run_sync(replicas.position)
+
+
+async def wait_for(
+    session: AnyAsyncSession, position: str, *, timeout: float = replicas.TIMEOUT
+) -> None:
+    """Wait until a replica shows all that was committed before a position.
+
+    As `replicas.wait_for` does, with the same arguments and errors.
+    """
+    await _itself(session).run_sync(replicas.wait_for, position, timeout=timeout)
 
 
 @asynccontextmanager
@@ -373,8 +457,7 @@ async def neighbour(session: AnyAsyncSession) -> AsyncIterator[Any]:
     Raises:
         InvalidRequestError: there is no transaction to take part in; SQLAlchemy's error.
     """
-    if isinstance(session, async_scoped_session):
-        session = session()
+    session = _itself(session)
     lending = neighbours.neighbour(session.sync_session)
 
     def end(_: Session, *exc_info: Any) -> bool | None:

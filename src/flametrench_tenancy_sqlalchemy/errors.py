@@ -57,6 +57,8 @@ class Reason(StrEnum):
     system's where a user acts."""
     CONTEXT_FORMAT = "context_format"
     """The context is not of a request's id, address and user agent, each a string."""
+    CONSUMER_FORMAT = "consumer_format"
+    """The name of a consumer of the audit log is empty, too long, or cannot be stored."""
     EVENT_SIZE = "event_size"
     """The event is larger than 64 KB."""
     EXPIRATION_RANGE = "expiration_range"
@@ -75,6 +77,8 @@ class Reason(StrEnum):
     """The limit is not a whole number."""
     METADATA_FORMAT = "metadata_format"
     """The metadata of an event is not an object that JSON can express and PostgreSQL store."""
+    MOMENT_FORMAT = "moment_format"
+    """A moment of the audit log is not a datetime with a timezone."""
     NAIVE_EXPIRATION = "naive_expiration"
     """The expiration is not a datetime with a timezone."""
     NAME_FORMAT = "name_format"
@@ -91,6 +95,8 @@ class Reason(StrEnum):
     """The slug is not one to 63 lowercase letters, digits and inner hyphens."""
     PAST_EXPIRATION = "past_expiration"
     """The expiration is not in the future."""
+    POSITION_FORMAT = "position_format"
+    """The position is none in a primary's log."""
     PRE_TUPLE_COUNT = "pre_tuple_count"
     """There are more pre-tuples than the policy's limit."""
     PRE_TUPLE_FORMAT = "pre_tuple_format"
@@ -140,6 +146,8 @@ class Reason(StrEnum):
     """Ownership would pass from a user to the same user."""
     TO_NOT_ACTIVE = "to_not_active"
     """The membership that is to receive ownership is suspended or revoked."""
+    LOG_RESTORED = "log_restored"
+    """The audit log comes from another server, and a new era has not begun."""
 
     # What the schema upholds behind other clients' backs
     ACTION_RESERVED = "action_reserved"
@@ -427,6 +435,35 @@ class PoolTimeoutError(UnavailableError):
             "all connections of the pool are in use, for longer than pool_timeout allows; try "
             "again later, and if that happens often, look for Sessions that are left open, or let "
             "pool_size and max_overflow allow as many as work at the same time"
+        )
+
+
+class ReplicaBehindError(UnavailableError):
+    """The replica has not come as far as the caller has, who may ask the primary instead.
+
+    Attributes:
+        position: the position that was waited for.
+        replayed: how far the replica has come.
+    """
+
+    code = "unavailable.replica_behind"
+    position = Detail[str]()
+    replayed = Detail[str]()
+
+
+class OutcomeUnknownError(TenancyError):
+    """The connection was lost at the commit: it may have happened, and nobody can tell.
+
+    It is never tried again by itself. Of all errors it is the only one after which something may
+    have been written.
+    """
+
+    code = "outcome_unknown"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the connection was lost before the database answered whether it has committed; look "
+            "whether it has, or try again with the same ids, which tell if it has"
         )
 
 

@@ -18,8 +18,8 @@ from .clock import Clock, utc_now
 from .policy import LETTER, Policy
 from .repository import TenancyRepository
 from .repository.acting import ActingTenancy, ActsForUsers, ForOneUser, for_actor
-from .repository.operation import only_reads
-from .transactions.own import committed, own, require_factory, rules_in_our_words
+from .repository.operation import Kind, kind_of
+from .transactions.own import commit, committed, own, require_factory, rules_in_our_words
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,10 +61,13 @@ def unit_of_work(
         TypeError: ``session_factory`` is a ``scoped_session``, whose Session is in use.
         TenancyError: at the commit; what was written breaks a rule that the schema upholds, or a
             lock was not to be had in time.
+        OutcomeUnknownError: the connection was lost at the commit.
     """
     require_factory(session_factory, "session_factory")
     with session_factory() as session, rules_in_our_words(), session.begin():
         yield TenancyRepository(session, clock=clock, policy=policy)
+        if session.in_transaction():  # which the block may have ended itself
+            commit(session)
 
 
 def may_try_again(exc: DBAPIError, attempts: int) -> bool:
@@ -161,6 +164,7 @@ class TenancyStore(ActsForUsers[ActingTenancyStore]):
     What an operation returns is detached and stays readable. A serialization failure or deadlock
     is tried again, at once and then after growing, jittered waits; the last one is raised as it is.
     What has waited too long, for a lock or a connection, is not: the caller has waited already.
+    Nor is what may have been committed: of all errors, `OutcomeUnknownError` alone leaves it open.
 
     Args:
         session_factory: returns a new Session for each call; a ``sessionmaker`` does.
@@ -170,6 +174,9 @@ class TenancyStore(ActsForUsers[ActingTenancyStore]):
         reads: returns a new Session for each operation that only reads, say on a replica, or on
             an engine in AUTOCOMMIT, where a read is one wait for the server; the same factory, if
             no other is given.
+        guards: returns a new Session for each operation that lets requests pass (``require_role``,
+            ``role_of``, ``find_membership``), which no replica can answer; the first factory, if no
+            other is given, say one on the primary in AUTOCOMMIT.
 
     Raises:
         TypeError: a factory is a ``scoped_session``, whose Session is in use.
@@ -183,11 +190,13 @@ class TenancyStore(ActsForUsers[ActingTenancyStore]):
         policy: Policy = LETTER,
         attempts: int = ATTEMPTS,
         reads: SessionFactory | None = None,
+        guards: SessionFactory | None = None,
     ) -> None:
         require_factory(session_factory, "session_factory")
         require_factory(reads, "reads")
+        require_factory(guards, "guards")
         self._session_factory = session_factory
-        self._reads = reads or session_factory
+        self._elsewhere = {Kind.READS: reads, Kind.GUARDS: guards}
         self._attempts = attempts
         self._repository = partial(TenancyRepository._within, own, clock=clock, policy=policy)
 
@@ -266,6 +275,7 @@ class TenancyStore(ActsForUsers[ActingTenancyStore]):
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        factory = self._reads if only_reads(operation) else self._session_factory
-        with factory() as session, committed(session):
+        kind = kind_of(operation)
+        factory = self._elsewhere.get(kind) or self._session_factory
+        with factory() as session, committed(session, writes=kind is Kind.WRITES):
             return operation(self._repository(session), *args, **kwargs)

@@ -29,7 +29,7 @@ ORDER = [
         "writing",
         "repository",
         "store canonical audit",
-        "neighbours",
+        "neighbours replicas",
         "aio memory migrations",
         "doctor contrib cells",
         "cli",

@@ -24,6 +24,8 @@ PUBLIC = {
     "audit_context",
     "neighbour",
     "repository_on",
+    # the audit log
+    "AuditLog",
     # the models
     "Base",
     "Organization",
@@ -77,6 +79,8 @@ PUBLIC = {
     "UnavailableError",
     "LockTimeoutError",
     "PoolTimeoutError",
+    "ReplicaBehindError",
+    "OutcomeUnknownError",
     "PreconditionError",
     "Reason",
     "IdentifierBindingRequiredError",

@@ -9,11 +9,13 @@ from enum import Enum
 from typing import Any, Final, TypeAlias, TypeVar
 
 from pydantic import BaseModel
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from ..audit import AuditLog
 from ..errors import ForbiddenError
 from ..ids import require
-from ..models import Invitation, Membership, Organization
+from ..models import AuditEvent, Invitation, Membership, Organization
 from ..models.base import not_found
 from ..models.pre_tuples import well_formed
 from ..repository import ActingTenancy, TenancyRepository
@@ -30,6 +32,8 @@ from ._schemas import (
     AcceptedOut,
     AcceptIn,
     CreatedOrgOut,
+    EventOut,
+    EventsQuery,
     InvitationIn,
     InvitationOut,
     InvitationsQuery,
@@ -164,16 +168,24 @@ class Endpoint:
 
 
 ENDPOINTS: Final[list[Endpoint]] = []
-"""All endpoints, in the order of the document."""
+"""All endpoints, in the order of the document, but for those of the log."""
+
+LOG_ENDPOINTS: Final[list[Endpoint]] = []
+"""What needs the opt-in audit log."""
 
 
 def _endpoint(
-    request: str, answer: type[BaseModel], *, status: int = 200, open_to: For = For.CALLER
+    request: str,
+    answer: type[BaseModel],
+    *,
+    status: int = 200,
+    open_to: For = For.CALLER,
+    among: list[Endpoint] = ENDPOINTS,
 ) -> Callable[[Action], Action]:
     method, path = request.split()
 
     def add(action: Action) -> Action:
-        ENDPOINTS.append(Endpoint(method, path, action, answer, status, open_to))
+        among.append(Endpoint(method, path, action, answer, status, open_to))
         return action
 
     return add
@@ -365,3 +377,16 @@ def renew_invitation(call: Call, inv_id: str, body: RenewalIn) -> Invitation:
 def revoke_invitation(call: Call, inv_id: str) -> Invitation:
     """Withdraw an invitation, as an owner or admin of its organization."""
     return call.acting.revoke_invitation(inv_id)
+
+
+# The audit log
+
+
+@_endpoint("GET /orgs/{org_id}/events", PageOut[EventOut], among=LOG_ENDPOINTS)
+def list_events(call: Call, org_id: str, query: EventsQuery) -> Page[AuditEvent]:
+    """List what has happened in an organization for its owners and admins."""
+    call.acting.list_invitations(org_id, limit=1)  # who may not see them may not see this either
+    session = call.tenancy.session
+    # By which a role without further rights sees the events of this organization.
+    session.execute(select(func.set_config("tenancy.org", org_id.removeprefix("org_"), True)))
+    return AuditLog(session).query(org_id=org_id, **query.model_dump(exclude_defaults=True))

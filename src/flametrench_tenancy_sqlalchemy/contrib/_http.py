@@ -13,6 +13,7 @@ from ..errors import (
     IdentifierMismatchError,
     InvalidIdError,
     NotFoundError,
+    OutcomeUnknownError,
     RoleHierarchyError,
     SoleOwnerError,
     TenancyError,
@@ -63,6 +64,18 @@ _CODES: Final = {
     SoleOwnerError.code: "conflict.sole_owner",
 }
 
+# The first that fits; 409, if none does.
+_STATUSES: Final[dict[type[TenancyError], int]] = {
+    RequestTooLargeError: 413,
+    NotFoundError: 404,
+    ForbiddenError: 403,
+    RoleHierarchyError: 403,
+    InvalidIdError: 422,
+    InvalidRequestError: 422,
+    UnavailableError: 503,
+    OutcomeUnknownError: 500,  # not 503, after which proxies and clients try again by themselves
+}
+
 
 def code_of(exc: TenancyError) -> str:
     """Return the stable word for an error, as HTTP has it."""
@@ -71,17 +84,7 @@ def code_of(exc: TenancyError) -> str:
 
 def status_of(exc: TenancyError) -> int:
     """Return the HTTP status of an error."""
-    if isinstance(exc, RequestTooLargeError):
-        return 413
-    if isinstance(exc, NotFoundError):
-        return 404
-    if isinstance(exc, ForbiddenError | RoleHierarchyError):
-        return 403
-    if isinstance(exc, InvalidIdError | InvalidRequestError):
-        return 422
-    if isinstance(exc, UnavailableError):
-        return 503
-    return 409
+    return next((status for kind, status in _STATUSES.items() if isinstance(exc, kind)), 409)
 
 
 def body_of(exc: TenancyError) -> bytes:

@@ -15,7 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-from ..values import InvitationStatus, Page, PreTuple, Role, Status
+from ..models import AuditEvent
+from ..values import AuditOutcome, InvitationStatus, Page, PreTuple, Role, Status
 
 T = TypeVar("T")
 
@@ -139,6 +140,17 @@ class InvitationsQuery(PageQuery):
     status: InvitationStatus | None = None
 
 
+class EventsQuery(PageQuery):
+    """Which page, of what only, and in which order; an action finds those that begin with it."""
+
+    actor: str | None = None
+    action: str | None = None
+    target: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    newest_first: bool = False
+
+
 class _Answer(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
@@ -236,6 +248,35 @@ class TupleOut(_Answer):
     object_id: PlainUuid
     created_at: datetime
     created_by: str | None
+
+
+class ThingOut(_Answer):
+    """The kind and the id of what an event is about, or of where it happened."""
+
+    kind: str
+    id: str
+
+
+class EventOut(_Answer):
+    """An event of the audit log."""
+
+    id: str
+    occurred_at: str
+    recorded_at: datetime
+    actor_usr_id: str | None
+    auth: dict[str, Any] | None = None
+    on_behalf: dict[str, Any] | None = None
+    action: str
+    target: ThingOut
+    scope: ThingOut | None = None
+    outcome: AuditOutcome
+    metadata: dict[str, Any]
+    context: dict[str, Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of(cls, event: Any) -> Any:
+        return event.document() if isinstance(event, AuditEvent) else event
 
 
 class CreatedOrgOut(_Answer):

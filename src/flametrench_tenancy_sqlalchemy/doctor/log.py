@@ -13,6 +13,7 @@ from ..models import AuditBase
 from .findings import Finding, Severity
 
 TABLE: Final = "aud"
+TABLES: Final = tuple(AuditBase.metadata.tables)
 
 # Those of the branch's migrations, by table. A test compares them with a migrated database.
 TRIGGERS: Final = frozenset(
@@ -44,7 +45,7 @@ _NEXT_MONTH: Final = text(
 _AHEAD: Final = text(
     """
     SELECT newest.xid::text FROM (
-        SELECT xid FROM aud WHERE era = (SELECT max(era) FROM aud) ORDER BY xid DESC LIMIT 1
+        SELECT xid FROM aud WHERE era = (SELECT max(era) FROM aud_era) ORDER BY xid DESC LIMIT 1
     ) AS newest
     WHERE newest.xid >= pg_snapshot_xmax(pg_current_snapshot())
     """

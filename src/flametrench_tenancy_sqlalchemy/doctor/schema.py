@@ -171,7 +171,7 @@ def examine_schema(connection: Connection) -> SchemaReport:
     schema = _schema_of(connection)
     hidden = unseen(connection)
     logged = bool(connection.scalar(_LOGGED, {"schema": schema}))
-    tables = [*OWN_SCHEMA.tables, *([log.TABLE] if logged else [])]
+    tables = [*OWN_SCHEMA.tables, *(log.TABLES if logged else ())]
     parts = _PARTS | log.PARTS if logged else _PARTS
     with _search_path(connection, "pg_catalog"):
         names = [part.name for part in parts if part.kind == "trigger"]

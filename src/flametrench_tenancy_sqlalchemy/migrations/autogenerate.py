@@ -26,7 +26,7 @@ VERSION_TABLE: Final = "flametrench_tenancy_version"
 
 _PACKAGE: Final = __name__.split(".", maxsplit=1)[0]
 _FUNCTION_PREFIX: Final = "flametrench_tenancy_"
-_LOG: Final = re.compile(r"aud(_default|_\d{4}_\d{2})?")
+_LOG: Final = re.compile(r"aud(_default|_\d{4}_\d{2}|_consumer|_skipped|_era)?")
 
 
 def include_object(

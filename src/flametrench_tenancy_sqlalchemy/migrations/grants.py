@@ -8,12 +8,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
-# What the opt-in audit log adds: table -> privileges, and whether all of it may be seen. A request
+# What the opt-in audit log adds: privileges on tables, and whether all of it may be seen. A request
 # reads the organization that its transaction names, by the table's policy.
-LOG: Final[Mapping[str, tuple[str, bool]]] = {
-    "app": ("SELECT", False),
-    "operator": ("SELECT", True),
-    "worker": ("SELECT", True),
+LOG: Final[Mapping[str, tuple[Mapping[str, str], bool]]] = {
+    "app": ({"aud": "SELECT"}, False),
+    "operator": (dict.fromkeys(("aud", "aud_consumer", "aud_skipped", "aud_era"), "SELECT"), True),
+    # Whoever follows the log, too.
+    "worker": (
+        {
+            "aud": "SELECT",
+            "aud_consumer": "SELECT, INSERT, UPDATE",
+            "aud_skipped": "SELECT, INSERT",
+            "aud_era": "SELECT",
+        },
+        True,
+    ),
 }
 LOG_FUNCTION: Final = "flametrench_tenancy_log_event(jsonb)"
 """Writes an application's own events, and refusals: nobody inserts into the table."""
@@ -57,8 +66,9 @@ def grants(
     for table, privileges in PURPOSES[purpose].items():
         yield f"GRANT {privileges} ON {place}.{table} TO {whom}"
     if "audit" in branches:
-        privileges, everything = LOG[purpose]
-        yield f"GRANT {privileges} ON {place}.aud TO {whom}"
+        tables, everything = LOG[purpose]
+        for table, privileges in tables.items():
+            yield f"GRANT {privileges} ON {place}.{table} TO {whom}"
         yield f"GRANT EXECUTE ON FUNCTION {place}.{LOG_FUNCTION} TO {whom}"
         if everything:
             policy = _quoted(f"aud_all_for_{role}"[:63])

@@ -20,7 +20,7 @@ from .tuple import require_object_type
 
 _AUTH_KINDS: Final = ("session", "pat", "share", "system")
 _CONTEXT: Final = frozenset({"request_id", "ip", "user_agent"})
-_UNSTORABLE_JSON: Final = re.compile(r"\\u(0000|d[89a-f])", re.IGNORECASE)
+_NUL: Final = re.compile(r"(?<!\\)(\\\\)*\\u0000")
 
 
 def event_document(
@@ -189,10 +189,10 @@ def _object(
 ) -> dict[str, Any]:
     """Return what JSON can express, and PostgreSQL store."""
     try:
-        if isinstance(value, Mapping) and not _UNSTORABLE_JSON.search(
-            json.dumps(dict(value), allow_nan=False)
-        ):
-            return dict(value)
+        if isinstance(value, Mapping):
+            written = json.dumps(dict(value), ensure_ascii=False, allow_nan=False)
+            if is_storable(written) and not _NUL.search(written):
+                return dict(value)
     except (TypeError, ValueError, RecursionError):
         pass
     raise _refused(parameter, value, "an object that JSON can express", reason)

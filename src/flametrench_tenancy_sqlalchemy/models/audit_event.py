@@ -72,12 +72,8 @@ class Xid8(UserDefinedType[int]):
         return "xid8"
 
     def bind_expression(self, bindvalue: BindParameter[int]) -> ColumnElement[int]:
-        """Send it as text: drivers do not agree on the type."""
-        return cast(type_coerce(bindvalue, Text), self)
-
-    def process_bind_param(self, value: int | None, dialect: Dialect) -> str | None:
-        """Write the number as text."""
-        return None if value is None else str(value)
+        """Send it as a number, which becomes one by its text: drivers do not know the type."""
+        return cast(cast(type_coerce(bindvalue, BigInteger), Text), self)
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
         """Read the number, whether the driver gives it as such or as text."""
@@ -140,6 +136,15 @@ class AuditEvent(AuditBase):
         Index("aud_actor_idx", "actor_usr_id", "recorded_at", "id"),
         Index("aud_target_idx", "target_id", "recorded_at", "id"),
         Index("aud_feed_idx", "era", "xid", "pos"),
+        # Who was suspended when.
+        Index(
+            "aud_pause_idx",
+            *("scope_id", "target_id", "occurred_at", "pos", "action"),
+            postgresql_where=text(
+                "action IN ('tenancy.member_suspended', 'tenancy.member_reinstated', "
+                "'tenancy.member_left', 'tenancy.member_removed')"
+            ),
+        ),
         {"postgresql_partition_by": "RANGE (recorded_at)"},
     )
 
@@ -166,7 +171,47 @@ class AuditEvent(AuditBase):
     xid: Mapped[int] = mapped_column(Xid8, server_default=func.pg_current_xact_id())
     pos: Mapped[int] = mapped_column(BigInteger, _POSITIONS, server_default=_POSITIONS.next_value())
 
+    @property
+    def target(self) -> tuple[str, str]:
+        """The kind and the id of what it was done to."""
+        return self.target_kind, self.target_id
+
+    @property
+    def scope(self) -> tuple[str, str] | None:
+        """The kind and the id of where it happened, if that is known."""
+        if self.scope_kind is None or self.scope_id is None:
+            return None
+        return self.scope_kind, self.scope_id
+
+    def document(self) -> dict[str, Any]:
+        """Return the event as JSON has it, in the shape that the specification gives it."""
+        optional = {
+            "auth": self.auth,
+            "on_behalf": self.on_behalf,
+            "scope": self.scope and _thing(*self.scope),
+            "context": self.context,
+        }
+        return {
+            "id": self.id,
+            "occurred_at": self.occurred_as or _words(self.occurred_at),
+            "recorded_at": _words(self.recorded_at),
+            "actor_usr_id": self.actor_usr_id,
+            "action": self.action,
+            "target": _thing(*self.target),
+            "outcome": self.outcome.value,
+            "metadata": self.metadata_,
+            **{name: value for name, value in optional.items() if value is not None},
+        }
+
     def __repr__(self) -> str:
         loaded = vars(self)
         words = (str(loaded.get(name)) for name in ("id", "action", "target_id"))
         return f"<AuditEvent {' '.join(words)}>"
+
+
+def _thing(kind: str, id_: str) -> dict[str, str]:
+    return {"kind": kind, "id": id_}
+
+
+def _words(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")

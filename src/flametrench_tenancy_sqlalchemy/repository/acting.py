@@ -31,7 +31,7 @@ from ..values import (
     Status,
     Unset,
 )
-from .operation import reads
+from .operation import guards, reads
 from .queries import Options
 
 if TYPE_CHECKING:
@@ -189,14 +189,14 @@ class ActingTenancy(ForOneUser):
             self.usr_id, cursor=cursor, limit=limit, status=status, options=options
         )
 
-    @reads
+    @guards
     def require_role(
         self, org_id: str, *roles: Role | str, options: Options | None = None
     ) -> Membership:
         """Return the membership that lets the user's request pass: the request guard."""
         return self._tenancy.require_role(org_id, self.usr_id, *roles, options=options)
 
-    @reads
+    @guards
     def role_of(self, org_id: str) -> Role | None:
         """Return the role that they have in an active organization, if they have one."""
         return self._tenancy.role_of(org_id, self.usr_id)
@@ -241,7 +241,7 @@ class ActingTenancy(ForOneUser):
         """Return a membership of their own, or as a member of its organization."""
         return self._tenancy.get_membership(mem_id, options=options)
 
-    @reads
+    @guards
     def find_membership(
         self, org_id: str, usr_id: User | str, *, options: Options | None = None
     ) -> Membership | None:

@@ -6,17 +6,17 @@ from ..errors import ForbiddenError
 from ..ids import require
 from ..models import Membership, User
 from ..models.user import user_id
-from ..transactions.sessions import connection_of
+from ..transactions.sessions import connection_of, where_writes_go
 from ..values import Role
 from . import queries
-from .operation import Repository, reads
+from .operation import Repository, guards
 from .queries import Options
 
 
 class GuardOperations(Repository):
-    """The operations that guard requests."""
+    """The operations that guard requests; of a Session that routes they ask the primary."""
 
-    @reads
+    @guards
     def find_membership(
         self, org_id: str, usr_id: User | str, *, options: Options | None = None
     ) -> Membership | None:
@@ -35,12 +35,13 @@ class GuardOperations(Repository):
         """
         require(org_id, "org", "org_id")
         usr_id = user_id(usr_id, "usr_id")
-        self._permit_reading_in("find_membership", org_id, about=usr_id)
         query = queries.loading(queries.ACTIVE_MEMBERSHIP, options)
-        found = queries.read(self.session, query, {"whose": usr_id, "there": org_id})
+        with where_writes_go(self.session):
+            self._permit_reading_in("find_membership", org_id, about=usr_id)
+            found = queries.read(self.session, query, {"whose": usr_id, "there": org_id})
         return found.one_or_none()
 
-    @reads
+    @guards
     def require_role(
         self,
         org_id: str,
@@ -71,7 +72,8 @@ class GuardOperations(Repository):
         usr_id = user_id(usr_id, "usr_id")
         allowed = [Role.parse(role, "roles") for role in roles]
         query = queries.loading(queries.ADMITTED, options)
-        found = queries.read(self.session, query, {"whose": usr_id, "there": org_id})
+        with where_writes_go(self.session):
+            found = queries.read(self.session, query, {"whose": usr_id, "there": org_id})
         membership: Membership | None = found.one_or_none()
         if membership is None or (allowed and membership.role not in allowed):
             raise ForbiddenError(
@@ -82,7 +84,7 @@ class GuardOperations(Repository):
             )
         return membership
 
-    @reads
+    @guards
     def role_of(self, org_id: str, usr_id: User | str) -> Role | None:
         """Return the role that a user has in an active organization: the cheapest guard.
 
@@ -101,5 +103,6 @@ class GuardOperations(Repository):
         require(org_id, "org", "org_id")
         usr_id = user_id(usr_id, "usr_id")
         given = {"whose": usr_id, "there": org_id}
-        role: Role | None = connection_of(self.session).scalar(queries.ROLE_OF, given)
+        with where_writes_go(self.session):
+            role: Role | None = connection_of(self.session).scalar(queries.ROLE_OF, given)
         return role

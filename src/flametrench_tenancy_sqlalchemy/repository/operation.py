@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
+from enum import Enum
 from functools import partial
 from typing import Any, Final, Self, TypeAlias, TypeVar
 
@@ -78,16 +79,33 @@ def _pool_in_our_words() -> Iterator[None]:
         raise PoolTimeoutError from exc
 
 
+class Kind(Enum):
+    """What an operation does, which says where it may be done."""
+
+    WRITES = "writes"
+    READS = "reads"
+    GUARDS = "guards"
+
+
 def reads(operation: F) -> F:
     """Mark an operation that only reads: it needs no unit, and may go to a replica."""
+    return _marked(operation, Kind.READS)
+
+
+def guards(operation: F) -> F:
+    """Mark a read that lets requests pass: a replica would admit whom the primary has removed."""
+    return _marked(operation, Kind.GUARDS)
+
+
+def _marked(operation: F, kind: Kind) -> F:
     read = _pool_in_our_words()(operation)
-    read.__dict__["reads"] = True
+    read.__dict__["kind"] = kind
     return read
 
 
-def only_reads(operation: Callable[..., Any]) -> bool:
-    """Tell whether an operation has been marked so."""
-    return getattr(operation, "reads", False)
+def kind_of(operation: Callable[..., Any]) -> Kind:
+    """Return what an operation has been marked as; one without a mark writes."""
+    return getattr(operation, "kind", Kind.WRITES)
 
 
 class Operation:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.orm import Session, scoped_session
 
 from .._integrity import broken_rule, lock_timeout
-from ..errors import TenancyError
+from ..errors import OutcomeUnknownError, TenancyError
 from .sessions import BIND, AnySession, commits_by_itself, connection_of, itself
 
 
@@ -28,10 +28,15 @@ def require_factory(factory: object, parameter: str, refused: type = scoped_sess
 
 
 @contextmanager
-def committed(session: Session) -> Iterator[None]:
+def committed(session: Session, *, writes: bool = True) -> Iterator[None]:
     """Run the block as a whole transaction of a new Session, and keep what it returns readable.
 
+    Args:
+        session: the Session.
+        writes: whether anything is lost if the commit is.
+
     Raises:
+        OutcomeUnknownError: the connection was lost at the commit of what was written.
         InvalidRequestError: somebody has rows in the Session already, so that it is not new.
         TenancyError: at the commit; what was written breaks a rule that the schema upholds, or a
             lock was not to be had in time.
@@ -52,7 +57,10 @@ def committed(session: Session) -> Iterator[None]:
                 # make psycopg forget the statements that it has prepared.
                 session.commit()
                 raise
-            session.commit()
+            if writes:
+                commit(session)
+            else:
+                session.commit()
     finally:
         session.expire_on_commit = expires
 
@@ -72,6 +80,21 @@ def own(session: AnySession, operation: str) -> Iterator[None]:
     except BaseException:
         session.rollback()
         _begin(session)  # another one, in which to ask why
+        raise
+
+
+def commit(session: Session) -> None:
+    """Commit what has been written, and say so where nobody knows whether that has happened.
+
+    Raises:
+        OutcomeUnknownError: the connection was lost between the commit and its answer.
+    """
+    session.flush()  # a connection that is lost before the commit is sent takes it all along
+    try:
+        session.commit()
+    except DBAPIError as exc:
+        if exc.connection_invalidated:
+            raise OutcomeUnknownError from exc
         raise
 
 

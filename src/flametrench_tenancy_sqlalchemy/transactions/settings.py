@@ -56,7 +56,7 @@ def audit_context(
     """Let the audit log know the circumstances of all operations in the block, in any Session.
 
     What `acting_as` is told stands before this. Tasks and threads that are started in the block
-    know it as far as they inherit the context of their caller (`contextvars`).
+    know it as far as they inherit the context of their caller (``contextvars``).
 
     Args:
         auth: how whoever acts has signed in, or what part of the system it is:

@@ -8,18 +8,27 @@ import pytest
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.orm import Session
 
+from flametrench_tenancy_sqlalchemy.audit import AuditLog
 from flametrench_tenancy_sqlalchemy.migrations import upgrade
 from flametrench_tenancy_sqlalchemy.testing.databases import Databases, empty_tables
 from flametrench_tenancy_sqlalchemy.testing.servers import Server
+from tests.support.stage import Stage
 
 
 @pytest.fixture(scope="session")
-def logged_engine(server: Server, pytestconfig: pytest.Config) -> Iterator[Engine]:
+def logged_template(server: Server) -> str:
+    """The database that those with a log are cloned from."""
+    return Databases(server).ensure_template("logged", lambda url: upgrade(url, branches=["audit"]))
+
+
+@pytest.fixture(scope="session")
+def logged_engine(
+    server: Server, logged_template: str, pytestconfig: pytest.Config
+) -> Iterator[Engine]:
     """An engine on this worker's database with a log, as the owner of its tables."""
     databases = Databases(server)
-    template = databases.ensure_template("logged", lambda url: upgrade(url, branches=["audit"]))
     name = f"logged_{getattr(pytestconfig, 'workerinput', {}).get('workerid', 'main')}"
-    engine = create_engine(databases.create(name, template=template))
+    engine = create_engine(databases.create(name, template=logged_template))
     yield engine
     engine.dispose()
     databases.drop(name)
@@ -38,6 +47,12 @@ def session(logged: Connection) -> Iterator[Session]:
     """A Session in that transaction."""
     with Session(logged, join_transaction_mode="create_savepoint") as session:
         yield session
+
+
+@pytest.fixture
+def log(stage: Stage) -> AuditLog:
+    """The log, at the stage's clock."""
+    return AuditLog(stage.session, clock=stage.clock)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from flametrench_tenancy_sqlalchemy.aio import (
     AsyncTenancyStore,
 )
 from flametrench_tenancy_sqlalchemy.authority import RULES
-from flametrench_tenancy_sqlalchemy.repository.operation import only_reads
+from flametrench_tenancy_sqlalchemy.repository.operation import kind_of
 from flametrench_tenancy_sqlalchemy.testing.factories import make_user
 from tests.support.calls import CALLS
 from tests.support.stage import DAY
@@ -74,9 +74,7 @@ def test_an_operation_takes_what_the_repositorys_takes_but_for_who_acts(name: st
         parameter for parameter in its.parameters.values() if parameter.name not in left_out
     ]
     assert mine.return_annotation == its.return_annotation
-    assert only_reads(getattr(ActingTenancy, NAMES[name])) == only_reads(
-        getattr(TenancyRepository, name)
-    )
+    assert kind_of(getattr(ActingTenancy, NAMES[name])) == kind_of(getattr(TenancyRepository, name))
 
 
 @pytest.mark.parametrize("form", [ActingTenancyStore, AsyncActingTenancy])
@@ -212,7 +210,7 @@ def test_nobody_acts_who_is_no_user(form: Any) -> None:
     assert caught.value.parameter == "usr_id"
 
 
-def test_what_only_reads_reads_elsewhere_for_a_user_too(
+def test_what_only_reads_or_guards_does_so_elsewhere_for_a_user_too(
     users: Sequence[str], clean_engine: Engine
 ) -> None:
     reading = sessionmaker(clean_engine.execution_options(isolation_level="AUTOCOMMIT"))
@@ -224,4 +222,7 @@ def test_what_only_reads_reads_elsewhere_for_a_user_too(
 
     acting = TenancyStore(no_writing, reads=reading).acting_as(users[0])
     assert acting.get_org(org_id).id == org_id
+    with pytest.raises(AssertionError, match="it reads"):
+        acting.role_of(org_id)
+    acting = TenancyStore(no_writing, guards=reading).acting_as(users[0])
     assert acting.role_of(org_id) is Role.OWNER

@@ -56,7 +56,7 @@ from flametrench_tenancy_sqlalchemy.aio import (
     AsyncTenancyStore,
     unit_of_work,
 )
-from flametrench_tenancy_sqlalchemy.repository.operation import only_reads
+from flametrench_tenancy_sqlalchemy.repository.operation import Kind, kind_of
 from flametrench_tenancy_sqlalchemy.testing.factories import make_org, make_user
 from tests.support.adopter import Note, Project
 from tests.support.calls import CALLS
@@ -82,7 +82,8 @@ Run: TypeAlias = Callable[[Factory, AsyncCall], Awaitable[Any]]
 
 AWAITED: Final = [AsyncTenancyRepository, AsyncTenancyStore]
 DOORS: Final = [*AWAITED, TenancyStore, InMemoryTenancyStore]
-READS: Final = [name for name in CALLS if only_reads(getattr(TenancyRepository, name))]
+KINDS: Final = {name: kind_of(getattr(TenancyRepository, name)) for name in CALLS}
+READS: Final = [name for name, kind in KINDS.items() if kind is not Kind.WRITES]
 # What may be done a second time.
 AGAIN: Final = {
     *("update_org", "create_invitation", "create_invitations", "expire_invitations"),
@@ -252,15 +253,14 @@ async def test_an_operation_commits_and_returns_what_stays_readable(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("name", READS)
-async def test_a_read_goes_where_reads_go_and_returns_what_stays_readable(
+async def test_a_read_goes_where_its_kind_goes_and_returns_what_stays_readable(
     db: Engine, async_engine: AsyncEngine, name: str
 ) -> None:
     with Session(db) as session, session.begin():
         given = CALLS[name](Stage(session))
     reads = create_async_engine(async_engine.url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-    store: Any = AsyncTenancyStore(
-        async_sessionmaker(async_engine), reads=async_sessionmaker(reads), clock=lambda: NOW
-    )
+    elsewhere: Any = {KINDS[name].value: async_sessionmaker(reads)}
+    store: Any = AsyncTenancyStore(async_sessionmaker(async_engine), clock=lambda: NOW, **elsewhere)
 
     with sent(async_engine.sync_engine) as written:
         result = await call_operation(store, name, given)

@@ -29,7 +29,7 @@ from flametrench_tenancy_sqlalchemy import (
     new_id,
     unit_of_work,
 )
-from flametrench_tenancy_sqlalchemy.repository.operation import only_reads
+from flametrench_tenancy_sqlalchemy.repository.operation import Kind, kind_of
 from flametrench_tenancy_sqlalchemy.testing.factories import make_member, make_org, make_user
 from tests.support.adopter import Note
 from tests.support.calls import CALLS, call
@@ -49,7 +49,8 @@ if TYPE_CHECKING:
 
     from tests.support.operations import Call
 
-READS = [name for name in CALLS if only_reads(getattr(TenancyRepository, name))]
+KINDS = {name: kind_of(getattr(TenancyRepository, name)) for name in CALLS}
+READS = [name for name, kind in KINDS.items() if kind is not Kind.WRITES]
 ONE = {"begin": 1, "checkout": 1, "checkin": 1}
 
 
@@ -158,18 +159,24 @@ def test_a_refusal_to_write_is_rolled_back_and_what_is_asked_afterwards_committe
 
 
 @pytest.mark.parametrize("name", READS)
-def test_a_read_goes_where_reads_go_and_ends_with_a_commit(
+def test_a_read_goes_where_its_kind_goes_and_ends_with_a_commit(
     db: Engine, observer: Engine, endings: Counter[str], name: str
 ) -> None:
     with Session(observer) as session, session.begin():
         given = CALLS[name](Stage(session))
-    store = TenancyStore(sessionmaker(observer), reads=sessionmaker(db), clock=lambda: NOW)
+    elsewhere: Any = {KINDS[name].value: sessionmaker(db)}
+    store = TenancyStore(sessionmaker(observer), clock=lambda: NOW, **elsewhere)
 
     with sent(observer) as written:
         call(cast("TenancyRepository", store), name, given)
 
     assert written == []
     assert endings == {**ONE, "commit": 1}
+
+
+def test_a_guard_does_not_go_where_other_reads_go() -> None:
+    guards = {name for name, kind in KINDS.items() if kind is Kind.GUARDS}
+    assert guards == {"require_role", "role_of", "find_membership"}
 
 
 def test_a_refused_read_ends_with_a_commit(db: Engine, endings: Counter[str]) -> None:
@@ -260,6 +267,7 @@ class TestAFactory:
         for use in (
             lambda: TenancyStore(scoped),  # type: ignore[arg-type, unused-ignore]
             lambda: TenancyStore(sessionmaker(db), reads=scoped),
+            lambda: TenancyStore(sessionmaker(db), guards=scoped),
             lambda: unit_of_work(scoped).__enter__(),
         ):
             with pytest.raises(TypeError, match="scoped_session"):

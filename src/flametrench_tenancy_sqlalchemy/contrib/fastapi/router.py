@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from ...clock import Clock, utc_now
 from ...policy import LETTER, Policy
 from ...repository import TenancyRepository
-from .._endpoints import ENDPOINTS, Endpoint, For, MayGrant
+from .._endpoints import ENDPOINTS, LOG_ENDPOINTS, Endpoint, For, MayGrant
 from .._http import Caller
 from .dependencies import Dependency, perform, request_session
 from .errors import RESPONSES, route_within
@@ -26,6 +26,7 @@ def tenancy_router(
     caller: Dependency,
     gate: Dependency,
     may_grant: MayGrant | None = None,
+    log: bool = False,
     clock: Clock = utc_now,
     policy: Policy = LETTER,
     **options: Any,
@@ -48,6 +49,7 @@ def tenancy_router(
         may_grant: tells, of the request's ``Session``, the caller, the wire id of an organization
             and a well-formed pre-tuple, whether the caller may promise it there; without it no
             invitation may carry any, since only the application knows who may share its objects.
+        log: whether the database has the opt-in audit log, which owners and admins then read.
         clock: returns the current time as a timezone-aware datetime.
         policy: what the application decides; the specification's letter, if nothing is said.
         options: what else `fastapi.APIRouter` takes, such as ``prefix`` or ``tags``.
@@ -57,7 +59,7 @@ def tenancy_router(
     options.setdefault("tags", ["tenancy"])
     router = APIRouter(route_class=route_within(policy.limits), responses=RESPONSES, **options)
     tenancy = partial(TenancyRepository, clock=clock, policy=policy)
-    for endpoint in ENDPOINTS:
+    for endpoint in [*ENDPOINTS, *(LOG_ENDPOINTS if log else ())]:
         asks = {"session": request_session(session)}
         if endpoint.open_to is For.CALLER:
             asks["caller"] = Depends(caller)

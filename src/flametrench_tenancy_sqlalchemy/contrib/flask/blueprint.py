@@ -13,7 +13,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from ...policy import Limits
 from ...repository import TenancyRepository
-from .._endpoints import ENDPOINTS, Endpoint, For, MayGrant
+from .._endpoints import ENDPOINTS, LOG_ENDPOINTS, Endpoint, For, MayGrant
 from .._http import Caller, RequestTooLargeError, json_of, malformed
 from .._schemas import MembersQuery
 
@@ -27,6 +27,7 @@ def add_endpoints(
     caller: Callable[[], Caller],
     gate: Callable[[], object],
     may_grant: MayGrant | None,
+    log: bool,
 ) -> None:
     """Add the endpoints to a blueprint; what an endpoint has done is committed before it answers.
 
@@ -38,6 +39,7 @@ def add_endpoints(
         caller: returns who is calling.
         gate: lets nobody but the operator pass.
         may_grant: tells what a caller may promise.
+        log: whether there is an audit log to read.
     """
 
     def view_of(endpoint: Endpoint) -> Callable[..., Response]:
@@ -58,7 +60,7 @@ def add_endpoints(
 
         return view
 
-    for endpoint in ENDPOINTS:
+    for endpoint in [*ENDPOINTS, *(LOG_ENDPOINTS if log else ())]:
         blueprint.add_url_rule(
             re.sub(r"{(\w+)}", r"<\1>", endpoint.path),
             endpoint.name,

@@ -95,6 +95,7 @@ class Tenancy:
         caller: Callable[[], Caller],
         gate: Callable[[], object],
         may_grant: MayGrant | None = None,
+        log: bool = False,
         **options: Any,
     ) -> Blueprint:
         """Return the tenancy endpoints, each of which is one operation of `acting_as` its caller.
@@ -108,6 +109,7 @@ class Tenancy:
             may_grant: tells, of the request's ``Session``, the caller, the wire id of an
                 organization and a well-formed pre-tuple, whether the caller may promise it there;
                 without it no invitation may carry any.
+            log: whether the database has the opt-in audit log, which owners and admins then read.
             options: what else `flask.Blueprint` takes, such as ``name`` or ``url_prefix``.
 
         Specification: openapi/flametrench-v0.1.yaml and its additions.
@@ -123,6 +125,7 @@ class Tenancy:
             caller=caller,
             gate=gate,
             may_grant=may_grant,
+            log=log,
         )
         return blueprint
 

@@ -1,0 +1,66 @@
+"""What all parts of the audit log share: the Session, how it is asked, and moments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Executable
+
+from ..clock import Clock, utc_now
+from ..errors import PreconditionError, Reason, shown
+from ..models.base import is_storable
+from ..transactions.sessions import BIND, AnySession
+
+STREAMED: Final = 1000
+"""How many rows of a long answer are held at once."""
+
+LONGEST_TEXT: Final = 200
+"""How long what is looked for, or the name of a consumer, may be."""
+
+
+class OnSession:
+    """What is bound to the caller's Session."""
+
+    def __init__(self, session: AnySession, *, clock: Clock = utc_now) -> None:
+        self.session = session
+        self._clock = clock
+
+    def _ask(
+        self, statement: Executable, given: Mapping[str, Any] | None = None, **options: Any
+    ) -> Any:
+        """Send a statement to where the tables of tenancy are, and return its result."""
+        return self.session.execute(
+            statement, dict(given or {}), bind_arguments=BIND, execution_options=options
+        )
+
+
+def moment(value: object, parameter: str) -> datetime:
+    """Return ``value`` if it is a moment.
+
+    Raises:
+        PreconditionError: ``moment_format``; it is no timezone-aware datetime.
+    """
+    if isinstance(value, datetime) and value.utcoffset() is not None:
+        return value
+    raise PreconditionError(
+        f"{parameter}: {shown(value)} is not a timezone-aware datetime",
+        Reason.MOMENT_FORMAT,
+        parameter=parameter,
+    )
+
+
+def text(value: object, parameter: str, reason: Reason) -> str:
+    """Return ``value`` if it is a text that is neither empty nor long.
+
+    Raises:
+        PreconditionError: it is not, for the reason given.
+    """
+    if isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT and is_storable(value):
+        return value
+    raise PreconditionError(
+        f"{parameter}: {shown(value)} is not a text of 1 to {LONGEST_TEXT} characters",
+        reason,
+        parameter=parameter,
+    )
