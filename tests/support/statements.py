@@ -39,7 +39,7 @@ def latest_statement(engine: Engine, pid: int) -> str:
 def terminate(engine: Engine, pid: int) -> None:
     """Kill the server's process behind somebody's connection, and see it gone."""
     with engine.connect() as connection:
-        assert connection.scalar(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+        assert connection.scalar(text("SELECT pg_terminate_backend(CAST(:pid AS integer), 5000)"), {"pid": pid})
 
 
 def is_blocked(observer: Connection, pid: int) -> bool:
