@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 from sqlalchemy import create_engine, text
 
+from flametrench_tenancy_sqlalchemy.migrations import upgrade
 from flametrench_tenancy_sqlalchemy.migrations.grants import grants
 from flametrench_tenancy_sqlalchemy.testing import plugin, servers
 from flametrench_tenancy_sqlalchemy.testing.databases import Databases, empty_tables
@@ -94,8 +95,10 @@ def tenancy_engine(owner_engine: Engine) -> Iterator[Engine]:
         yield owner_engine
         return
     role = f"{owner_engine.url.database}_{purpose}"
+    branches = ["rls"] if os.environ.get("TENANCY_TEST_ISOLATION") else []
     with owner_engine.begin() as connection:
-        for statement in (f'CREATE ROLE "{role}"', *grants(role, purpose)):
+        upgrade(connection, branches=branches)
+        for statement in (f'CREATE ROLE "{role}"', *grants(role, purpose, branches=branches)):
             connection.execute(text(statement))
     engine = create_engine(owner_engine.url.update_query_dict({"options": f"-c role={role}"}))
     yield engine

@@ -110,6 +110,7 @@ from .results import (
 from .rows import InvitationRequest, NewMember, RoleChange
 from .store import ActingTenancyStore, TenancyStore, unit_of_work
 from .transactions.afterwards import after_commit
+from .transactions.isolation import bind_tenant
 from .transactions.settings import audit_context
 from .values import (
     UNSET,
@@ -185,6 +186,7 @@ __all__ = [
     "WireId",
     "after_commit",
     "audit_context",
+    "bind_tenant",
     "canonical_email",
     "neighbour",
     "new_id",

@@ -427,7 +427,7 @@ class AsyncTenancyStore(_Operations):
 
 
 async def position(session: AnyAsyncSession) -> str:
-    """Return how far the primary has come, as `replicas.position` does."""
+    """Return how far the primary has come, as ``replicas.position`` does."""
     return await _itself(session).run_sync(replicas.position)
 
 
@@ -436,7 +436,7 @@ async def wait_for(
 ) -> None:
     """Wait until a replica shows all that was committed before a position.
 
-    As `replicas.wait_for` does, with the same arguments and errors.
+    As ``replicas.wait_for`` does, with the same arguments and errors.
     """
     await _itself(session).run_sync(replicas.wait_for, position, timeout=timeout)
 

@@ -11,6 +11,8 @@ from sqlalchemy import Connection, Engine, event, text
 
 from tests.support.cluster import COORDINATOR
 
+# Citus has another function of this name.
+_TERMINATE = text("SELECT pg_terminate_backend(CAST(:pid AS integer), 5000)")
 _LATEST = text("SELECT query FROM pg_stat_activity WHERE pid = :pid")
 _WAITS = text("SELECT wait_event_type = 'Lock' FROM pg_stat_get_activity(:pid)")
 # The lock is on another node, which alone knows for whom it asks.
@@ -39,7 +41,7 @@ def latest_statement(engine: Engine, pid: int) -> str:
 def terminate(engine: Engine, pid: int) -> None:
     """Kill the server's process behind somebody's connection, and see it gone."""
     with engine.connect() as connection:
-        assert connection.scalar(text("SELECT pg_terminate_backend(CAST(:pid AS integer), 5000)"), {"pid": pid})
+        assert connection.scalar(_TERMINATE, {"pid": pid})
 
 
 def is_blocked(observer: Connection, pid: int) -> bool:

@@ -109,6 +109,18 @@ def test_what_is_not_settled_is_withheld_so_that_nothing_is_passed_over(
         assert log.lag("mail") == Lag(0, 0, None)
 
 
+def test_what_the_callers_own_transaction_has_written_comes_later(
+    emit: Emit, clean_engine: Engine
+) -> None:
+    emit("a")
+    with worker(clean_engine) as log:
+        write(itself(log.session), "own")
+        assert told(log.follow("mail")) == ["a"]
+        log.session.commit()
+    with worker(clean_engine) as log:
+        assert told(log.follow("mail")) == ["own"]
+
+
 def test_what_was_rolled_back_never_comes(emit: Emit, clean_engine: Engine) -> None:
     with Session(clean_engine) as session:
         write(session, "kept")
