@@ -117,7 +117,7 @@ def create(connection: Connection, name: str, *, branches: Collection[str] = ())
     Raises:
         CellError: the name is none for a cell, or a schema has it; or Citus does not distribute
             one of the branches.
-        CommandError: what `migrations.upgrade` raises.
+        CommandError: what ``migrations.upgrade`` raises.
     """
     if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name):
         raise CellError(
