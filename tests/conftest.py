@@ -10,9 +10,11 @@ import pytest
 from hypothesis import settings
 from sqlalchemy import create_engine, text
 
+from flametrench_tenancy_sqlalchemy.migrations import upgrade
 from flametrench_tenancy_sqlalchemy.migrations.grants import grants
-from flametrench_tenancy_sqlalchemy.testing import plugin
-from flametrench_tenancy_sqlalchemy.testing.databases import empty_tables
+from flametrench_tenancy_sqlalchemy.testing import plugin, servers
+from flametrench_tenancy_sqlalchemy.testing.databases import Databases, empty_tables
+from tests.support import cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,14 +35,20 @@ NEIGHBOURS_ARE_HERE = find_spec("advanced_alchemy") is not None
 collect_ignore = [] if NEIGHBOURS_ARE_HERE else ["neighbours"]
 
 
-def pytest_report_header() -> str | None:
+def pytest_report_header() -> list[str]:
     """Say what is left out."""
-    return None if NEIGHBOURS_ARE_HERE else "tests/neighbours: left out (make neighbours)"
+    left_out = {
+        "tests/neighbours: left out (make neighbours)": NEIGHBOURS_ARE_HERE,
+        f"tests of a cluster: left out ({cluster.URL_VARIABLE})": cluster.COORDINATOR,
+    }
+    return [line for line, is_here in left_out.items() if not is_here]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Load the plugin where the package runs from a checkout, without its entry point."""
+    if cluster.COORDINATOR:
+        os.environ[servers.URL_VARIABLE] = cluster.COORDINATOR
     if not config.pluginmanager.is_registered(plugin):
         config.pluginmanager.register(plugin, "flametrench_tenancy")
 
@@ -50,6 +58,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Start the server before the header, which names it."""
     if not session.config.option.collectonly:
         plugin.start_server(session.config)
+
+
+@pytest.fixture(scope="session")
+def tenancy_databases(tenancy_server: Server) -> Databases:
+    """Databases, or cells in their place."""
+    kind = cluster.CellsForDatabases if cluster.COORDINATOR else Databases
+    return kind(tenancy_server)
 
 
 @pytest.fixture(scope="session")
@@ -80,8 +95,10 @@ def tenancy_engine(owner_engine: Engine) -> Iterator[Engine]:
         yield owner_engine
         return
     role = f"{owner_engine.url.database}_{purpose}"
+    branches = ["rls"] if os.environ.get("TENANCY_TEST_ISOLATION") else []
     with owner_engine.begin() as connection:
-        for statement in (f'CREATE ROLE "{role}"', *grants(role, purpose)):
+        upgrade(connection, branches=branches)
+        for statement in (f'CREATE ROLE "{role}"', *grants(role, purpose, branches=branches)):
             connection.execute(text(statement))
     engine = create_engine(owner_engine.url.update_query_dict({"options": f"-c role={role}"}))
     yield engine

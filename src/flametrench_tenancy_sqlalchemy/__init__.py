@@ -30,6 +30,7 @@ The operations:
     after_commit            calls something when the transaction has been committed
     AuditLog                what has happened: written, read, followed, and history
     audit_context           tells the audit log the circumstances, such as a request's id
+    bind_tenant             shows a Session one organization or user, under row-level security
     neighbour, repository_on
                             beside others who speak to the driver, in one transaction
     aio                     the module that has all of this for an AsyncSession
@@ -110,6 +111,7 @@ from .results import (
 from .rows import InvitationRequest, NewMember, RoleChange
 from .store import ActingTenancyStore, TenancyStore, unit_of_work
 from .transactions.afterwards import after_commit
+from .transactions.isolation import bind_tenant
 from .transactions.settings import audit_context
 from .values import (
     UNSET,
@@ -185,6 +187,7 @@ __all__ = [
     "WireId",
     "after_commit",
     "audit_context",
+    "bind_tenant",
     "canonical_email",
     "neighbour",
     "new_id",

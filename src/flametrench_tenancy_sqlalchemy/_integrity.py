@@ -78,8 +78,9 @@ _KEYS: Final = dict(_keys())
 _NAMES: Final = frozenset([*_KEYS.values(), *_RULES])
 _TABLES: Final = set(Base.metadata.tables)
 
-# An index that is being rebuilt beside those who use it; a shard of a distributed table.
-_SUFFIX: Final = re.compile(r"(_cc(new|old)\d*)?(_\d+)?$")
+# An index that is being rebuilt beside those who use it; a shard of a distributed table, where what
+# is too long is cut and has a hash.
+_SUFFIX: Final = re.compile(r"(_cc(new|old)\d*)?((_[0-9a-f]{8})?_\d+)?$")
 _LONGEST_NAME: Final = 63  # of PostgreSQL's; what would be longer with a suffix is cut before it
 _KEY_DETAIL: Final = re.compile(r"\(([^()]+)\)=\(")
 _SQLITE_UNIQUE: Final = re.compile(r"UNIQUE constraint failed: (.+)")

@@ -164,6 +164,8 @@ class Reason(StrEnum):
     """A repair runs as a role that may not see all rows."""
     ISOLATION_LEVEL = "isolation_level"
     """A repair runs at another isolation level than READ COMMITTED."""
+    SPANS_ORGANIZATIONS = "spans_organizations"
+    """An operation on all organizations runs where row-level security shows one at a time."""
 
 
 class Detail(property, Generic[T]):

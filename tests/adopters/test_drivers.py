@@ -209,6 +209,10 @@ NAMED: list[tuple[str | None, str, dict[str, str]]] = [
     ),
     (TUPLE_KEY, "23505", {"constraint": f"{TUPLE_KEY[:57]}_ccold"}),
     (TUPLE_KEY, "23505", {"constraint": f"{TUPLE_KEY[:56]}_102023"}),
+    (
+        *(TUPLE_KEY, "23505"),
+        {"constraint": "tup_subject_type_subject_id_relation_object_typ_b082ac52_102037"},
+    ),
     ("mem_usr_id_fkey", "23503", {"constraint": "mem_usr_id_fkey_102023"}),
     # In the message alone, whatever its language.
     (USED, "23505", {"message": TAKEN.format(f"{USED}_102023")}),

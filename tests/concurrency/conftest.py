@@ -11,31 +11,30 @@ from sqlalchemy import Engine, create_engine
 
 from flametrench_tenancy_sqlalchemy.migrations import upgrade
 from flametrench_tenancy_sqlalchemy.testing.databases import Databases
-from flametrench_tenancy_sqlalchemy.testing.servers import Server
 from tests.support.races import Races
 from tests.support.scenes import Scene, stage
 
 
 @pytest.fixture(scope="session")
-def race_engine(server: Server, tenancy_template: str) -> Iterator[Engine]:
+def race_engine(tenancy_databases: Databases, tenancy_template: str) -> Iterator[Engine]:
     """An engine on a database of this worker's own; what is left there disturbs nobody."""
-    databases, name = Databases(server), f"races_{secrets.token_hex(4)}"
-    engine = create_engine(databases.create(name, template=tenancy_template))
+    name = f"races_{secrets.token_hex(4)}"
+    engine = create_engine(tenancy_databases.create(name, template=tenancy_template))
     yield engine
     engine.dispose()
-    databases.drop(name)
+    tenancy_databases.drop(name)
 
 
 @pytest.fixture(scope="session")
-def bare_engine(server: Server) -> Iterator[Engine]:
+def bare_engine(tenancy_databases: Databases) -> Iterator[Engine]:
     """An engine on a database whose schema upholds no rules: one revision behind."""
-    databases, name = Databases(server), f"bare_{secrets.token_hex(4)}"
-    url = databases.create(name)
+    name = f"bare_{secrets.token_hex(4)}"
+    url = tenancy_databases.create(name)
     upgrade(url, "ft0001")
     engine = create_engine(url)
     yield engine
     engine.dispose()
-    databases.drop(name)
+    tenancy_databases.drop(name)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from tests.support.races import (
     COMPLETE,
     LEVELS,
     READ_COMMITTED,
-    SERIALIZATION_FAILURE,
+    UNSERIALIZABLE,
     WAYS,
     Act,
     Ending,
@@ -70,7 +70,7 @@ class Meeting:
 
     def _judged(self, verdict: str) -> str:
         """Take a failure to serialize for what it is, where it is allowed at all."""
-        failed = verdict == SERIALIZATION_FAILURE and self.level != READ_COMMITTED
+        failed = verdict in UNSERIALIZABLE and self.level != READ_COMMITTED
         return NEVER_CAME if failed else verdict
 
     def __str__(self) -> str:

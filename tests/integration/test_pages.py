@@ -23,6 +23,7 @@ from flametrench_tenancy_sqlalchemy import (
 )
 from flametrench_tenancy_sqlalchemy.testing.factories import make_user
 from tests.support.counting import sent
+from tests.support.isolation import in_full
 from tests.support.sql import bare
 from tests.support.stage import IDENTIFIER, Stage
 
@@ -63,11 +64,13 @@ class Listing:
         self.of: list[str] = [new_id(self.parent[:3])] if self.parent else []
         if self.parent:
             table, values = self.parent[:3], {"id": bare(self.of[0])}
-            stage.session.execute(text(f"INSERT INTO {table} (id) VALUES (:id)"), values)
+            with in_full(stage.session):
+                stage.session.execute(text(f"INSERT INTO {table} (id) VALUES (:id)"), values)
 
     def fill(self, number: int) -> None:
         values = {"parent": bare(self.of[0]) if self.of else None, "number": number}
-        self.stage.session.execute(text(ROWS[self.operation]), values)
+        with in_full(self.stage.session):
+            self.stage.session.execute(text(ROWS[self.operation]), values)
 
     def __call__(self, **options: Any) -> Page[Any]:
         page: Page[Any] = getattr(self.stage.tenancy, self.operation)(*self.of, **options)

@@ -35,6 +35,7 @@ from flametrench_tenancy_sqlalchemy import (
 )
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
 from tests.support.calls import CALLS, Arguments, call
+from tests.support.isolation import in_full
 from tests.support.listening import row_of
 from tests.support.operations import Operation, every_operation
 from tests.support.rows import load_all, rows, untruths
@@ -556,13 +557,14 @@ def granted(stage: Stage, org: Organization, role: Role) -> Granted:
     left = accept(stage, stage.org(), usr_id, Role.MEMBER, past)
     stage.tenancy.self_leave(left.id)
     accept(stage, org, stage.user(), Role.MEMBER, mine)
-    stage.session.execute(
-        text(
-            "INSERT INTO tup (id, subject_type, subject_id, relation, object_type, object_id) "
-            "VALUES (gen_random_uuid(), 'usr', CAST(:usr AS uuid), 'editor', 'proj', :proj)"
-        ),
-        {"usr": bare(usr_id), "proj": manual.object_id},
-    )
+    with in_full(stage.session):
+        stage.session.execute(
+            text(
+                "INSERT INTO tup (id, subject_type, subject_id, relation, object_type, object_id) "
+                "VALUES (gen_random_uuid(), 'usr', CAST(:usr AS uuid), 'editor', 'proj', :proj)"
+            ),
+            {"usr": bare(usr_id), "proj": manual.object_id},
+        )
     keys = {fact(usr_id, "editor", f"proj_{g.object_id.replace('-', '')}") for g in (mine, past)}
     return Granted(membership, keys)
 

@@ -21,6 +21,7 @@ from flametrench_tenancy_sqlalchemy import (
 )
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
 from flametrench_tenancy_sqlalchemy.testing.factories import make_user
+from flametrench_tenancy_sqlalchemy.transactions.isolation import is_isolated
 from tests.support.calls import CALLS, Arguments, call
 from tests.support.counting import sent
 from tests.support.sql import bare
@@ -123,6 +124,7 @@ class Budget:
         arguments = (self.scene or CALLS[self.operation])(stage)
         stage.session.flush()
         prepare(stage.session)
+        is_isolated(stage.session)  # which each connection is asked once
         with sent(stage.session) as seen:
             call(stage.tenancy, self.operation, arguments)
             stage.session.flush()

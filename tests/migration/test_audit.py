@@ -51,7 +51,7 @@ def log_of(connection: Connection, schema: str = "public") -> dict[Part, str]:
 
 
 def test_branches_are_combined_in_any_order(blank: Connection) -> None:
-    assert BRANCHES == ("audit", "search")
+    assert BRANCHES == ("audit", "rls", "search")
     upgrade(blank, branches=("search", "audit"))
     assert {newest("audit"), newest("search")} <= set(blank.scalars(VERSIONS))
     downgrade(blank, "flametrench_tenancy_search@base", branches=("audit", "search"))

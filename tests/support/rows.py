@@ -8,16 +8,18 @@ from sqlalchemy import Connection, Engine, inspect, select
 from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import Base
+from tests.support.isolation import in_full
 
 Rows: TypeAlias = dict[str, list[Any]]
 
 
 def rows(connection: Connection) -> Rows:
     """Return everything in the tables of tenancy, as this connection sees it."""
-    return {
-        name: list(connection.execute(select(table).order_by(table.c.id)))
-        for name, table in Base.metadata.tables.items()
-    }
+    with in_full(connection):
+        return {
+            name: list(connection.execute(select(table).order_by(table.c.id)))
+            for name, table in Base.metadata.tables.items()
+        }
 
 
 def committed_rows(engine: Engine) -> Rows:
@@ -28,11 +30,12 @@ def committed_rows(engine: Engine) -> Rows:
 
 def load_all(session: Session) -> list[Base]:
     """Load every entity there is; the Session forgets them when the list is gone."""
-    return [
-        entity
-        for mapper in Base.registry.mappers
-        for entity in session.scalars(select(mapper.class_))
-    ]
+    with in_full(session):
+        return [
+            entity
+            for mapper in Base.registry.mappers
+            for entity in session.scalars(select(mapper.class_))
+        ]
 
 
 def untruths(session: Session, truth: Rows) -> list[str]:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy.testing.databases import TABLES
+from tests.support.isolation import in_full
 
 Row: TypeAlias = dict[str, Any]
 Reader: TypeAlias = Session | Connection
@@ -37,13 +38,15 @@ def wire(type_: str, uuid: str) -> str:
 
 def snapshot(reader: Reader) -> dict[str, Row]:
     """Return every row by its wire id, and every tuple by what it says; see `fact`."""
+    with in_full(reader):
+        found = reader.execute(_EVERYTHING).all()
     return {
         _key(table, row): {
             name: _value(name, value)
             for name, value in row.items()
             if name != "id" and not name.startswith(("subject", "relation", "object"))
         }
-        for table, row in reader.execute(_EVERYTHING)
+        for table, row in found
     }
 
 
@@ -84,4 +87,5 @@ def disagreements(reader: Reader) -> list[Any]:
         (TABLE member EXCEPT TABLE granted) UNION ALL (TABLE granted EXCEPT TABLE member)
         """
     )
-    return list(reader.execute(query))
+    with in_full(reader):
+        return list(reader.execute(query))

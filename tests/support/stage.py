@@ -22,6 +22,7 @@ from flametrench_tenancy_sqlalchemy import (
     TenancyRepository,
 )
 from flametrench_tenancy_sqlalchemy.testing.factories import make_user
+from tests.support.isolation import in_full
 from tests.support.rows import rows, untruths
 from tests.support.sql import Row, fact, snapshot
 
@@ -120,7 +121,8 @@ class Stage:
         elif status is InvitationStatus.REVOKED:
             tenancy.revoke_invitation(invitation.id, invitation.invited_by)
         elif status is InvitationStatus.EXPIRED:
-            self.at(invitation.expires_at + TICK).expire_invitations()
+            with in_full(self.session):
+                self.at(invitation.expires_at + TICK).expire_invitations()
 
     @contextmanager
     def writes(self) -> Iterator[dict[str, Row | None]]:

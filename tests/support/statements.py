@@ -9,8 +9,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event, text
 
+from tests.support.cluster import COORDINATOR
+
+# Citus has another function of this name.
+_TERMINATE = text("SELECT pg_terminate_backend(CAST(:pid AS integer), 5000)")
 _LATEST = text("SELECT query FROM pg_stat_activity WHERE pid = :pid")
-_WAITS = text("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = :pid")
+_WAITS = text("SELECT wait_event_type = 'Lock' FROM pg_stat_get_activity(:pid)")
+# The lock is on another node, which alone knows for whom it asks.
+_WAITS_ON_A_NODE = text(
+    "SELECT EXISTS (SELECT FROM citus_lock_waits WHERE waiting_gpid % 10000000000 = :pid)"
+)
 
 
 def backend_pid(connection: Connection) -> int:
@@ -33,14 +41,19 @@ def latest_statement(engine: Engine, pid: int) -> str:
 def terminate(engine: Engine, pid: int) -> None:
     """Kill the server's process behind somebody's connection, and see it gone."""
     with engine.connect() as connection:
-        assert connection.scalar(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+        assert connection.scalar(_TERMINATE, {"pid": pid})
+
+
+def is_blocked(observer: Connection, pid: int) -> bool:
+    """Tell whether the server's process behind somebody's connection waits for a lock."""
+    return bool(observer.scalar(_WAITS_ON_A_NODE if COORDINATOR else _WAITS, {"pid": pid}))
 
 
 def await_blocked(engine: Engine, pid: int) -> None:
     """Return as soon as somebody's connection waits for a lock."""
     deadline = time.monotonic() + 10
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        while not connection.scalar(_WAITS, {"pid": pid}):
+        while not is_blocked(connection, pid):
             assert time.monotonic() < deadline, "it does not wait for a lock"
 
 

@@ -31,7 +31,7 @@ ORDER = [
         "store canonical audit",
         "neighbours replicas",
         "aio memory migrations",
-        "doctor contrib",
+        "doctor contrib cells",
         "cli",
     ),
     "testing",

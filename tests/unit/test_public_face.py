@@ -22,6 +22,7 @@ PUBLIC = {
     "unit_of_work",
     "after_commit",
     "audit_context",
+    "bind_tenant",
     "neighbour",
     "repository_on",
     # the audit log

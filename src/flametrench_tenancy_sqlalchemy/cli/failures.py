@@ -23,7 +23,7 @@ class NotConfirmedError(Exception):
 
 
 # Where a command runs, rather than what it asks for, is in the way.
-_OF_THE_PLACE: Final = {Reason.HIDDEN_ROWS, Reason.ISOLATION_LEVEL}
+_OF_THE_PLACE: Final = {Reason.HIDDEN_ROWS, Reason.ISOLATION_LEVEL, Reason.SPANS_ORGANIZATIONS}
 
 # The first that fits.
 _CODES: Final[Mapping[type[Exception], str]] = {

@@ -120,7 +120,7 @@ BRANCH: Final = _option(
     action="append",
     default=[],
     dest="branches",
-    choices=["audit", "search"],
+    choices=["audit", "rls", "search"],
     help="with an opt-in branch; may be given several times",
 )
 DRY_RUN: Final = _option(

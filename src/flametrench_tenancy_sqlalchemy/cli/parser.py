@@ -23,6 +23,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "doctor": "find what is wrong in a database, and repair what can be repaired",
     "canonicalize": "store the identifiers of pending invitations as a policy has them",
     "migrate": "create the tables, or bring them up to date",
+    "cells": "create cells, list them, and move them between the nodes of a cluster",
     "grants": "print the SQL that gives a role its least privileges",
     "log": "list what has happened in an organization, or follow it",
     "retention": "list, make and drop the months of the audit log",

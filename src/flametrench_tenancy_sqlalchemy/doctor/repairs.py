@@ -25,6 +25,7 @@ from ..ids import encode, encode_object
 from ..models import Invitation, Membership, Organization, Tuple
 from ..models.tuple import TupleKey
 from ..repository.operation import Operation, Repository
+from ..transactions.isolation import NOWHERE
 from ..transactions.sessions import connection_of
 from ..transactions.settings import telling
 from ..values import InvitationStatus, PreTuple, Status
@@ -41,7 +42,10 @@ class Repairs(Repository):
         """Put right what can be, as one unit, and tell what was done."""
         self._require_read_committed()
         self._require_all_rows()
-        with self._operation("repair") as operation, telling(self.session, operation.saying):
+        with (
+            self._operation("repair", view=NOWHERE) as operation,
+            telling(self.session, operation.saying),
+        ):
             now = operation.at
             orgs = self._lock_organizations()
             return [

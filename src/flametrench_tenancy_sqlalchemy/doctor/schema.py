@@ -14,7 +14,7 @@ from ..migrations.catalog import Definitions, Part
 from ..migrations.comparison import differences
 from ..migrations.functions import INSECURE_FUNCTIONS
 from ..models.columns import OWN_SCHEMA
-from . import log
+from . import isolation, log
 from .findings import EXAMPLES, Finding, Severity
 
 # Those of the migrations, by table. A test compares them with a migrated database.
@@ -184,6 +184,7 @@ def examine_schema(connection: Connection) -> SchemaReport:
         insecure = connection.scalars(text(INSECURE_FUNCTIONS)).all()
         wanted = _wanted(connection)
         of_log = [*log.examine_log(connection)] if logged else []
+        of_isolation = [*isolation.examine_isolation(connection)]
     missing = {
         # A table that is not there has no parts to miss.
         part
@@ -224,6 +225,7 @@ def examine_schema(connection: Connection) -> SchemaReport:
             different.values(),
         ),
         *of_log,
+        *of_isolation,
     ]
     sound = {
         part.name

@@ -85,8 +85,8 @@ def alembic_config(
         lock_timeout: how long to wait for a table that others use, as PostgreSQL writes it.
         advisory_lock_timeout: how long to wait for another deployer, as an interval; ``0s`` is
             not at all.
-        branches: the opt-in branches that are there, too, each a further head: of ``audit`` and
-            ``search``, in any order.
+        branches: the opt-in branches that are there, too, each a further head: of ``audit``,
+            ``rls`` and ``search``, in any order.
 
     Raises:
         CommandError: there is no such branch.
@@ -125,8 +125,8 @@ def upgrade(
         lock_timeout: how long to wait for a table that others use, as PostgreSQL writes it.
         advisory_lock_timeout: how long to wait for another deployer, as an interval; ``0s`` is
             not at all.
-        branches: the opt-in branches to go along, of ``audit`` and ``search``; from then on they
-            must be named.
+        branches: the opt-in branches to go along, of ``audit``, ``rls`` and ``search``; from then
+            on they must be named.
 
     Raises:
         AdvisoryLockTimeoutError: another deployer is still migrating; the error says who.

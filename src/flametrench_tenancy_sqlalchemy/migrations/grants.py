@@ -27,6 +27,22 @@ LOG: Final[Mapping[str, tuple[Mapping[str, str], bool]]] = {
 LOG_FUNCTION: Final = "flametrench_tenancy_log_event(jsonb)"
 """Writes an application's own events, and refusals: nobody inserts into the table."""
 
+# What the opt-in row-level security adds: purpose -> the commands by which all rows of a table are
+# reached, whoever they belong to. A request finds its organizations by the functions.
+SPANS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "app": {},
+    "operator": dict.fromkeys(("org", "mem", "inv", "tup"), ("SELECT",)),
+    "worker": {"inv": ("SELECT", "UPDATE")},
+}
+FINDERS: Final = (
+    "flametrench_tenancy_orgs_of_slugs(text[])",
+    "flametrench_tenancy_orgs_of_memberships(uuid[])",
+    "flametrench_tenancy_orgs_of_invitations(uuid[])",
+    "flametrench_tenancy_orgs_of_identifiers(text[])",
+    "flametrench_tenancy_orgs_of_users(uuid[])",
+)
+"""They find the organizations that an operation is about, which it cannot see before."""
+
 PURPOSES: Final[Mapping[str, Mapping[str, str]]] = {
     # A request: every operation, and no more of a row than operations change. Tuples never change;
     # of those that are there already some are locked, which takes the right to change something.
@@ -58,7 +74,7 @@ def grants(
         role: the role.
         purpose: ``app``, ``operator`` or ``worker``.
         schema: the schema of the tables.
-        branches: the opt-in branches that are there, of which ``audit`` has a table.
+        branches: the opt-in branches that are there: ``audit`` has a table, ``rls`` hides rows.
     """
     place, whom = _quoted(schema), _quoted(role)
     usage = "USAGE, CREATE" if purpose == "operator" else "USAGE"
@@ -71,9 +87,21 @@ def grants(
             yield f"GRANT {privileges} ON {place}.{table} TO {whom}"
         yield f"GRANT EXECUTE ON FUNCTION {place}.{LOG_FUNCTION} TO {whom}"
         if everything:
-            policy = _quoted(f"aud_all_for_{role}"[:63])
-            yield f"DROP POLICY IF EXISTS {policy} ON {place}.aud"
-            yield f"CREATE POLICY {policy} ON {place}.aud FOR SELECT TO {whom} USING (true)"
+            yield from _shows_all(role, f"{place}.aud", "aud", "SELECT")
+    if "rls" in branches:
+        for function in FINDERS if purpose != "worker" else ():
+            yield f"GRANT EXECUTE ON FUNCTION {place}.{function} TO {whom}"
+        for table, commands in SPANS[purpose].items():
+            for command in commands:
+                yield from _shows_all(role, f"{place}.{table}", table, command)
+
+
+def _shows_all(role: str, where: str, table: str, command: str) -> Iterator[str]:
+    """Yield the policy that shows a role all rows of a table."""
+    verb = "" if command == "SELECT" else f"{command.lower()}_"
+    policy = _quoted(f"{table}_all_for_{verb}{role}"[:63])
+    yield f"DROP POLICY IF EXISTS {policy} ON {where}"
+    yield f"CREATE POLICY {policy} ON {where} FOR {command} TO {_quoted(role)} USING (true)"
 
 
 def _quoted(name: str) -> str:

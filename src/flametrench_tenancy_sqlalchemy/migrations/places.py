@@ -8,7 +8,7 @@ from typing import Final
 
 from alembic.util import CommandError
 
-BRANCHES: Final = ("audit", "search")
+BRANCHES: Final = ("audit", "rls", "search")
 """The opt-in branches: each a folder, and the end of the branch label ``flametrench_tenancy_…``."""
 
 _PACKAGE: Final = Path(__file__).resolve().parents[1]

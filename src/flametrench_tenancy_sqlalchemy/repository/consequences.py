@@ -15,6 +15,7 @@ from ..errors import PreconditionError
 from ..models import Base, Invitation, Membership, Tuple
 from ..models.pre_tuples import well_formed
 from ..models.tuple import TupleKey
+from ..transactions.isolation import View, Way, reach, seeing
 from ..transactions.sessions import AnySession
 from ..values import Status
 from ..writing import tuples, was
@@ -87,13 +88,15 @@ def grants_to_take(session: AnySession, parted: Iterable[Parting]) -> list[Tuple
     if not left:
         return []
     users = {usr_id for usr_id, _ in left}
-    brought: dict[TupleKey, set[Origin]] = defaultdict(set)
-    for usr_id, key, invitation in _promises(session, users):
-        if (usr_id, invitation.org_id) in left:
-            brought[key].add((invitation.terminal_at, invitation.invited_by))
-    held = tuples.find(session, brought, to_delete=True)
-    theirs = [t for t in held.values() if (t.created_at, t.created_by) in brought[t.key]]
-    kept = promised(session, users, theirs, besides=left)
+    reach(session, users)
+    with seeing(session, View.of(Way.USERS, *users, beyond=True), undone=True):
+        brought: dict[TupleKey, set[Origin]] = defaultdict(set)
+        for usr_id, key, invitation in _promises(session, users):
+            if (usr_id, invitation.org_id) in left:
+                brought[key].add((invitation.terminal_at, invitation.invited_by))
+        held = tuples.find(session, brought, to_delete=True)
+        theirs = [t for t in held.values() if (t.created_at, t.created_by) in brought[t.key]]
+        kept = promised(session, users, theirs, besides=left)
     return [t for t in theirs if t.key not in kept]
 
 

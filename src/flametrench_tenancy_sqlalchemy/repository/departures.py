@@ -9,6 +9,7 @@ from ..ids import require
 from ..models import Membership, Organization, Tuple, User
 from ..models.user import user_id, user_id_if_given
 from ..results import TransferOwnershipResult
+from ..transactions.isolation import View, Way
 from . import locks, queries
 from .consequences import promised
 from .operation import Repository
@@ -40,7 +41,7 @@ class DepartureOperations(Repository):
         """
         require(mem_id, "mem", "mem_id")
         transfer_to = user_id_if_given(transfer_to, "transfer_to")
-        with self._operation("self_leave") as operation:
+        with self._operation("self_leave", view=View.of(Way.MEMBERSHIPS, mem_id)) as operation:
             membership = locks.membership(self.session, mem_id)
             self._permit("self_leave", membership)
             others = locks.other_owners(self.session, membership, or_user=transfer_to)
@@ -80,7 +81,8 @@ class DepartureOperations(Repository):
         """
         require(mem_id, "mem", "mem_id")
         admin_usr_id = user_id(admin_usr_id, "admin_usr_id")
-        with self._operation("admin_remove", by=admin_usr_id) as operation:
+        view = View.of(Way.MEMBERSHIPS, mem_id)
+        with self._operation("admin_remove", view=view, by=admin_usr_id) as operation:
             membership, admin = locks.membership_and_administrator(
                 self.session, mem_id, admin_usr_id
             )
@@ -114,7 +116,8 @@ class DepartureOperations(Repository):
         require(org_id, "org", "org_id")
         require(from_mem_id, "mem", "from_mem_id")
         require(to_mem_id, "mem", "to_mem_id")
-        with self._operation("transfer_ownership") as operation:
+        view = View.of(Way.MEMBERSHIPS, from_mem_id, to_mem_id, besides=(org_id,))
+        with self._operation("transfer_ownership", view=view) as operation:
             donor, target = locks.memberships(
                 self.session, from_mem_id=from_mem_id, to_mem_id=to_mem_id
             )
@@ -157,7 +160,8 @@ class DepartureOperations(Repository):
         usr_id = user_id(usr_id, "usr_id")
         self._permit_alone("offboard_user", usr_id)
         named = _parsed_heirs(heirs)
-        with self._operation("offboard_user") as operation:
+        view = View.of(Way.USERS, usr_id, about=(usr_id,), spanning="offboard_user")
+        with self._operation("offboard_user", view=view) as operation:
             session, at = self.session, operation.at
             orgs = locks.concerned_by(session, usr_id)
             held = locks.memberships_of(session, usr_id, orgs)

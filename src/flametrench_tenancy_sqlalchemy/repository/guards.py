@@ -6,6 +6,7 @@ from ..errors import ForbiddenError
 from ..ids import require
 from ..models import Membership, User
 from ..models.user import user_id
+from ..transactions.isolation import View, Way
 from ..transactions.sessions import connection_of, where_writes_go
 from ..values import Role
 from . import queries
@@ -35,11 +36,13 @@ class GuardOperations(Repository):
         """
         require(org_id, "org", "org_id")
         usr_id = user_id(usr_id, "usr_id")
-        query = queries.loading(queries.ACTIVE_MEMBERSHIP, options)
-        with where_writes_go(self.session):
+        with where_writes_go(self.session), self._seeing(View.of(Way.NAMED, org_id)) as sight:
             self._permit_reading_in("find_membership", org_id, about=usr_id)
+            query = queries.loading(queries.ACTIVE_MEMBERSHIP, options)
             found = queries.read(self.session, query, {"whose": usr_id, "there": org_id})
-        return found.one_or_none()
+            membership: Membership | None = found.one_or_none()
+            sight.stays = membership is not None
+        return membership
 
     @guards
     def require_role(
@@ -71,17 +74,17 @@ class GuardOperations(Repository):
         require(org_id, "org", "org_id")
         usr_id = user_id(usr_id, "usr_id")
         allowed = [Role.parse(role, "roles") for role in roles]
-        query = queries.loading(queries.ADMITTED, options)
-        with where_writes_go(self.session):
+        with where_writes_go(self.session), self._seeing(View.of(Way.NAMED, org_id)):
+            query = queries.loading(queries.ADMITTED, options)
             found = queries.read(self.session, query, {"whose": usr_id, "there": org_id})
-        membership: Membership | None = found.one_or_none()
-        if membership is None or (allowed and membership.role not in allowed):
-            raise ForbiddenError(
-                f"user {usr_id} is no active {' or '.join(allowed) or 'member'} of {org_id}",
-                usr_id=usr_id,
-                org_id=org_id,
-                roles=allowed,
-            )
+            membership: Membership | None = found.one_or_none()
+            if membership is None or (allowed and membership.role not in allowed):
+                raise ForbiddenError(
+                    f"user {usr_id} is no active {' or '.join(allowed) or 'member'} of {org_id}",
+                    usr_id=usr_id,
+                    org_id=org_id,
+                    roles=allowed,
+                )
         return membership
 
     @guards
@@ -103,6 +106,7 @@ class GuardOperations(Repository):
         require(org_id, "org", "org_id")
         usr_id = user_id(usr_id, "usr_id")
         given = {"whose": usr_id, "there": org_id}
-        with where_writes_go(self.session):
+        with where_writes_go(self.session), self._seeing(View.of(Way.NAMED, org_id)) as sight:
             role: Role | None = connection_of(self.session).scalar(queries.ROLE_OF, given)
+            sight.stays = role is not None
         return role

@@ -12,6 +12,7 @@ from ..models import Base, Invitation, Organization, User
 from ..models.tuple import TupleKey
 from ..models.user import user_id, user_id_if_given
 from ..results import AcceptInvitationResult
+from ..transactions.isolation import NOWHERE, View, Way, reach, spans_organizations
 from ..values import InvitationStatus, Page, PreTuple, Role
 from . import lists, locks, queries
 from .entries import Entries, as_it_is, end_rivals
@@ -72,8 +73,9 @@ class InvitationOperations(Repository):
         invited_by = user_id(invited_by, "invited_by")
         users = {"invited_by": invited_by}
         role = Role.parse(role, "role")
+        view = View.of(Way.NAMED, org_id)
         with self._operation(
-            "create_invitation", into=org_id, users=users, by=invited_by
+            "create_invitation", view=view, into=org_id, users=users, by=invited_by
         ) as operation:
             self._permit_joining("create_invitation", org_id, role, offers=True)
             invitation = Invitation.draft(
@@ -105,8 +107,9 @@ class InvitationOperations(Repository):
 
         Specification: docs/tenancy.md#invitations.
         """
-        invitation = queries.get(self.session, Invitation, "inv_id", inv_id, options=options)
-        self._permit_reading("get_invitation", invitation, options=options)
+        with self._seeing(View.of(Way.INVITATIONS, require(inv_id, "inv", "inv_id"))):
+            invitation = queries.get(self.session, Invitation, "inv_id", inv_id, options=options)
+            self._permit_reading("get_invitation", invitation, options=options)
         invitation.read_at = time_of(self._clock)
         return invitation
 
@@ -139,22 +142,23 @@ class InvitationOperations(Repository):
         Specification: docs/tenancy.md#invitations.
         """
         require(org_id, "org", "org_id")
-        self._permit_reading_in("list_invitations", org_id)
-        wanted, now = InvitationStatus.parse_if_given(status, "status"), time_of(self._clock)
-        page = queries.page(
-            self.session,
-            Invitation,
-            lists.invitations_in(wanted),
-            cursor=cursor,
-            limit=limit,
-            options=options,
-            there=org_id,
-            now=now,
-        )
-        for invitation in page:
-            invitation.read_at = now
-        if not page.data:
-            queries.require_known(self.session, Organization, "org_id", org_id)
+        with self._seeing(View.of(Way.NAMED, org_id)):
+            self._permit_reading_in("list_invitations", org_id)
+            wanted, now = InvitationStatus.parse_if_given(status, "status"), time_of(self._clock)
+            page = queries.page(
+                self.session,
+                Invitation,
+                lists.invitations_in(wanted),
+                cursor=cursor,
+                limit=limit,
+                options=options,
+                there=org_id,
+                now=now,
+            )
+            for invitation in page:
+                invitation.read_at = now
+            if not page.data:
+                queries.require_known(self.session, Organization, "org_id", org_id)
         return page
 
     def accept_invitation(
@@ -199,13 +203,18 @@ class InvitationOperations(Repository):
         as_usr_id = user_id_if_given(as_usr_id, "as_usr_id")
         users, policy = {"as_usr_id": as_usr_id}, self._policy
         alone = policy.seats is not None or policy.accept_ends_others
-        with self._operation("accept_invitation", users=users, by=as_usr_id) as operation:
+        about = () if as_usr_id is None else (as_usr_id,)
+        view = View.of(Way.INVITATIONS, inv_id, about=about)
+        with self._operation(
+            "accept_invitation", view=view, users=users, by=as_usr_id
+        ) as operation:
             user: User | None
             if as_usr_id is None:
                 invitation, user = (
                     locks.invitation(self.session, inv_id, alone=alone),
                     User.register(at=operation.at),
                 )
+                reach(self.session, [user.id])
                 present = []
             else:
                 invitation, user = locks.invitation_and_user(
@@ -261,7 +270,10 @@ class InvitationOperations(Repository):
         require(inv_id, "inv", "inv_id")
         as_usr_id = user_id_if_given(as_usr_id, "as_usr_id")
         users = {"as_usr_id": as_usr_id}
-        with self._operation("decline_invitation", users=users, by=as_usr_id) as operation:
+        view = View.of(Way.INVITATIONS, inv_id)
+        with self._operation(
+            "decline_invitation", view=view, users=users, by=as_usr_id
+        ) as operation:
             invitation = locks.invitation(self.session, inv_id)
             self._permit("decline_invitation", invitation)
             invitation.decline(by=as_usr_id, at=operation.at)
@@ -289,7 +301,8 @@ class InvitationOperations(Repository):
         """
         require(inv_id, "inv", "inv_id")
         admin_usr_id = user_id(admin_usr_id, "admin_usr_id")
-        with self._operation("revoke_invitation", by=admin_usr_id) as operation:
+        view = View.of(Way.INVITATIONS, inv_id)
+        with self._operation("revoke_invitation", view=view, by=admin_usr_id) as operation:
             invitation, admin = locks.invitation_and_administrator(
                 self.session, inv_id, admin_usr_id
             )
@@ -320,7 +333,8 @@ class InvitationOperations(Repository):
         """
         require(inv_id, "inv", "inv_id")
         session, policy = self.session, self._policy
-        with self._operation("renew_invitation") as operation:
+        view = View.of(Way.INVITATIONS, inv_id)
+        with self._operation("renew_invitation", view=view) as operation:
             invitation = locks.invitation(session, inv_id, alone=policy.looks_at_others())
             self._permit("renew_invitation", invitation, invitation.role)
             org, returns = invitation.organization, invitation.is_overdue(operation.at)
@@ -350,7 +364,8 @@ class InvitationOperations(Repository):
         """
         self._permit_alone("expire_invitations")
         limit = max(1, min(queries.whole_number(limit), _BIGINT))
-        with self._operation("expire_invitations") as operation:
+        with self._operation("expire_invitations", view=NOWHERE) as operation:
+            spans_organizations(self.session, operation.name, "inv", "worker")
             return operation.expire(limit=limit)
 
 

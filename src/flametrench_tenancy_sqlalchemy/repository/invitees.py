@@ -10,6 +10,7 @@ from ..ids import require
 from ..models import Invitation
 from ..models.base import is_storable, not_found
 from ..results import InvitationPreview
+from ..transactions.isolation import View, Way
 from ..transactions.sessions import connection_of
 from ..values import InvitationStatus, Page
 from . import lists, locks, queries
@@ -34,11 +35,12 @@ class InviteeOperations(Repository):
             NotFoundError: there is no such invitation.
         """
         require(inv_id, "inv", "inv_id")
-        if self._actor is not None:
-            invitation = queries.get(self.session, Invitation, "inv_id", inv_id)
-            self._permit_reading("preview_invitation", invitation)
-        found = connection_of(self.session).execute(queries.PREVIEW, {"sought": inv_id})
-        row = found.one_or_none()
+        with self._seeing(View.of(Way.INVITATIONS, inv_id)):
+            if self._actor is not None:
+                invitation = queries.get(self.session, Invitation, "inv_id", inv_id)
+                self._permit_reading("preview_invitation", invitation)
+            found = connection_of(self.session).execute(queries.PREVIEW, {"sought": inv_id})
+            row = found.one_or_none()
         if row is None:
             raise not_found(Invitation, inv_id, "inv_id")
         now, status = time_of(self._clock), row.status
@@ -83,19 +85,19 @@ class InviteeOperations(Repository):
                 ``limit_format`` or ``options_format``; the argument is malformed.
         """
         now = time_of(self._clock)
-        spellings: dict[str, Any] = {
-            f"spelling_{n}": each for n, each in enumerate(self._spellings(identifier))
-        }
-        page = queries.page(
-            self.session,
-            Invitation,
-            lists.inbox(*spellings),
-            cursor=cursor,
-            limit=limit,
-            options=options,
-            now=now,
-            **spellings,
-        )
+        wanted = self._spellings(identifier)
+        spellings: dict[str, Any] = {f"spelling_{n}": each for n, each in enumerate(wanted)}
+        with self._seeing(View.of(Way.IDENTIFIERS, *wanted, beyond=self._actor is not None)):
+            page = queries.page(
+                self.session,
+                Invitation,
+                lists.inbox(*spellings),
+                cursor=cursor,
+                limit=limit,
+                options=options,
+                now=now,
+                **spellings,
+            )
         for invitation in page:
             invitation.read_at = now
         return page
@@ -114,7 +116,8 @@ class InviteeOperations(Repository):
         """
         self._permit_alone("erase_identifier")
         spellings = self._spellings(identifier)
-        with self._operation("erase_identifier") as operation:
+        view = View.of(Way.IDENTIFIERS, *spellings, spanning="erase_identifier")
+        with self._operation("erase_identifier", view=view) as operation:
             found = locks.invitations_of(self.session, spellings)
             for invitation in found:
                 invitation.erase(operation.at)

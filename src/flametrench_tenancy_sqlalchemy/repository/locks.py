@@ -19,6 +19,7 @@ from .._sql import deciding, table_of, word
 from ..ids import decode
 from ..models import Base, Invitation, Membership, Organization, Tuple, User
 from ..models.base import not_found
+from ..transactions.isolation import Way, found_by, is_isolated
 from ..transactions.sessions import AnySession, among, connection_of, found_first, pairs_among
 from ..values import InvitationStatus, Status
 from ..writing import overdue
@@ -50,6 +51,8 @@ def is_held(session: AnySession, slug: str | None, org_id: str) -> bool:
     The unique index alone would let two that ask for each other's wait for each other: each has
     been changed when it looks. Locking the holder would let anybody keep it waiting.
     """
+    if slug is not None and is_isolated(session):
+        return bool({*found_by(session, Way.SLUGS, slug)} - {org_id})
     return (
         connection_of(session).scalar(reads.HOLDER, {"wanted": slug, "sought": org_id}) is not None
     )

@@ -9,6 +9,7 @@ from ..errors import PreconditionError, Reason, shown
 from ..ids import require
 from ..models import Membership, Organization, User
 from ..models.user import user_id, user_id_if_given
+from ..transactions.isolation import View, Way
 from ..values import Page, Role, SeatCount, Status
 from . import lists, locks, queries
 from .entries import seats_of
@@ -53,7 +54,10 @@ class MembershipOperations(Repository):
         invited_by = user_id_if_given(invited_by, "invited_by")
         users = {"usr_id": usr_id, "invited_by": invited_by}
         role = Role.parse(role, "role")
-        with self._operation("add_member", into=org_id, users=users, by=invited_by) as operation:
+        view = View.of(Way.NAMED, org_id)
+        with self._operation(
+            "add_member", view=view, into=org_id, users=users, by=invited_by
+        ) as operation:
             self._permit_joining("add_member", org_id, role)
             membership = Membership.draft(
                 org_id, usr_id, role, invited_by=invited_by, at=operation.at
@@ -76,8 +80,9 @@ class MembershipOperations(Repository):
 
         Specification: docs/tenancy.md#memberships.
         """
-        membership = queries.get(self.session, Membership, "mem_id", mem_id, options=options)
-        self._permit_reading("get_membership", membership, options=options)
+        with self._seeing(View.of(Way.MEMBERSHIPS, require(mem_id, "mem", "mem_id"))):
+            membership = queries.get(self.session, Membership, "mem_id", mem_id, options=options)
+            self._permit_reading("get_membership", membership, options=options)
         return membership
 
     @reads
@@ -91,9 +96,12 @@ class MembershipOperations(Repository):
             InvalidIdError: ``org_id`` is no ``org_`` wire id.
             NotFoundError: there is no such organization.
         """
-        org = queries.get(self.session, Organization, "org_id", org_id)
-        self._permit_reading("count_seats", org)
-        seats = seats_of(self.session, self._policy, [org], at=time_of(self._clock), unlimited=True)
+        with self._seeing(View.of(Way.NAMED, require(org_id, "org", "org_id"))):
+            org = queries.get(self.session, Organization, "org_id", org_id)
+            self._permit_reading("count_seats", org)
+            seats = seats_of(
+                self.session, self._policy, [org], at=time_of(self._clock), unlimited=True
+            )
         return seats[org_id].count
 
     @reads
@@ -134,26 +142,27 @@ class MembershipOperations(Repository):
         Specification: docs/tenancy.md#memberships.
         """
         require(org_id, "org", "org_id")
-        self._permit_reading_in("list_members", org_id)
-        newest_first = bool(newest_first)
-        narrowed = Status.parse_if_given(status, "status"), _parsed_roles(roles)
-        if query is None:
-            found = lists.members_in(*narrowed, newest_first=newest_first)
-        else:
-            text = lists.searched(query, self._policy)
-            found = lists.members_named(text, *narrowed, newest_first=newest_first)
-        page = queries.page(
-            self.session,
-            Membership,
-            found,
-            cursor=cursor,
-            limit=limit,
-            options=options,
-            newest_first=newest_first,
-            there=org_id,
-        )
-        if not page.data:
-            queries.require_known(self.session, Organization, "org_id", org_id)
+        with self._seeing(View.of(Way.NAMED, org_id)):
+            self._permit_reading_in("list_members", org_id)
+            newest_first = bool(newest_first)
+            narrowed = Status.parse_if_given(status, "status"), _parsed_roles(roles)
+            if query is None:
+                found = lists.members_in(*narrowed, newest_first=newest_first)
+            else:
+                text = lists.searched(query, self._policy)
+                found = lists.members_named(text, *narrowed, newest_first=newest_first)
+            page = queries.page(
+                self.session,
+                Membership,
+                found,
+                cursor=cursor,
+                limit=limit,
+                options=options,
+                newest_first=newest_first,
+                there=org_id,
+            )
+            if not page.data:
+                queries.require_known(self.session, Organization, "org_id", org_id)
         return page
 
     @reads
@@ -172,15 +181,16 @@ class MembershipOperations(Repository):
         Specification: docs/tenancy.md#memberships.
         """
         require(org_id, "org", "org_id")
-        self._permit_reading_in("count_members", org_id)
-        if status is None:
-            found = self.session.scalars(queries.COUNT_ALL, {"there": org_id})
-        else:
-            given = {"there": org_id, "status": Status.parse(status, "status")}
-            found = self.session.scalars(queries.COUNT_IN_STATUS, given)
-        count = found.one()
-        if not count:
-            queries.require_known(self.session, Organization, "org_id", org_id)
+        with self._seeing(View.of(Way.NAMED, org_id)):
+            self._permit_reading_in("count_members", org_id)
+            if status is None:
+                found = self.session.scalars(queries.COUNT_ALL, {"there": org_id})
+            else:
+                given = {"there": org_id, "status": Status.parse(status, "status")}
+                found = self.session.scalars(queries.COUNT_IN_STATUS, given)
+            count = found.one()
+            if not count:
+                queries.require_known(self.session, Organization, "org_id", org_id)
         return count
 
     @reads
@@ -213,17 +223,18 @@ class MembershipOperations(Repository):
         """
         usr_id = user_id(usr_id, "usr_id")
         query = lists.MEMBERSHIPS[Status.parse_if_given(status, "status")]
-        page = queries.page(
-            self.session,
-            Membership,
-            query,
-            cursor=cursor,
-            limit=limit,
-            options=options,
-            whose=usr_id,
-        )
-        if not page.data:
-            queries.require_known(self.session, User, "usr_id", usr_id)
+        with self._seeing(View.of(Way.USERS, usr_id, beyond=self._actor is not None)):
+            page = queries.page(
+                self.session,
+                Membership,
+                query,
+                cursor=cursor,
+                limit=limit,
+                options=options,
+                whose=usr_id,
+            )
+            if not page.data:
+                queries.require_known(self.session, User, "usr_id", usr_id)
         return page
 
     def change_role(self, mem_id: str, new_role: Role | str) -> Membership:
@@ -248,7 +259,7 @@ class MembershipOperations(Repository):
         """
         require(mem_id, "mem", "mem_id")
         role = Role.parse(new_role, "new_role")
-        with self._operation("change_role") as operation:
+        with self._operation("change_role", view=View.of(Way.MEMBERSHIPS, mem_id)) as operation:
             membership = locks.membership(self.session, mem_id)
             self._permit("change_role", membership, membership.role, role)
             owners = locks.other_owners(self.session, membership)
@@ -275,7 +286,9 @@ class MembershipOperations(Repository):
         Specification: docs/tenancy.md#status-transitions.
         """
         require(mem_id, "mem", "mem_id")
-        with self._operation("suspend_membership") as operation:
+        with self._operation(
+            "suspend_membership", view=View.of(Way.MEMBERSHIPS, mem_id)
+        ) as operation:
             membership = locks.membership(self.session, mem_id)
             self._permit("suspend_membership", membership, membership.role)
             owners = locks.other_owners(self.session, membership)
@@ -302,7 +315,9 @@ class MembershipOperations(Repository):
         Specification: docs/tenancy.md#status-transitions.
         """
         require(mem_id, "mem", "mem_id")
-        with self._operation("reinstate_membership") as operation:
+        with self._operation(
+            "reinstate_membership", view=View.of(Way.MEMBERSHIPS, mem_id)
+        ) as operation:
             membership = locks.membership(self.session, mem_id)
             self._permit("reinstate_membership", membership, membership.role)
             membership.reinstate(operation.at)

@@ -31,6 +31,7 @@ from ..errors import (
 from ..models import Base, Invitation, Organization, Tuple, User
 from ..models.base import not_found
 from ..policy import LETTER, Policy
+from ..transactions.isolation import Sight, View, Way, keep, seeing
 from ..transactions.savepoint import savepoint
 from ..transactions.sessions import AnySession, among, connection_of, itself, where_writes_go
 from ..transactions.settings import Saying
@@ -287,6 +288,7 @@ class Repository(ForSomebody):
         self,
         name: str,
         *,
+        view: View,
         into: str | None = None,
         users: Mapping[str, str | None] | None = None,
         by: str | None = None,
@@ -297,6 +299,7 @@ class Repository(ForSomebody):
 
         Args:
             name: the operation, for the savepoint.
+            view: what it needs to see.
             into: the organization that must be active, before anything else is amiss.
             users: argument name -> the user it refers to, in the order of the contract's checks.
             by: the user whose doing it is, if the arguments tell.
@@ -317,9 +320,26 @@ class Repository(ForSomebody):
                 self._denials_kept(),
                 self._refusals_in_our_words(operation, into, users),
                 self._unit(session, name),
+                self._seeing(view, undone=True),
             ):
                 self._admit(users.values(), operation.at)
                 yield operation
+            keep(session)
+
+    def _seeing(self, view: View, *, undone: bool = False) -> AbstractContextManager[Sight]:
+        """Let the block see what it needs to, where row-level security would hide it.
+
+        Args:
+            view: what that is.
+            undone: whether a unit around it takes it back where the block raises.
+        """
+        return seeing(
+            self.session,
+            view,
+            usr_id=None if self._actor is None else self._actor.usr_id,
+            lasting=self._unit is savepoint,
+            undone=undone,
+        )
 
     @contextmanager
     def _refusals_in_our_words(
@@ -354,7 +374,9 @@ class Repository(ForSomebody):
 
     def _require_active(self, org_id: str) -> None:
         query = deciding(select(_org).where(_org.c.id == org_id), Organization)
-        org = self.session.scalars(query).one_or_none()
+        with self._seeing(View.of(Way.NAMED, org_id)) as sight:
+            sight.stays = False  # something else has been refused
+            org = self.session.scalars(query).one_or_none()
         if org is None:
             raise not_found(Organization, org_id, "org_id")
         org.require_active()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from ..ids import require
+from ..ids import new_id, require
 from ..models import Membership, Organization, User
 from ..models.base import not_found
 from ..models.organization import is_slug
 from ..models.user import user_id
 from ..results import CreateOrgResult
+from ..transactions.isolation import View, Way, spans_organizations
 from ..values import UNSET, Page, Role, Status, Unset
 from . import lists, locks, queries
 from .operation import Repository, reads
@@ -52,9 +53,13 @@ class OrganizationOperations(Repository):
         if org_id is not None:
             require(org_id, "org", "org_id")
         creator = user_id(creator, "creator")
-        with self._operation("create_org", users={"creator": creator}, by=creator) as operation:
+        id_ = org_id or new_id("org")
+        view = View.of(Way.NAMED, id_, beyond=True)
+        with self._operation(
+            "create_org", view=view, users={"creator": creator}, by=creator
+        ) as operation:
             org = Organization.create(
-                id_=org_id, name=name, slug=slug, policy=self._policy, at=operation.at
+                id_=id_, name=name, slug=slug, policy=self._policy, at=operation.at
             )
             owner = Membership.join(org, creator, Role.OWNER, at=operation.at)
             if org_id is not None and queries.is_there(self.session, org):
@@ -80,8 +85,9 @@ class OrganizationOperations(Repository):
 
         Specification: docs/tenancy.md#organizations.
         """
-        org = queries.get(self.session, Organization, "org_id", org_id, options=options)
-        self._permit_reading("get_org", org, options=options)
+        with self._seeing(View.of(Way.NAMED, require(org_id, "org", "org_id"))):
+            org = queries.get(self.session, Organization, "org_id", org_id, options=options)
+            self._permit_reading("get_org", org, options=options)
         return org
 
     @reads
@@ -100,10 +106,11 @@ class OrganizationOperations(Repository):
         """
         if not is_slug(slug):
             raise not_found(Organization, slug, "slug")
-        org = queries.one(
-            self.session, Organization, queries.ORG_BY_SLUG, "slug", slug, options=options
-        )
-        self._permit_reading("get_org_by_slug", org, named=("slug", slug), options=options)
+        with self._seeing(View.of(Way.SLUGS, slug)):
+            org = queries.one(
+                self.session, Organization, queries.ORG_BY_SLUG, "slug", slug, options=options
+            )
+            self._permit_reading("get_org_by_slug", org, named=("slug", slug), options=options)
         return org
 
     def update_org(
@@ -134,7 +141,7 @@ class OrganizationOperations(Repository):
         Specification: ADR 0011.
         """
         require(org_id, "org", "org_id")
-        with self._operation("update_org") as operation:
+        with self._operation("update_org", view=View.of(Way.NAMED, org_id)) as operation:
             org = locks.organization(self.session, org_id)
             self._permit("update_org", org)
             before = org.slug
@@ -163,7 +170,7 @@ class OrganizationOperations(Repository):
         Specification: docs/tenancy.md#organizations.
         """
         require(org_id, "org", "org_id")
-        with self._operation("suspend_org") as operation:
+        with self._operation("suspend_org", view=View.of(Way.NAMED, org_id)) as operation:
             org = locks.organization(self.session, org_id)
             self._permit("suspend_org", org)
             org.suspend(operation.at)
@@ -187,7 +194,7 @@ class OrganizationOperations(Repository):
         Specification: docs/tenancy.md#organizations.
         """
         require(org_id, "org", "org_id")
-        with self._operation("reinstate_org") as operation:
+        with self._operation("reinstate_org", view=View.of(Way.NAMED, org_id)) as operation:
             org = locks.organization(self.session, org_id)
             self._permit("reinstate_org", org)
             org.reinstate(operation.at)
@@ -214,7 +221,7 @@ class OrganizationOperations(Repository):
         Specification: docs/tenancy.md#organizations.
         """
         require(org_id, "org", "org_id")
-        with self._operation("revoke_org") as operation:
+        with self._operation("revoke_org", view=View.of(Way.NAMED, org_id)) as operation:
             org = locks.organization(self.session, org_id)
             self._permit("revoke_org", org)
             org.revoke(operation.at)
@@ -252,6 +259,7 @@ class OrganizationOperations(Repository):
         Specification: ADR 0025.
         """
         self._permit_alone("list_orgs")
+        spans_organizations(self.session, "list_orgs", "org", "operator")
         in_status = Status.parse_if_given(status, "status")
         if query is None:
             found = lists.ORGS[in_status]

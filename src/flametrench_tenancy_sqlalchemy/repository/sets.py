@@ -27,6 +27,7 @@ from ..rows import (
     offer_of,
     rows_in,
 )
+from ..transactions.isolation import View, Way
 from ..values import Outcome, Role
 from ..writing import goes_by_flush
 from . import locks
@@ -98,7 +99,8 @@ class SetOperations(Repository):
         org_id, invited_by = in_common(org_id, invited_by)
         given = rows_in(members, "members", self._policy)
         rows = [attempt(join_of, row, org_id, invited_by) for row in given]
-        with self._operation("add_members", by=invited_by) as operation:
+        view = View.of(Way.NAMED, *(row.org_id for row in done(rows)))
+        with self._operation("add_members", view=view, by=invited_by) as operation:
 
             def join(org: Organization, row: Join) -> Membership:
                 return Membership.join(
@@ -180,7 +182,8 @@ class SetOperations(Repository):
         org_id, invited_by = in_common(org_id, invited_by)
         given = rows_in(requests, "requests", self._policy)
         rows = [attempt(offer_of, row, org_id, invited_by) for row in given]
-        with self._operation("create_invitations", by=invited_by) as operation:
+        view = View.of(Way.NAMED, *(row.org_id for row in done(rows)))
+        with self._operation("create_invitations", view=view, by=invited_by) as operation:
 
             def offer(org: Organization, row: Offer) -> Invitation:
                 return Invitation.offer(
@@ -230,7 +233,8 @@ class SetOperations(Repository):
         Specification: docs/tenancy.md#role-change-revoke-and-re-add, ADR 0005.
         """
         pairs = [attempt(change_of, row) for row in rows_in(roles, "roles", self._policy)]
-        with self._operation("change_roles") as operation:
+        view = View.of(Way.MEMBERSHIPS, *(mem_id for mem_id, _ in done(pairs)))
+        with self._operation("change_roles", view=view) as operation:
             locked = locks.many_memberships(self.session, [mem_id for mem_id, _ in done(pairs)])
             owners = locks.owners_among(self.session, locked.values())
             actors = self._actors({membership.org_id for membership in locked.values()})
@@ -291,7 +295,8 @@ class SetOperations(Repository):
         by = user_id(admin_usr_id, "admin_usr_id")
         given = rows_in(mem_ids, "mem_ids", self._policy)
         ids = [attempt(require, row, "mem", "mem_id") for row in given]
-        with self._operation("remove_members", by=by) as operation:
+        view = View.of(Way.MEMBERSHIPS, *done(ids))
+        with self._operation("remove_members", view=view, by=by) as operation:
             locked = locks.many_memberships(self.session, done(ids))
             org_ids = {membership.org_id for membership in locked.values()}
             admins = locks.administrators(self.session, by, org_ids)

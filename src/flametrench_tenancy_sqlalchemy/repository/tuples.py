@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..ids import decode_object
 from ..models import Tuple
 from ..models.tuple import require_object_type, require_relation
+from ..transactions.isolation import View
 from . import queries
 from .operation import Repository, reads
 from .queries import Options
@@ -34,7 +35,8 @@ class TupleOperations(Repository):
         type_ = require_object_type(subject_type, "subject_type")
         uuid = decode_object(subject_id, type_, "subject_id")
         query = queries.loading(queries.OF_SUBJECT, options)
-        return list(queries.read(self.session, query, {"type": type_, "sought": uuid}))
+        with self._seeing(View.of_tuples(type_, str(uuid))):
+            return list(queries.read(self.session, query, {"type": type_, "sought": uuid}))
 
     @reads
     def list_tuples_for_object(
@@ -68,4 +70,5 @@ class TupleOperations(Repository):
         if relation is not None:
             given["relation"] = require_relation(relation, "relation")
             query = queries.ABOUT_OBJECT_AS
-        return list(queries.read(self.session, queries.loading(query, options), given))
+        with self._seeing(View.of_tuples(type_, str(uuid))):
+            return list(queries.read(self.session, queries.loading(query, options), given))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from flametrench_tenancy_sqlalchemy import Membership, Organization, User
 
+    from .databases import Databases
     from .servers import Server
 
 _SOURCE = pytest.StashKey[ServerSource]()
@@ -96,6 +97,14 @@ def tenancy_server(pytestconfig: pytest.Config) -> Server:
 
 
 @pytest.fixture(scope="session")
+def tenancy_databases(tenancy_server: Server) -> Databases:
+    """What creates and drops the databases of this test run."""
+    from .databases import Databases
+
+    return Databases(tenancy_server)
+
+
+@pytest.fixture(scope="session")
 def tenancy_migrate() -> Callable[[URL], object]:
     """What brings an empty database up to date; override it to add your own migrations."""
     from flametrench_tenancy_sqlalchemy.migrations import upgrade
@@ -104,24 +113,19 @@ def tenancy_migrate() -> Callable[[URL], object]:
 
 
 @pytest.fixture(scope="session")
-def tenancy_template(tenancy_server: Server, tenancy_migrate: Callable[[URL], object]) -> str:
+def tenancy_template(tenancy_databases: Databases, tenancy_migrate: Callable[[URL], object]) -> str:
     """The database that all others are cloned from, migrated once per test run."""
-    from .databases import Databases
-
-    return Databases(tenancy_server).ensure_template("template", tenancy_migrate)
+    return tenancy_databases.ensure_template("template", tenancy_migrate)
 
 
 @pytest.fixture(scope="session")
 def tenancy_database_url(
-    tenancy_server: Server, tenancy_template: str, pytestconfig: pytest.Config
+    tenancy_databases: Databases, tenancy_template: str, pytestconfig: pytest.Config
 ) -> Iterator[URL]:
     """A migrated database of this worker's own."""
-    from .databases import Databases
-
-    databases = Databases(tenancy_server)
     name = getattr(pytestconfig, "workerinput", {}).get("workerid", "main")
-    yield databases.create(name, template=tenancy_template)
-    databases.drop(name)
+    yield tenancy_databases.create(name, template=tenancy_template)
+    tenancy_databases.drop(name)
 
 
 @pytest.fixture(scope="session")
@@ -158,25 +162,22 @@ def tenancy_clean_engine(tenancy_engine: Engine) -> Iterator[Engine]:
 
 @pytest.fixture
 def tenancy_new_database(
-    tenancy_server: Server, request: pytest.FixtureRequest
+    tenancy_databases: Databases, request: pytest.FixtureRequest
 ) -> Iterator[NewDatabase]:
     """Creates throw-away databases, empty or migrated, and drops them after the test."""
-    from .databases import Databases
-
-    databases = Databases(tenancy_server)
     created: list[str] = []
 
     def create(*, migrated: bool = False) -> URL:
         # Asked for only when needed: a test of an empty database needs no migrations that work.
         template = request.getfixturevalue("tenancy_template") if migrated else None
         name = f"new_{secrets.token_hex(4)}"
-        url = databases.create(name, template=template)
+        url = tenancy_databases.create(name, template=template)
         created.append(name)
         return url
 
     yield create
     for name in created:
-        databases.drop(name)
+        tenancy_databases.drop(name)
 
 
 @pytest.fixture

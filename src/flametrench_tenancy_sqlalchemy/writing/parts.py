@@ -137,8 +137,9 @@ def _ctes(parts: tuple[Part, ...], *conditions: ColumnElement[bool]) -> list[tup
     ctes: list[tuple[CTE, Part]] = []
     for n, part in enumerate(parts):
         statement = _statement(part, n, ctes, *conditions)
-        if part.brings_members:
-            statement = statement.returning(_mem.c.id)
+        if part.kind in (Kind.ADD, Kind.JOIN, Kind.ENTER):
+            # Where tables are distributed, a violation is only told as one if rows come back.
+            statement = statement.returning(part.table.c.id)
         ctes.append((statement.cte(f"part_{n}"), part))
     return ctes
 

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm.attributes import get_history
 
 from .._sql import table_of
-from ..models import Base, Invitation, Membership, Organization, Tuple
+from ..models import Base, Invitation, Membership, Organization, Tuple, User
 from ..models.columns import OWN_COLUMNS
 from ..transactions.sessions import AnySession, connection_of
 from ..transactions.settings import Saying
@@ -103,7 +103,16 @@ def _send(session: AnySession, parts: list[tuple[Part, Values]], saying: Saying)
 
 
 def _parts(change: Change) -> list[tuple[Part, Values]]:
-    return [*_changed(change), *_added(change), *_of_memberships(change)]
+    # New users come first: what changes may refer to them, and where tables are distributed, the
+    # parts run one after another.
+    users = [each for each in change.added if isinstance(each, User)]
+    others = [each for each in change.added if not isinstance(each, User)]
+    return [
+        *_added(change, users),
+        *_changed(change),
+        *_added(change, others),
+        *_of_memberships(change),
+    ]
 
 
 def _changed(change: Change) -> Iterator[tuple[Part, Values]]:
@@ -120,9 +129,9 @@ def _changed(change: Change) -> Iterator[tuple[Part, Values]]:
             yield part_of(Kind.CHANGE, table_of(model), rows)
 
 
-def _added(change: Change) -> Iterator[tuple[Part, Values]]:
+def _added(change: Change, added: Sequence[Base]) -> Iterator[tuple[Part, Values]]:
     """Return a part for all rows that are added to a table."""
-    for model, entities in groupby(change.added, type):
+    for model, entities in groupby(added, type):
         every = [
             {name: getattr(entity, name) for name in OWN_COLUMNS[model]} for entity in entities
         ]

@@ -1,0 +1,421 @@
+"""Row-level security: whose rows a transaction sees, told to the database by settings of it.
+
+Where the opt-in branch isolates a role, an operation looks for its organizations first: it cannot
+see them before it names them. That takes one statement, which is left out where nothing is hidden
+and where the transaction sees them already. A Session that is bound to a tenant sees no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Text,
+    TextClause,
+    Uuid,
+    bindparam,
+    event,
+    func,
+    literal,
+    select,
+    text,
+)
+from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.orm import Session, SessionTransaction
+
+from ..errors import PreconditionError, Reason, TenancyError
+from ..ids import require
+from ..models import Organization, User
+from ..models.user import user_id_if_given
+from .sessions import AnySession, commits_by_itself, connection_of, in_our_schema, itself
+
+_TENANT: Final = "flametrench_tenancy.tenant"
+_BOUND_LATE: Final = "flametrench_tenancy.bound_late"
+_SEEN: Final = "flametrench_tenancy.seen"
+_ISOLATED: Final = "flametrench_tenancy.isolated"
+
+
+class Tenant(NamedTuple):
+    """Whose rows a Session sees."""
+
+    org_id: str | None
+    usr_id: str | None
+
+
+class Way(StrEnum):
+    """How the organizations are found that an operation is about."""
+
+    NAMED = "named"
+    SLUGS = "orgs_of_slugs"
+    MEMBERSHIPS = "orgs_of_memberships"
+    INVITATIONS = "orgs_of_invitations"
+    IDENTIFIERS = "orgs_of_identifiers"
+    USERS = "orgs_of_users"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What an operation needs to see.
+
+    Attributes:
+        way: how its organizations are found.
+        given: the ids or words that lead to them.
+        besides: further organizations.
+        about: the subjects and objects whose tuples it reads or writes, whatever they are about.
+        beyond: whether it goes beyond what the Session is bound to: for what is the user's own, and
+            for what the rules want to know themselves.
+        spanning: the operation's name, if it is about all of them by its nature.
+    """
+
+    way: Way
+    given: tuple[str, ...]
+    besides: tuple[str, ...] = ()
+    about: tuple[str, ...] = ()
+    beyond: bool = False
+    spanning: str | None = None
+
+    @classmethod
+    def of(cls, way: Way, *given: str | None, **more: Any) -> View:
+        """Return the view by way of what is given."""
+        return cls(way, tuple(dict.fromkeys(each for each in given if each is not None)), **more)
+
+    @classmethod
+    def of_tuples(cls, type_: str, id_: str) -> View:
+        """Return the view of the tuples of a subject, or about an object."""
+        if type_ == "org":
+            return cls.of(Way.NAMED, id_)
+        return cls(Way.NAMED, (), about=(id_,))
+
+
+@dataclass(slots=True)
+class Sight:
+    """What a block of `seeing` says of itself.
+
+    Attributes:
+        stays: whether its organization may stay in sight: who has asked belongs to it, or is the
+            system and has named it.
+    """
+
+    stays: bool
+
+
+NOWHERE: Final = View(Way.NAMED, ())
+"""What an operation sees that looks at no organization in particular."""
+
+
+class _Seen(NamedTuple):
+    """The settings, as they are in the database."""
+
+    orgs: str
+    usr: str
+    about: str
+
+    @property
+    def is_one(self) -> bool:
+        """Whether there is one organization."""
+        return bool(self.orgs) and "," not in self.orgs
+
+
+def bind_tenant(
+    session: AnySession, *, org_id: str | None = None, usr_id: User | str | None = None
+) -> None:
+    """Let a Session see the rows of one organization, or what is a user's own, from now on.
+
+    It is said to the database when each transaction begins, and again when a rollback has taken it
+    back. Operations stay within the organization, too: those of others are not found. Nothing of
+    both ends it. Without the opt-in branch, and for the owner of the tables, it hides nothing.
+
+    Args:
+        session: the Session, or a ``scoped_session``; of an ``AsyncSession``, by ``run_sync``.
+        org_id: the organization's wire id (``org_…``).
+        usr_id: the user, or their wire id (``usr_…``).
+
+    Raises:
+        InvalidIdError: an id is malformed or of another type, or the user has none yet.
+    """
+    if org_id is not None:
+        require(org_id, "org", "org_id")
+    tenant = Tenant(org_id, user_id_if_given(usr_id, "usr_id"))
+    session = itself(session)
+    if not event.contains(session, "after_begin", _bind):
+        event.listen(session, "after_begin", _bind)
+        event.listen(session, "after_soft_rollback", _bind_again)
+    session.info[_TENANT] = tenant
+    session.info[_BOUND_LATE] = session.in_nested_transaction()
+    if session.in_transaction():
+        _tell(session, connection_of(session))
+    if tenant == Tenant(None, None):
+        del session.info[_TENANT]
+
+
+def spans_organizations(session: AnySession, operation: str, table: str, purpose: str) -> None:
+    """Refuse an operation on all organizations to whom row-level security shows one at a time.
+
+    Args:
+        session: the Session.
+        operation: the operation's name.
+        table: the table all of whose rows it needs.
+        purpose: what a role is for that sees them.
+
+    Raises:
+        PreconditionError: ``spans_organizations``.
+    """
+    connection = connection_of(session)
+    if not _is_isolated(connection):
+        return
+    given = {"relation": in_our_schema(connection, table)}
+    if _tenant_of(session).org_id is None and connection.scalar(_SEES_ALL, given):
+        return
+    raise _spans(operation, f"take a role of `flametrench-tenancy grants ROLE --as {purpose}`")
+
+
+@contextmanager
+def seeing(
+    session: AnySession,
+    view: View,
+    *,
+    usr_id: str | None = None,
+    lasting: bool = True,
+    undone: bool = False,
+) -> Iterator[Sight]:
+    """Let the block see what an operation needs to, if row-level security would hide it.
+
+    One organization that has been named stays in sight until the transaction ends. Anything else is
+    taken back at the end, and all of it where the block refuses: whoever has a membership that has
+    ended, or an invitation, does not belong to where it leads.
+
+    Args:
+        session: the Session.
+        view: what the operation needs to see.
+        usr_id: the user who acts.
+        lasting: whether the transaction goes on afterwards.
+        undone: whether a savepoint around it takes it back where the block raises.
+
+    Raises:
+        PreconditionError: ``spans_organizations``.
+        InvalidRequestError: there is no transaction to say it to.
+    """
+    session, connection = itself(session), connection_of(session)
+    sight = Sight(stays=view.way in (Way.NAMED, Way.SLUGS))
+    if not _is_isolated(connection):
+        yield sight
+        return
+    tenant = _tenant_of(session)
+    if view.spanning and tenant.org_id is not None:
+        raise _spans(view.spanning, "use a Session that is bound to no organization")
+    before = _look(session, connection, view, usr_id)
+    if before is None:
+        yield sight
+        return
+    try:
+        yield sight
+    except TenancyError:
+        if lasting and not undone:
+            _set(session, connection, before)
+        raise
+    seen = _known(session, connection)
+    if lasting and seen is not None:
+        stays = sight.stays and seen.is_one and not (view.beyond and tenant.org_id)
+        after = seen._replace(orgs=seen.orgs if stays else before.orgs, about=before.about)
+        if after != seen:
+            _set(session, connection, after)
+
+
+def reach(session: AnySession, usr_ids: Collection[str]) -> None:
+    """Let the rest of an operation write and withdraw tuples of users, whatever they are about."""
+    session, connection = itself(session), connection_of(session)
+    if _is_isolated(connection) and (seen := _known(session, connection)) is not None:
+        _set(session, connection, seen._replace(about=_together(usr_ids)))
+
+
+def keep(session: AnySession) -> None:
+    """Remember what is in sight, though the savepoint is gone in which it was said."""
+    info = itself(session).info
+    if (known := info.get(_SEEN)) is not None:
+        info[_SEEN] = (_innermost(itself(session)), *known[1:])
+
+
+def found_by(session: AnySession, way: Way, *given: str) -> list[str]:
+    """Return the wire ids of organizations, whatever is in sight."""
+    function = in_our_schema(connection_of(session), f"flametrench_tenancy_{way}")
+    statement = text(f"SELECT unnest({function}(:given))").bindparams(
+        bindparam("given", list(given), type_=ARRAY(Text() if way in _BY_WORDS else Uuid()))
+    )
+    found = connection_of(session).execute(statement.columns(id=Organization.id.type))
+    return list(found.scalars())
+
+
+def is_isolated(session: AnySession) -> bool:
+    """Tell whether row-level security hides anything from a Session's role."""
+    return _is_isolated(connection_of(session))
+
+
+def _is_isolated(connection: Connection) -> bool:
+    """Tell the same of a connection, which is asked once."""
+    known: bool | None = connection.info.get(_ISOLATED)
+    if known is None:
+        known = connection.dialect.name == "postgresql" and bool(
+            connection.scalar(select(_hides(connection)))
+        )
+        connection.info[_ISOLATED] = known
+    return known
+
+
+def _hides(connection: Connection) -> ColumnElement[Any]:
+    relation = literal(in_our_schema(connection, "mem"), Text)
+    return func.row_security_active(func.to_regclass(relation))
+
+
+def _look(session: Session, connection: Connection, view: View, usr_id: str | None) -> _Seen | None:
+    """Bring what an operation needs into sight, and return what was before, if it was not there."""
+    tenant, known = _tenant_of(session), _known(session, connection)
+    usr = _together([usr_id or tenant.usr_id]) or (known.usr if known else "")
+    about = _together(view.about) or (known.about if known else "")
+    beyond = view.beyond or tenant.org_id is None or tenant.usr_id in view.given
+    if not beyond:
+        view = View.of(Way.NAMED, tenant.org_id)
+    orgs = _together([*view.given, *view.besides]) if view.way is Way.NAMED else None
+    if known is not None and known == _Seen(orgs or "", usr, about) and orgs is not None:
+        return None
+    return _say(session, connection, view, usr, about)
+
+
+def _set(session: Session, connection: Connection, seen: _Seen) -> None:
+    orgs = View(Way.NAMED, tuple(filter(None, seen.orgs.split(","))))
+    _say(session, connection, orgs, seen.usr, seen.about)
+
+
+def _say(session: Session, connection: Connection, view: View, usr: str, about: str) -> _Seen:
+    """Tell the database what is to be seen, and return what was to be seen before."""
+    if commits_by_itself(connection):
+        raise InvalidRequestError(
+            "row-level security needs a transaction, which a connection in AUTOCOMMIT does not have"
+        )
+    given: list[Any] = [*view.given]
+    if view.way not in _BY_WORDS:
+        given = [_uuid(each) for each in given]
+    besides = [_uuid(each) for each in view.besides]
+    parameters = {"given": given, "besides": besides, "usr": usr, "about": about}
+    function = in_our_schema(connection, f"flametrench_tenancy_{view.way}")
+    statement = _saying(view.way, function)
+    *before, orgs = connection.execute(statement, parameters).one()[:4]
+    session.info[_SEEN] = (_innermost(session), connection, _Seen(orgs, usr, about))
+    return _Seen(*(each or "" for each in before))
+
+
+@cache
+def _saying(way: Way, function: str) -> TextClause:
+    """Return the statement that finds organizations, and says what is to be seen."""
+    words = way in _BY_WORDS
+    type_, name = (Text(), "text[]") if words else (Uuid(), "uuid[]")
+    given = f"CAST(:given AS {name})"
+    found = given if way is Way.NAMED else f"{function}({given})"
+    return text(_SAYING.format(found=found)).bindparams(
+        bindparam("given", type_=ARRAY(type_)),
+        bindparam("besides", type_=ARRAY(Uuid())),
+        bindparam("usr", type_=Text()),
+        bindparam("about", type_=Text()),
+    )
+
+
+def _bind(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+    if not transaction.nested and _TENANT in session.info:
+        session.info[_BOUND_LATE] = False
+        _tell(session, connection)
+
+
+def _bind_again(session: Session, rolled_back: SessionTransaction) -> None:
+    if rolled_back.nested and session.info.get(_BOUND_LATE) and session.is_active:
+        connection = connection_of(session)
+        if not connection.closed and not connection.invalidated:
+            _tell(session, connection)
+
+
+def _tell(session: Session, connection: Connection) -> None:
+    """Tell the database what a Session is bound to; it is asked along whether that matters."""
+    if connection.dialect.name != "postgresql":
+        return
+    tenant = _tenant_of(session)
+    seen = _Seen(_together([tenant.org_id]), _together([tenant.usr_id]), "")
+    given = {"mem": in_our_schema(connection, "mem"), "org": seen.orgs, "usr": seen.usr}
+    row = connection.execute(_TELLING, given).one()
+    connection.info[_ISOLATED] = bool(row[0])
+    session.info[_SEEN] = (_innermost(session), connection, seen)
+
+
+def _tenant_of(session: AnySession) -> Tenant:
+    tenant: Tenant = itself(session).info.get(_TENANT, Tenant(None, None))
+    return tenant
+
+
+def _known(session: Session, connection: Connection) -> _Seen | None:
+    """Return what is to be seen, if that is known: what a rollback may have taken back is not."""
+    transaction, where, seen = session.info.get(_SEEN, (None, None, None))
+    under_way = _innermost(session)
+    while under_way is not None and under_way is not transaction:
+        under_way = under_way.parent
+    return seen if under_way is not None and where is connection else None
+
+
+def _innermost(session: Session) -> SessionTransaction | None:
+    return session.get_nested_transaction() or session.get_transaction()
+
+
+def _uuid(id_: str) -> UUID:
+    return UUID(id_[-32:].replace("-", "")) if id_[-33:-32] == "_" else UUID(id_)
+
+
+def _together(ids: Iterable[str | None]) -> str:
+    return ",".join(str(_uuid(each)) for each in ids if each is not None)
+
+
+def _spans(operation: str, instead: str) -> PreconditionError:
+    return PreconditionError(
+        f"{operation} spans organizations, of which row-level security shows one: {instead}",
+        Reason.SPANS_ORGANIZATIONS,
+        operation=operation,
+    )
+
+
+_BY_WORDS: Final = (Way.SLUGS, Way.IDENTIFIERS)
+_SAYING: Final = """
+    SELECT before.org, before.usr, before.about, found.orgs,
+        set_config('tenancy.org', found.orgs, true),
+        set_config('tenancy.usr', :usr, true), set_config('tenancy.about', :about, true)
+    FROM (
+        SELECT current_setting('tenancy.org', true) AS org,
+            current_setting('tenancy.usr', true) AS usr,
+            current_setting('tenancy.about', true) AS about OFFSET 0
+    ) AS before, (
+        SELECT array_to_string({found} || CAST(:besides AS uuid[]), ',') AS orgs OFFSET 0
+    ) AS found
+"""
+# Built once: for each transaction, that would take longer than the server does.
+_TELLING: Final = text(
+    """
+    SELECT row_security_active(to_regclass(:mem)), set_config('tenancy.org', :org, true),
+        set_config('tenancy.usr', :usr, true), set_config('tenancy.about', '', true)
+    """
+).bindparams(*(bindparam(name, type_=Text()) for name in ("mem", "org", "usr")))
+_SEES_ALL: Final = text(
+    """
+    SELECT NOT pg_catalog.row_security_active(pg_catalog.to_regclass(:relation)) OR EXISTS (
+        SELECT FROM pg_catalog.pg_policy
+        WHERE polrelid = pg_catalog.to_regclass(:relation) AND polcmd IN ('r', '*')
+            AND pg_catalog.pg_get_expr(polqual, polrelid) = 'true'
+            AND EXISTS (
+                SELECT FROM unnest(polroles) AS role
+                WHERE role = 0 OR pg_catalog.pg_has_role(role, 'USAGE')
+            )
+    )
+    """
+).bindparams(bindparam("relation", type_=Text()))
