@@ -27,6 +27,7 @@ from flametrench_tenancy_sqlalchemy import AuditLog, TenancyRepository
 from flametrench_tenancy_sqlalchemy.migrations import upgrade
 from flametrench_tenancy_sqlalchemy.testing.factories import make_user
 from tests.support.examples import DEADLINE, ROOT
+from tests.support.settling import settle
 
 if TYPE_CHECKING:
     from flametrench_tenancy_sqlalchemy.testing.plugin import NewDatabase
@@ -199,6 +200,7 @@ def test_what_fails_is_tried_again_later_and_given_up_in_the_end(
     sessions = sessionmaker(engine, expire_on_commit=False)
     monkeypatch.setattr(worker, "WAITS", [timedelta(0), timedelta(0), timedelta(days=1)])
     monkeypatch.setattr(Receiver, "answer", 500)
+    settle(engine)
     with sessions.begin() as session:
         assert worker.take(session) == 2
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -30,6 +29,7 @@ from flametrench_tenancy_sqlalchemy.audit import AuditLog, as_peer
 from flametrench_tenancy_sqlalchemy.migrations import upgrade
 from tests.integration.conformance.cases import ABSENT, Case, conformance_folder, load_cases
 from tests.support.counting import sent
+from tests.support.settling import settle
 from tests.support.stage import NOW, Stage
 
 FOLDER: Final = conformance_folder()
@@ -287,7 +287,7 @@ def test_bad_input_is_named_and_the_transaction_goes_on(
 
 
 def test_the_log_is_read_and_followed_in_async_code(clean_engine: Engine) -> None:
-    url = clean_engine.url.set(drivername=f"postgresql+{os.environ.get('ASYNC', 'asyncpg')}")
+    url = clean_engine.url.set(drivername="postgresql+asyncpg")
 
     async def run() -> None:
         engine = create_async_engine(url)
@@ -299,6 +299,7 @@ def test_the_log_is_read_and_followed_in_async_code(clean_engine: Engine) -> Non
             assert (await log.query()).data == [event]
             assert await log.count(action="proj") == 1
             assert (await log.lag("mail")).events == 1
+            await asyncio.to_thread(settle, clean_engine)
             [followed] = await log.follow("mail")
             assert (followed.id, followed.metadata_) == (event.id, {"a": [1]})
             await session.commit()
@@ -330,6 +331,7 @@ def test_the_tables_may_be_in_another_schema(way: str, new_database: Callable[[]
         org = Stage(session).org()
         assert log.get(event.id) is event
         assert log.members_at(org.id, NOW).roles
+    settle(engine)
     with Session(engine) as session, session.begin():
         assert len(AuditLog(session).follow("mail")) == 3
     engine.dispose()

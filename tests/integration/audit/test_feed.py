@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -25,12 +24,9 @@ from flametrench_tenancy_sqlalchemy.audit import (
 from flametrench_tenancy_sqlalchemy.migrations.grants import grants
 from flametrench_tenancy_sqlalchemy.transactions.sessions import itself
 from tests.support.counting import sent
-from tests.support.races import DEADLINE, LEVELS
+from tests.support.races import LEVELS
+from tests.support.settling import settle
 
-UNSETTLED = text(
-    "SELECT true FROM aud WHERE xid >= pg_snapshot_xmin(pg_current_snapshot()) "
-    "AND era = (SELECT max(era) FROM aud_era) LIMIT 1"
-)
 Emit = Callable[..., None]
 
 
@@ -48,15 +44,6 @@ def emit(clean_engine: Engine) -> Emit:
             write(session, *ids)
 
     return emit
-
-
-def settle(engine: Engine) -> None:
-    """Wait for those who are at work in other databases of the server, and hold events back."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        deadline = time.monotonic() + DEADLINE
-        while connection.scalar(UNSETTLED):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
 
 
 @contextmanager
