@@ -286,7 +286,7 @@ def test_one_dialect_serves_all_connections(clean_engine: Engine, tmp_path: Path
 
     first, *others = statements
     assert first > 3  # it asks which server this is, and how it is set up
-    assert others == [3, 3]  # BEGIN, what it is about, COMMIT
+    assert others == [4, 4]  # BEGIN, whether rows are hidden, what it is about, COMMIT
 
 
 def test_only_psycopgs_connections_are_visited(session: Session) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import TenancyRepository
+from flametrench_tenancy_sqlalchemy.transactions.isolation import is_isolated
 from tests.support.counting import sent
 
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s")
@@ -70,6 +71,7 @@ def plan_of(
             values.
     """
     connection = session.connection()
+    is_isolated(session)  # which each connection is asked once
     with sent(session) as statements:
         call(TenancyRepository(session))
     statement, *_ = statements  # where a page is empty, another follows
