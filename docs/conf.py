@@ -75,7 +75,8 @@ nitpick_ignore_regex = [
 # What only annotations name.
 PACKAGE = "flametrench_tenancy_sqlalchemy"
 nitpick_ignore_regex += [
-    ("py:class", r"(.*\.)?(Actor|AsyncEngine|Clock|PendingInvitations|Session|TupleKey|Unset|View|_Door)"),
+    ("py:class", r"(.*\.)?(Actor|AsyncEngine|Clock|PendingInvitations|Session|TupleKey|Unset)"),
+    ("py:class", r"(.*\.)?(View|_Door)"),
     ("py:class", rf"{PACKAGE}\..*\.(Acting|[A-Z])"),  # type variables
     ("py:(class|exc|obj)", "(CommandError|ConfigDict|InvalidRequestError|dict\\[str|timedelta)"),
 ]

@@ -153,7 +153,8 @@ def test_any_driver_will_do(
 
 
 OFFERED: Final = {
-    "": "canonicalize cells completion doctor grants invitations log members migrate orgs retention show",
+    "": "canonicalize cells completion doctor grants invitations log members migrate orgs "
+    "retention show",
     "or": "orgs",
     "orgs ": "create list reinstate revoke suspend update",
     "orgs re": "reinstate revoke",
