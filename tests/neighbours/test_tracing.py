@@ -216,4 +216,5 @@ def test_the_spans_of_statements_are_its_children(follow: Callable[[str], Reader
     [operation] = [span for span in taken if span.name == "tenancy.update_org"]
     children = [span.attributes for span in taken if span.parent == operation.context]
     sent = [span["db.statement"].split()[0] for span in children if "db.statement" in span]
-    assert sent == ["SELECT", "SAVEPOINT", "SELECT", "UPDATE", "RELEASE"]
+    # The UPDATE tells who acts, in front of it.
+    assert sent == ["SELECT", "SAVEPOINT", "SELECT", "WITH", "RELEASE"]
