@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypedDict, Unpack
 
-from sqlalchemy import ColumnElement, Select, column, func, literal, select, tuple_
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import ColumnElement, Select, func, literal, select, tuple_
 from sqlalchemy.exc import DBAPIError
 
 from .. import _integrity
@@ -18,11 +17,11 @@ from ..models import AuditEvent
 from ..models.audit_document import event_document
 from ..repository.queries import MAX_LIMIT, whole_number
 from ..transactions.savepoint import savepoint
-from ..transactions.sessions import connection_of, where_writes_go
+from ..transactions.sessions import where_writes_go
 from ..values import AuditOutcome, Page
+from ..writing.events import write_events
 from .base import STREAMED, OnSession, moment, text
 
-_COLUMNS: Final = [column(c.name, c.type) for c in AuditEvent.__table__.columns]
 _ORDER: Final = (AuditEvent.recorded_at, AuditEvent.id)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -107,23 +106,13 @@ class Events(OnSession):
         with where_writes_go(self.session):
             try:
                 with savepoint(self.session, "write_event"):
-                    return self._one(select(AuditEvent).from_statement(self._written(event)))
+                    [written] = write_events(self.session, [event])
+                    return written
             except DBAPIError as exc:
                 error = _integrity.broken_rule(exc)
                 if error is None:
                     raise
                 raise error from exc
-
-    def _written(self, event: Mapping[str, Any]) -> Select[Any]:
-        options = connection_of(self.session).get_execution_options()
-        schema = (options.get("schema_translate_map") or {}).get(None)
-        functions = getattr(func, schema) if schema else func
-        written = functions.flametrench_tenancy_log_event(literal(event, JSONB))
-        return select(*written.table_valued(*_COLUMNS).c)
-
-    def _one(self, statement: Any) -> AuditEvent:
-        event: AuditEvent = self._ask(statement).scalars().one()
-        return event
 
     def get(self, id: str) -> AuditEvent:  # noqa: A002 - the specification's word
         """Return an event.

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, select, text
 from sqlalchemy.orm import Session
 
 from ..models import AuditEvent
-from ..transactions.sessions import AnySession, connection_of, in_our_schema
+from ..transactions.sessions import BIND, AnySession, connection_of, in_our_schema
 
 _FUNCTION: Final = "flametrench_tenancy_log_event"
 # Whoever may not read the log gets back what they have written.
@@ -38,7 +38,7 @@ def write_events(
         .bindparams(bindparam("events", json.dumps(documents)))
         .columns(*AuditEvent.__table__.columns)
     )
-    written = session.execute(select(AuditEvent).from_statement(statement))
+    written = session.execute(select(AuditEvent).from_statement(statement), bind_arguments=BIND)
     return written.scalars().all()
 
 
