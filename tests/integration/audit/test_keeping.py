@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import (
     AuditEvent,
+    AuditOutcome,
     NotFoundError,
     PreconditionError,
     TenancyRepository,
@@ -172,8 +173,12 @@ def test_an_applications_event_comes_back_in_its_own_words(session: Session) -> 
     assert abs(event.recorded_at - datetime.now(UTC)) < timedelta(minutes=1)
 
 
-def test_nobody_forges_what_happens_itself(session: Session) -> None:
-    document = event_document("tenancy.member_left", ("mem", new_id("mem")), occurred_at=NOW)
+@pytest.mark.parametrize("outcome", AuditOutcome)
+def test_nobody_forges_what_happens_itself(outcome: AuditOutcome, session: Session) -> None:
+    """History would be told by it, whatever its outcome."""
+    document = event_document(
+        "tenancy.member_suspended", ("mem", new_id("mem")), occurred_at=NOW, outcome=outcome
+    )
     with pytest.raises(DBAPIError) as caught:
         write_events(session, [document])
     error = broken_rule(caught.value)
@@ -235,9 +240,13 @@ def test_the_doctor_sees_that_a_month_is_missing(logged: Connection, session: Se
     [
         ("DROP TRIGGER mem_log_update ON mem", "missing_trigger"),
         ("ALTER TABLE tup DISABLE TRIGGER tup_log_insert", "disabled_trigger"),
-        ("ALTER TABLE aud DISABLE TRIGGER aud_is_final_updated", "disabled_trigger"),
+        ("ALTER TABLE ONLY aud DISABLE TRIGGER aud_is_final_updated", "disabled_trigger"),
         ("ALTER FUNCTION flametrench_tenancy_said() SECURITY INVOKER", "insecure_function"),
         ("DROP INDEX aud_actor_idx", "missing_index"),
+        ("ALTER TABLE aud_default DISABLE TRIGGER aud_is_final_deleted", "log_open"),
+        ("DROP TRIGGER aud_keeps_rows ON aud_default", "log_open"),
+        ("ALTER TABLE aud_default DISABLE ROW LEVEL SECURITY", "log_open"),
+        ("ALTER TABLE aud DISABLE ROW LEVEL SECURITY", "log_open"),
         (
             "INSERT INTO aud (occurred_at, action, target_kind, target_id, xid) "
             "VALUES (now(), 'a', 'doc', 'x', '9000000000000000000')",
@@ -323,6 +332,26 @@ def test_the_least_privileged_role_is_recorded_and_sees_its_own_organization_at_
 def test_the_least_privileged_role_does_nothing_else(statement: str, as_app: Connection) -> None:
     with pytest.raises(DBAPIError, match="permission denied"):
         as_app.execute(text(statement))
+
+
+def test_a_month_that_is_asked_by_its_name_shows_nothing_whatever_is_granted_by_default(
+    logged: Connection, scene: Scene
+) -> None:
+    everything = "SELECT, INSERT, UPDATE, DELETE ON TABLES TO log_anybody"
+    run(
+        *(logged, scene, "CREATE ROLE log_anybody"),
+        f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT {everything}",
+        "SELECT flametrench_tenancy_add_month(CAST('2040-01-01' AS date))",
+    )
+    insert(logged, recorded_at=datetime(2040, 1, 5, tzinfo=UTC))
+    run(logged, scene, "SET LOCAL ROLE log_anybody")
+    assert logged.scalar(text("SELECT count(*) FROM aud_2040_01")) == 0
+    with pytest.raises(DBAPIError, match="row-level security"):
+        run(
+            *(logged, scene),
+            "INSERT INTO aud_2040_01 (occurred_at, recorded_at, action, target_kind, target_id, "
+            "pos, xid) VALUES (now(), '2040-01-05', 'a', 'doc', 'x', 1, '1')",
+        )
 
 
 def test_an_operator_sees_all_of_it(logged: Connection, scene: Scene) -> None:
