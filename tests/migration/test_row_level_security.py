@@ -114,7 +114,7 @@ def test_the_doctor_sees_what_is_wrong_with_it(
 
 @pytest.fixture
 def forced(blank: Connection) -> Scene:
-    """A scene whose tables are forced upon their owner, the landlord; a tenant is a member of it."""
+    """A scene that is forced upon its owner, the landlord, of whose role a tenant is a member."""
     run(blank, ["CREATE ROLE landlord", "CREATE ROLE tenant IN ROLE landlord"])
     run(blank, "GRANT CREATE ON SCHEMA public TO landlord; SET LOCAL ROLE landlord")
     upgrade(blank, branches=RLS)
