@@ -33,7 +33,8 @@ class Actor:
         context: the circumstances: ``request_id``, ``ip`` and ``user_agent``.
 
     Raises:
-        PreconditionError: ``auth_format``, ``on_behalf_format`` or ``context_format``.
+        PreconditionError: ``auth_format``, ``on_behalf_format``, ``context_format`` or
+            ``event_size``.
     """
 
     usr_id: str

@@ -71,7 +71,8 @@ class ActsForUsers(ABC, Generic[Acting]):
         Raises:
             InvalidIdError: ``usr_id`` is no ``usr_`` wire id, or a user who has none yet.
             PreconditionError: ``auth_format``, ``on_behalf_format`` or ``context_format``; it has
-                not the form that the specification gives it.
+                not the form that the specification gives it. ``event_size``; it is larger than an
+                event may be.
         """
         return self._for(
             Actor(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+import secrets
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from flametrench_tenancy_sqlalchemy import (
     new_id,
 )
 from flametrench_tenancy_sqlalchemy._integrity import broken_rule, constraint_name
+from flametrench_tenancy_sqlalchemy.audit import AuditLog
 from flametrench_tenancy_sqlalchemy.audit.retention import (
     add_months,
     drop_months,
@@ -37,6 +39,13 @@ from tests.support.raw import run, turn, withdraw
 from tests.support.scenes import Scene, stage
 
 NOW: Final = datetime(2026, 3, 1, tzinfo=UTC)
+FIRST: Final = datetime.min.replace(tzinfo=UTC) + timedelta(days=1)
+LAST: Final = datetime.max.replace(tzinfo=UTC) - timedelta(days=1)
+NO_MOMENTS: Final = [
+    NOW.replace(tzinfo=None),
+    datetime.min.replace(tzinfo=timezone(timedelta(hours=14))),
+    datetime.max.replace(tzinfo=UTC),  # which has no date where a server is in the east
+]
 
 
 @pytest.fixture
@@ -138,12 +147,19 @@ def test_an_event_may_lack_all_that_is_optional_and_have_all_of_it(logged: Conne
         ({"scope": ("org",)}, "scope_format"),
         ({"outcome": "maybe"}, "status_format"),
         ({"occurred_at": "yesterday"}, "occurred_at_format"),
-        ({"occurred_at": NOW.replace(tzinfo=None)}, "occurred_at_format"),
+        *(({"occurred_at": moment}, "occurred_at_format") for moment in NO_MOMENTS),
+        ({"occurred_at": "2026-03-01\x0012:00Z"}, "occurred_at_format"),
+        ({"occurred_at": "2026-03-01\ud80012:00Z"}, "occurred_at_format"),
+        ({"target": ("doc", "x" * 601)}, "target_format"),
+        ({"scope": ("proj", "x" * 601)}, "scope_format"),
         ({"auth": SYSTEM, "actor_usr_id": new_id("usr")}, "auth_format"),
         ({"metadata": {"x": object()}}, "metadata_format"),
         ({"metadata": {"x": "\x00"}}, "metadata_format"),
         ({"metadata": {"x": float("nan")}}, "metadata_format"),
         ({"metadata": {"diff": "x" * 65536}}, "event_size"),
+        ({"context": {"ip": "x" * 65536}}, "event_size"),
+        ({"auth": {"kind": "pat", "pat_id": "x" * 65536}}, "event_size"),
+        ({"on_behalf": {"agent_id": "x" * 65536}}, "event_size"),
     ],
 )
 def test_what_cannot_be_an_event_is_refused_before_the_database(
@@ -171,6 +187,31 @@ def test_an_applications_event_comes_back_in_its_own_words(session: Session) -> 
     )
     assert event.occurred_at == datetime(2026, 6, 5, 13, tzinfo=UTC)
     assert abs(event.recorded_at - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_the_longest_target_that_an_event_may_have_is_found_again(session: Session) -> None:
+    # Four bytes each, and different enough to resist compression.
+    longest = "".join(chr(secrets.randbelow(0xFFFF) + 0x10000) for _ in range(600))
+    written = AuditLog(session).write("doc.read", ("doc", longest), scope=("proj", longest))
+    assert AuditLog(session).query(target=longest).data == [written]
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Etc/GMT+12"])
+@pytest.mark.parametrize("at", [FIRST, LAST])
+def test_any_moment_is_read_wherever_the_server_is(
+    session: Session, at: datetime, zone: str
+) -> None:
+    session.execute(text(f"SET LOCAL TimeZone = '{zone}'"))
+    log = AuditLog(session)
+    written = log.write("doc.read", ("doc", "1"), occurred_at=at)
+    session.expunge_all()
+    assert log.get(written.id).occurred_at == at
+    assert log.count(since=at, until=at) == 0
+
+
+def test_an_offset_of_seconds_is_a_timezone_too(session: Session) -> None:
+    at = NOW.astimezone(timezone(timedelta(seconds=3601, microseconds=5)))
+    assert AuditLog(session).write("doc.read", ("doc", "1"), occurred_at=at).occurred_at == at
 
 
 @pytest.mark.parametrize("outcome", AuditOutcome)
@@ -277,6 +318,21 @@ def test_retention_drops_whole_months_that_have_been_listed(
     drop_months(session, ["aud_2020_12"])
     assert logged.scalar(text("SELECT count(*) FROM aud")) == 1
     assert "aud_2020_12" not in {month.name for month in months(session)}
+
+
+@pytest.mark.parametrize("before", NO_MOMENTS)
+def test_retention_needs_a_moment_and_a_number_of_months(session: Session, before: Any) -> None:
+    for act in (expired, forget_context):
+        with pytest.raises(PreconditionError) as caught:
+            act(session, before=before)
+        assert caught.value.details["parameter"] == "before"
+    for ahead in (-1, 1201, 10**5_000, "3", True):
+        with pytest.raises(PreconditionError, match="ahead") as caught:
+            add_months(session, ahead=ahead)  # type: ignore[arg-type]
+        assert caught.value.reason == "limit_format"
+    with pytest.raises(NotFoundError) as missing:
+        drop_months(session, ["x" * 1_000])
+    assert len(f"{missing.value}{missing.value.details}") < 400
 
 
 def test_contexts_are_forgotten_and_nothing_else(logged: Connection, session: Session) -> None:
