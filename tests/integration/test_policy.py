@@ -230,6 +230,14 @@ def test_an_acceptance_by_a_new_user_ends_the_others_in_their_name(stage: Stage)
     assert other.terminal_by == accepted.membership.usr_id
 
 
+def test_an_acceptance_of_what_was_spelled_otherwise_ends_what_is_canonical(stage: Stage) -> None:
+    org = stage.org()
+    spelled, other = stored_as(stage, invite(stage, org), IDENTIFIER.upper()), invite(stage, org)
+    policy = Policy(accept_ends_others=True, canonical_identifier=canonical_email)
+    under(stage, policy).accept_invitation(spelled.id)
+    assert other.status is InvitationStatus.REVOKED
+
+
 # The inviter's authority
 
 ENTITLED: Final = [
@@ -366,6 +374,7 @@ JOINS: Final[dict[str, tuple[bool, Join]]] = {
     "create_invitation of an overdue one": (True, offer(OTHER)),
     "renew_invitation": (False, renew(IDENTIFIER)),
     "renew_invitation of an overdue one": (True, renew(OTHER)),
+    "renew_invitation of an overdue one in another spelling": (False, renew(IDENTIFIER.upper())),
     "accept_invitation": (False, lambda s, t, o: t.accept_invitation(offered(s, o, IDENTIFIER))),
     "reinstate_membership": (
         False,
@@ -382,6 +391,7 @@ def set_the_scene(stage: Stage) -> Organization:
     stage.member(org, status=Status.SUSPENDED)
     invite(stage, org)
     overdue(stage, org, OTHER)
+    stored_as(stage, overdue(stage, org), IDENTIFIER.upper())
     stage.session.info["new"] = stage.user()
     return org
 
