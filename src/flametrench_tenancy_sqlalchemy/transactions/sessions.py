@@ -47,7 +47,15 @@ def in_our_schema(connection: Connection, name: str) -> str:
     schema = translated.get(None)
     if schema is None:
         return name
-    return f"{connection.dialect.identifier_preparer.quote_schema(schema)}.{name}"
+    quote = connection.dialect.identifier_preparer.quote_schema
+    # For drivers that look for %s it is doubled; in a `text` it will be once more.
+    percent = quote("%").strip('"')
+    return f"{quote(schema).replace(percent, '%')}.{name}"
+
+
+def in_our_sql(connection: Connection, name: str) -> str:
+    """Return the same as a part of a `text`, where a colon would begin a parameter."""
+    return in_our_schema(connection, name).replace(":", r"\:")
 
 
 def is_sqlite(session: AnySession) -> bool:
