@@ -18,9 +18,11 @@ from sqlalchemy import (
     tuple_,
     update,
 )
+from sqlalchemy.exc import TimeoutError as NoConnectionInTimeError
 from sqlalchemy.orm import Session, scoped_session
 
 from .._sql import array_of, array_type, rows_of
+from ..errors import PoolTimeoutError
 from ..models import Invitation, Membership, Organization, Tuple, User
 
 AnySession: TypeAlias = Session | scoped_session[Session]
@@ -36,6 +38,20 @@ def itself(session: AnySession) -> Session:
     return session() if isinstance(session, scoped_session) else session
 
 
+@contextmanager
+def pool_in_our_words() -> Iterator[None]:
+    """Say clearly that no connection was to be had in time.
+
+    Raises:
+        PoolTimeoutError: it was not.
+    """
+    try:
+        yield
+    except NoConnectionInTimeError as exc:
+        raise PoolTimeoutError from exc
+
+
+@pool_in_our_words()
 def connection_of(session: AnySession) -> Connection:
     """Return the connection on which a Session reaches our tables."""
     return session.connection(bind_arguments=BIND)
