@@ -11,7 +11,6 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as NoConnectionInTimeError
 
 from .. import _integrity
 from .._sql import deciding, table_of
@@ -23,7 +22,6 @@ from ..errors import (
     DuplicateOrganizationError,
     ForbiddenError,
     OrgSlugConflictError,
-    PoolTimeoutError,
     PreconditionError,
     SeatLimitError,
     TenancyError,
@@ -33,7 +31,14 @@ from ..models.base import not_found
 from ..policy import LETTER, Policy
 from ..transactions.isolation import Sight, View, Way, keep, seeing
 from ..transactions.savepoint import savepoint
-from ..transactions.sessions import AnySession, among, connection_of, itself, where_writes_go
+from ..transactions.sessions import (
+    AnySession,
+    among,
+    connection_of,
+    itself,
+    pool_in_our_words,
+    where_writes_go,
+)
 from ..transactions.settings import Saying
 from ..writing import (
     Change,
@@ -72,14 +77,6 @@ _AFTER_USERS: Final = (
 )
 
 
-@contextmanager
-def _pool_in_our_words() -> Iterator[None]:
-    try:
-        yield
-    except NoConnectionInTimeError as exc:
-        raise PoolTimeoutError from exc
-
-
 class Kind(Enum):
     """What an operation does, which says where it may be done."""
 
@@ -99,7 +96,7 @@ def guards(operation: F) -> F:
 
 
 def _marked(operation: F, kind: Kind) -> F:
-    read = _pool_in_our_words()(operation)
+    read = pool_in_our_words()(operation)
     read.__dict__["kind"] = kind
     return read
 
@@ -313,7 +310,7 @@ class Repository(ForSomebody):
             at=time_of(self._clock),
             saying=Saying.of(name, self._actor),
         )
-        with _pool_in_our_words():
+        with pool_in_our_words():
             session.flush()  # the caller's own pending rows; what they break is theirs to see
             with (
                 where_writes_go(session),
