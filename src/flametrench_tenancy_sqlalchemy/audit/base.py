@@ -10,7 +10,7 @@ from sqlalchemy import Executable
 
 from ..clock import Clock, utc_now
 from ..errors import PreconditionError, Reason, shown
-from ..models.base import is_storable
+from ..models.base import in_utc, is_storable
 from ..transactions.sessions import BIND, AnySession
 
 STREAMED: Final = 1000
@@ -40,12 +40,12 @@ def moment(value: object, parameter: str) -> datetime:
     """Return ``value`` if it is a moment.
 
     Raises:
-        PreconditionError: ``moment_format``; it is no timezone-aware datetime.
+        PreconditionError: ``moment_format``; it is no timezone-aware datetime, or beyond UTC's.
     """
-    if isinstance(value, datetime) and value.utcoffset() is not None:
-        return value
+    if (instant := in_utc(value)) is not None:
+        return instant
     raise PreconditionError(
-        f"{parameter}: {shown(value)} is not a timezone-aware datetime",
+        f"{parameter}: {shown(value)} is not a timezone-aware datetime that UTC can express",
         Reason.MOMENT_FORMAT,
         parameter=parameter,
     )

@@ -6,17 +6,20 @@ Nothing happens by itself. What is dropped is first listed, by `months`; the tab
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from sqlalchemy import text
 
-from ..errors import NotFoundError, PreconditionError, Reason, shown
+from ..errors import NotFoundError, PreconditionError, Reason, cut, shown
 from ..transactions.sessions import AnySession, connection_of, in_our_schema
 
 AHEAD: Final = 3
 """How many months are made ahead, unless told otherwise."""
+
+MAX_AHEAD: Final = 120
+"""The most months that are made ahead: each is a table, which every query plans for."""
 
 _NAME: Final = re.compile(r"aud_(\d{4})_(\d{2})")
 _PARTITIONS: Final = text(
@@ -75,10 +78,13 @@ def add_months(session: AnySession, *, ahead: int = AHEAD) -> int:
 
     Returns:
         How many were made.
+
+    Raises:
+        PreconditionError: ``limit_format``; ``ahead`` is no whole number, or more than ten years.
     """
-    if type(ahead) is not int or ahead < 0:
+    if type(ahead) is not int or not 0 <= ahead <= MAX_AHEAD:
         raise PreconditionError(
-            f"ahead: {shown(ahead)} is not a number of months",
+            f"ahead: {shown(ahead)} is not a number of months from 0 to {MAX_AHEAD}",
             Reason.LIMIT_FORMAT,
             parameter="ahead",
         )
@@ -114,11 +120,14 @@ def drop_months(session: AnySession, names: Sequence[str]) -> None:
         NotFoundError: one of them is no month of the log; nothing is dropped.
     """
     connection = connection_of(session)
-    there = {month.name for month in months(session) if month.since is not None}
+    there = [month.name for month in months(session) if month.since is not None]
+    names = names if isinstance(names, Collection) else [names]
     for name in names:
         if name not in there:
             raise NotFoundError(
-                f"names: there is no month {shown(name)} in the log", parameter="names", id=name
+                f"names: there is no month {shown(name)} in the log",
+                parameter="names",
+                id=cut(name),
             )
     for name in names:
         connection.execute(text(f"DROP TABLE {in_our_schema(connection, name)}"))

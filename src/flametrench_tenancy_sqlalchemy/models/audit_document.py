@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from ..errors import PreconditionError, Reason, shown
 from ..ids import require
 from ..values import AuditOutcome
 from .audit_event import EVENT_BYTES
-from .base import is_storable
+from .base import in_utc, is_storable
 from .tuple import require_object_type
 
 _AUTH_KINDS: Final = ("session", "pat", "share", "system")
@@ -164,16 +165,14 @@ def require_context(context: Mapping[str, Any] | None, parameter: str) -> Mappin
 
 def _moment(occurred_at: datetime | str) -> dict[str, str]:
     """Return a moment, and the words that it was given in."""
-    try:
-        moment = (
-            datetime.fromisoformat(occurred_at) if isinstance(occurred_at, str) else occurred_at
-        )
-        if moment.utcoffset() is not None:
-            words = {"occurred_as": occurred_at} if isinstance(occurred_at, str) else {}
-            return {"occurred_at": moment.isoformat(), **words}
-    except (AttributeError, ValueError):
-        pass
-    form = "a moment with a timezone"
+    moment, words = occurred_at, {}
+    if isinstance(moment, str) and is_storable(moment):  # anything may stand before the time
+        words = {"occurred_as": moment}
+        with suppress(ValueError):
+            moment = datetime.fromisoformat(moment)
+    if (instant := in_utc(moment)) is not None:
+        return {"occurred_at": instant.isoformat(), **words}
+    form = "a moment with a timezone that UTC can express"
     raise _refused("occurred_at", occurred_at, form, Reason.OCCURRED_AT_FORMAT)
 
 

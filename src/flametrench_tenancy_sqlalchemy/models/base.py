@@ -150,6 +150,16 @@ def not_found(entity: type[Base], id_: object, parameter: str) -> NotFoundError:
     )
 
 
+def in_utc(value: object) -> datetime | None:
+    """Return a timezone-aware datetime in UTC, if ``value`` is one that UTC can express."""
+    if not isinstance(value, datetime) or value.utcoffset() is None:
+        return None
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:  # the first or last hours of the calendar, away from Greenwich
+        return None
+
+
 def is_storable(value: object) -> bool:
     """Tell whether PostgreSQL can store ``value`` as text: no NUL, no lone surrogate."""
     return isinstance(value, str) and _UNSTORABLE.search(value) is None

@@ -29,6 +29,7 @@ from flametrench_tenancy_sqlalchemy.audit import AuditLog, as_peer
 from flametrench_tenancy_sqlalchemy.migrations import upgrade
 from tests.integration.conformance.cases import ABSENT, Case, conformance_folder, load_cases
 from tests.support.counting import sent
+from tests.support.hostile import BEYOND
 from tests.support.settling import settle
 from tests.support.stage import NOW, Stage
 
@@ -259,6 +260,22 @@ BAD: Final[dict[str, tuple[Callable[[AuditLog], object], type[TenancyError], str
     "since": (
         lambda log: log.query(since=NOW.replace(tzinfo=None)),
         *(PreconditionError, "precondition.moment_format", "since"),
+    ),
+    "beyond UTC, since": (
+        lambda log: log.query(since=BEYOND[0]),
+        *(PreconditionError, "precondition.moment_format", "since"),
+    ),
+    "beyond UTC, until": (
+        lambda log: log.export(until=BEYOND[1]),
+        *(PreconditionError, "precondition.moment_format", "until"),
+    ),
+    "no event to skip": (
+        lambda log: log.skip("mail", None, ""),  # type: ignore[arg-type]
+        *(InvalidIdError, "invalid_id", "event"),
+    ),
+    "no event to go on behind": (
+        lambda log: log.behind("x"),  # type: ignore[arg-type]
+        *(InvalidIdError, "invalid_id", "event"),
     ),
     "limit": (
         lambda log: log.query(limit="1"),  # type: ignore[arg-type]

@@ -21,6 +21,7 @@ from flametrench_tenancy_sqlalchemy import (
 )
 from flametrench_tenancy_sqlalchemy._integrity import broken_rule, constraint_name
 from flametrench_tenancy_sqlalchemy.audit.retention import (
+    MAX_AHEAD,
     add_months,
     drop_months,
     expired,
@@ -31,6 +32,7 @@ from flametrench_tenancy_sqlalchemy.doctor import diagnose
 from flametrench_tenancy_sqlalchemy.migrations.grants import grants
 from flametrench_tenancy_sqlalchemy.models.audit_document import event_document
 from flametrench_tenancy_sqlalchemy.writing.events import write_events
+from tests.support.hostile import BEYOND
 from tests.support.log import mark
 from tests.support.raw import run, turn, withdraw
 from tests.support.scenes import Scene, stage
@@ -138,6 +140,10 @@ def test_an_event_may_lack_all_that_is_optional_and_have_all_of_it(logged: Conne
         ({"outcome": "maybe"}, "status_format"),
         ({"occurred_at": "yesterday"}, "occurred_at_format"),
         ({"occurred_at": NOW.replace(tzinfo=None)}, "occurred_at_format"),
+        *(({"occurred_at": moment}, "occurred_at_format") for moment in BEYOND),
+        *(({"occurred_at": moment.isoformat()}, "occurred_at_format") for moment in BEYOND),
+        ({"occurred_at": "2026-03-01\012:00:00Z"}, "occurred_at_format"),
+        ({"occurred_at": "2026-03-01\ud80012:00:00Z"}, "occurred_at_format"),
         ({"auth": SYSTEM, "actor_usr_id": new_id("usr")}, "auth_format"),
         ({"metadata": {"x": object()}}, "metadata_format"),
         ({"metadata": {"x": "\x00"}}, "metadata_format"),
@@ -252,6 +258,13 @@ def test_the_doctor_sees_a_log_that_is_not_whole(
     assert [finding.check for finding in diagnose(session)] == [check]
 
 
+@pytest.mark.parametrize("ahead", [-1, MAX_AHEAD + 1, 10**30, 1.0, "3", None])
+def test_so_many_months_are_not_made_ahead(session: Session, ahead: Any) -> None:
+    with pytest.raises(PreconditionError) as caught:
+        add_months(session, ahead=ahead)
+    assert caught.value.reason == "limit_format"
+
+
 def test_retention_drops_whole_months_that_have_been_listed(
     logged: Connection, session: Session
 ) -> None:
@@ -262,9 +275,10 @@ def test_retention_drops_whole_months_that_have_been_listed(
     old = expired(session, before=datetime(2021, 1, 1, tzinfo=UTC))
     assert [month.name for month in old] == ["aud_2020_12"]
     assert expired(session, before=datetime(2020, 12, 31, tzinfo=UTC)) == []
-    for name in ("aud_default", "mem", "aud_2020_12; --"):
-        with pytest.raises(NotFoundError):
-            drop_months(session, ["aud_2020_12", name])
+    for names in (["aud_2020_12", "mem"], ["aud_default"], ["aud_2020_12; --" * 99], "aud", 7):
+        with pytest.raises(NotFoundError) as caught:
+            drop_months(session, names)  # type: ignore[arg-type]
+        assert len(f"{caught.value} {caught.value.details}") < 400
     drop_months(session, ["aud_2020_12"])
     assert logged.scalar(text("SELECT count(*) FROM aud")) == 1
     assert "aud_2020_12" not in {month.name for month in months(session)}
