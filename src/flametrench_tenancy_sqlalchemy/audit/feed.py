@@ -133,7 +133,7 @@ class Feed(OnSession):
         kind = type(error).__name__
         try:
             words = f"{kind}: {error}" if isinstance(error, Exception) else str(error)
-        except Exception:  # noqa: BLE001 - what cannot be told must not stop the consumer
+        except Exception:  # what cannot be told must not stop the consumer
             words = kind
         skipped = {
             "consumer": _name(consumer),
