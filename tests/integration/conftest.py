@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -28,11 +27,3 @@ def stage(session: Session) -> Iterator[Stage]:
 def tenancy(stage: Stage) -> TenancyRepository:
     """The repository, at the stage's clock."""
     return stage.tenancy
-
-
-@pytest.fixture
-def traced() -> Iterator[None]:
-    """Count the memory that Python allocates."""
-    tracemalloc.start()
-    yield
-    tracemalloc.stop()

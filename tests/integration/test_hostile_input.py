@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from inspect import signature
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from flametrench_tenancy_sqlalchemy import (
-    ActingTenancy,
-    Organization,
-    Role,
-    bind_tenant,
-)
+from flametrench_tenancy_sqlalchemy import ActingTenancy, Organization, Role, bind_tenant
 from tests.support.calls import CALLS, Arguments, call, parameters
-from tests.support.hostile import HOSTILE, anything, attempt
+from tests.support.hostile import FEW, anything, survived
 from tests.support.stage import IDENTIFIER, Stage
 
 ACTING: Final = sorted(
@@ -30,9 +25,8 @@ REFUSED: Final = {"list_orgs", "expire_invitations", "erase_identifier", "add_me
 WHO: Final = ("usr_id", "identifier", "auth", "on_behalf", "context")
 
 
-@pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize("operation", CALLS)
-@settings(HOSTILE, max_examples=25)
+@FEW
 @given(data=st.data())
 def test_hostile_arguments_get_a_typed_error_and_leave_no_trace(
     operation: str, data: st.DataObject, stage: Stage
@@ -41,7 +35,8 @@ def test_hostile_arguments_get_a_typed_error_and_leave_no_trace(
     spoiled = data.draw(st.dictionaries(names, anything, max_size=3))
     savepoint = stage.session.begin_nested()
     arguments = CALLS[operation](stage) | spoiled
-    attempt(stage, lambda: call(stage.tenancy, operation, arguments))
+    with survived(stage.session) as survives:
+        survives(lambda: call(stage.tenancy, operation, arguments))
     savepoint.rollback()
 
 
@@ -65,9 +60,8 @@ def of_a_user(stage: Stage, operation: str) -> tuple[Arguments, str]:
     return {name: value for name, value in arranged.items() if name in taken}, usr_id
 
 
-@pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize("operation", ACTING)
-@settings(HOSTILE, max_examples=12)
+@settings(FEW, max_examples=12)
 @given(data=st.data())
 def test_so_do_those_of_acting_users_and_what_is_said_of_them(
     operation: str, data: st.DataObject, stage: Stage
@@ -80,17 +74,15 @@ def test_so_do_those_of_acting_users_and_what_is_said_of_them(
     who |= {name: spoiled[name] for name in WHO if name in spoiled}
     arguments |= {name: spoiled[name] for name in names if name in spoiled}
 
-    def run() -> Any:
-        return call(stage.tenancy.acting_as(**who), operation, arguments)
-
-    refusal = attempt(stage, run)
+    with survived(stage.session) as survives:
+        refusal = survives(lambda: call(stage.tenancy.acting_as(**who), operation, arguments))
     assert spoiled or (refusal is not None) == (operation in REFUSED)
     savepoint.rollback()
 
 
-@pytest.mark.usefixtures("traced")
-@settings(HOSTILE, max_examples=50)
+@settings(FEW, max_examples=50)
 @given(tenant=st.fixed_dictionaries({}, optional={"org_id": anything, "usr_id": anything}))
 def test_so_does_what_a_session_is_bound_to(tenant: Arguments, stage: Stage) -> None:
-    attempt(stage, lambda: bind_tenant(stage.session, **tenant))
+    with survived(stage.session) as survives:
+        survives(lambda: bind_tenant(stage.session, **tenant))
     bind_tenant(stage.session)

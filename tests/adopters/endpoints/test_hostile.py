@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flametrench_tenancy_sqlalchemy.contrib._endpoints import ENDPOINTS, Endpoint
-from tests.support.hostile import HOSTILE, assert_answered, hostile_requests
+from tests.support.hostile import FEW, assert_answered, hostile_requests
 from tests.support.rows import rows
 from tests.support.web import Ask, Cast
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda each: each.name)
-@settings(HOSTILE, max_examples=15)
+@settings(FEW, max_examples=15)
 @given(data=st.data())
 def test_a_hostile_request_is_answered(
     endpoint: Endpoint, data: st.DataObject, ask: Ask, connection: Connection, cast: Cast

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 from math import ceil
 from typing import Any, Final
@@ -29,13 +29,13 @@ from flametrench_tenancy_sqlalchemy.audit import AuditLog, as_peer
 from flametrench_tenancy_sqlalchemy.migrations import upgrade
 from tests.integration.conformance.cases import ABSENT, Case, conformance_folder, load_cases
 from tests.support.counting import sent
-from tests.support.hostile import BEYOND
 from tests.support.settling import settle
 from tests.support.stage import NOW, Stage
 
 FOLDER: Final = conformance_folder()
 CASES: Final = load_cases(FOLDER / "audit") if FOLDER else []
 ID: Final = "aud_0190f2a81b3c7abc8123456789abcdef"
+EAST: Final = timezone(timedelta(hours=14))
 AT: Final = "2026-06-05T10:00:00.000Z"
 AUTH: Final = {"kind": "session", "session_id": "ses_0190f2a81b3c7abc8123456789abcdef"}
 
@@ -113,10 +113,10 @@ def test_pages_go_through_an_organization_in_order(
     assert (pages, cursor) == (ceil(len(written) / limit), None)
     assert [e.id for e in (read[::-1] if newest_first else read)] == [e.id for e in written]
     assert [e.action for e in written] == [
-        *("tenancy.member_added", "tenancy.org_created"),
+        *("tenancy.org_created", "tenancy.member_added"),
         *["proj.archive"] * 7,
         "tenancy.org_updated",
-    ] or [e.action for e in written][:2] == ["tenancy.org_created", "tenancy.member_added"]
+    ]
 
 
 def test_a_cursor_tells_nothing_of_what_goes_on_elsewhere(
@@ -261,22 +261,14 @@ BAD: Final[dict[str, tuple[Callable[[AuditLog], object], type[TenancyError], str
         lambda log: log.query(since=NOW.replace(tzinfo=None)),
         *(PreconditionError, "precondition.moment_format", "since"),
     ),
-    "beyond UTC, since": (
-        lambda log: log.query(since=BEYOND[0]),
-        *(PreconditionError, "precondition.moment_format", "since"),
-    ),
-    "beyond UTC, until": (
-        lambda log: log.export(until=BEYOND[1]),
-        *(PreconditionError, "precondition.moment_format", "until"),
-    ),
-    "no event to skip": (
-        lambda log: log.skip("mail", None, ""),  # type: ignore[arg-type]
-        *(InvalidIdError, "invalid_id", "event"),
-    ),
-    "no event to go on behind": (
-        lambda log: log.behind("x"),  # type: ignore[arg-type]
-        *(InvalidIdError, "invalid_id", "event"),
-    ),
+    **{
+        f"{bound} {at}": (
+            lambda log, at=at, bound=bound: log.query(**{bound: at}),  # type: ignore[misc]
+            *(PreconditionError, "precondition.moment_format", bound),
+        )
+        for bound in ("since", "until")
+        for at in (datetime.min.replace(tzinfo=EAST), datetime.max.replace(tzinfo=UTC))
+    },
     "limit": (
         lambda log: log.query(limit="1"),  # type: ignore[arg-type]
         *(PreconditionError, "precondition.limit_format", "limit"),
