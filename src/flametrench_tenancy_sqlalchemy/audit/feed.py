@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from ..errors import PreconditionError, Reason
+from ..errors import InvalidIdError, PreconditionError, Reason
 from ..ids import require
 from ..models import AuditConsumer, AuditEra, AuditEvent, SkippedEvent
 from ..models.audit_event import Xid8
@@ -110,12 +110,12 @@ class Feed(OnSession):
             which: which events, as in `Which`.
 
         Raises:
-            InvalidIdError: an id is no wire id of its type.
+            InvalidIdError: an id is no wire id of its type, or ``event`` is none.
             PreconditionError: ``moment_format``, ``action_format``, ``target_format``,
                 ``limit_format``; the argument is misshapen.
         """
         conditions = conditions_of(**which)
-        given = BEGINNING if event is None else _position_of(event)
+        given = BEGINNING if event is None else _position_of(_require_event(event))
         rows = max(1, min(whole_number(limit), MAX_LIMIT))
         return list(self._ask(NEXT.where(*conditions), given | {"rows": rows}).scalars())
 
@@ -128,12 +128,17 @@ class Feed(OnSession):
             error: what was wrong, an exception or a text, of which 2 000 characters are kept.
 
         Raises:
+            InvalidIdError: ``event`` is none.
             PreconditionError: ``consumer_format``.
         """
-        words = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else str(error)
+        kind = type(error).__name__
+        try:
+            words = f"{kind}: {error}" if isinstance(error, Exception) else str(error)
+        except Exception:  # what cannot be told must not stop the consumer
+            words = kind
         skipped = {
             "consumer": _name(consumer),
-            "event_id": require(event.id, "aud", "event"),
+            "event_id": require(_require_event(event).id, "aud", "event"),
             "error": words.encode(errors="replace").decode().replace("\0", "?")[:LONGEST_ERROR],
         }
         with where_writes_go(self.session), rules_in_our_words():
@@ -163,6 +168,12 @@ class Feed(OnSession):
             return None
         new = insert(AuditConsumer).values(name=name).on_conflict_do_nothing()
         return dict(BEGINNING) if self._ask(new.returning(AuditConsumer.name)).first() else None
+
+
+def _require_event(value: object) -> AuditEvent:
+    if isinstance(value, AuditEvent):
+        return value
+    raise InvalidIdError("event", value, expected="an event of the audit log")
 
 
 def _position_of(event: AuditEvent) -> dict[str, Any]:

@@ -19,7 +19,7 @@ TABLES: Final = tuple(AuditBase.metadata.tables)
 TRIGGERS: Final = frozenset(
     {
         *(Part("trigger", TABLE, f"aud_is_final_{verb}") for verb in ("updated", "deleted")),
-        Part("trigger", TABLE, "aud_keeps_rows"),
+        *(Part("trigger", table, f"{table}_keeps_rows") for table in TABLES),
         *(Part("trigger", table, f"{table}_id_is_final") for table in ("org", "inv", "tup")),
         *(
             Part("trigger", table, f"{table}_log_{verb}")

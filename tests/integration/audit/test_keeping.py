@@ -84,7 +84,7 @@ def insert(connection: Connection, **columns: Any) -> None:
         "DELETE FROM aud_{month}",
         "TRUNCATE aud",
         "TRUNCATE aud_{month}",
-        "TRUNCATE aud_default",
+        *(f"TRUNCATE aud_{part}" for part in ("default", "consumer", "skipped", "era")),
         "SET LOCAL tenancy.forget_context = on; UPDATE aud SET context = NULL, outcome = 'failure'",
         "SET LOCAL tenancy.forget_context = on; UPDATE aud SET context = '{{}}'",
     ],
