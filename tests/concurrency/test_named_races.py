@@ -136,7 +136,7 @@ UNDER_POLICIES: Final = [
     # One offer that is sent again is no second one.
     *(
         Race(RETRIED, RETRIED, DUPLICATE_ID, DUPLICATE_ID, policy)
-        for policy in (Policy.recommended(), _ENTITLED)
+        for policy in (Policy.recommended(), _ENTITLED, _ONE_LIVE)
     ),
     Race(ACCEPT, SECOND, NOT_PENDING, NOT_PENDING, Policy(accept_ends_others=True)),
     Race("add_member max", "add_member liz", NO_SEAT, NO_SEAT, _SEATS),
