@@ -17,8 +17,8 @@ branch_labels = None
 depends_on = None
 
 # Made aside and then attached, so that nobody waits who writes into another month. What the default
-# partition has of the month moves over. A policy of the whole table does not hold for whoever asks a
-# month by its name: there nobody sees anything but the owner, whatever has been granted by default.
+# partition has of the month moves over. The policies of the whole table do not hold for whoever asks
+# a month by its name: there only the owner sees anything, whatever has been granted by default.
 ADD_MONTH = """
     CREATE FUNCTION flametrench_tenancy_add_month(month date) RETURNS boolean LANGUAGE plpgsql AS $$
     DECLARE
