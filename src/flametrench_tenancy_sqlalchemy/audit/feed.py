@@ -11,16 +11,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Unpack
+from typing import Any, Final, Unpack, cast
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Integer,
+    Table,
+    Text,
     and_,
     bindparam,
     exists,
     func,
+    literal,
     or_,
     select,
     tuple_,
@@ -166,8 +169,7 @@ class Feed(OnSession):
             return dict(position)
         if self._ask(_POSITION, {"consumer": name}).first():
             return None
-        new = insert(AuditConsumer).values(name=name).on_conflict_do_nothing()
-        return dict(BEGINNING) if self._ask(new.returning(AuditConsumer.name)).first() else None
+        return dict(BEGINNING) if self._ask(_NEW, {"consumer": name}).first() else None
 
 
 def _require_event(value: object) -> AuditEvent:
@@ -190,12 +192,23 @@ _SNAPSHOT: Final = func.pg_current_snapshot()
 _ERA: Final = select(func.max(AuditEra.era)).scalar_subquery()
 _XID: Final = bindparam("xid", type_=Xid8())
 
+_CONSUMER: Final = bindparam("consumer", type_=Text())
 _POSITION: Final = select(AuditConsumer.era, AuditConsumer.xid, AuditConsumer.pos).where(
-    AuditConsumer.name == bindparam("consumer")
+    AuditConsumer.name == _CONSUMER
+)
+# Who inserts what another is inserting would wait for them.
+_ALONE: Final = func.pg_try_advisory_xact_lock(
+    func.hashtextextended(literal("flametrench_tenancy.consumer.") + _CONSUMER, 0)
+)
+_NEW: Final = (
+    insert(cast("Table", AuditConsumer.__table__))
+    .from_select(["name"], select(_CONSUMER).where(_ALONE))
+    .on_conflict_do_nothing()
+    .returning(AuditConsumer.name)
 )
 _MOVE: Final = (
     update(AuditConsumer)
-    .where(AuditConsumer.name == bindparam("consumer"))
+    .where(AuditConsumer.name == _CONSUMER)
     .values(moved_at=func.now())
     .execution_options(synchronize_session=False)
 )
