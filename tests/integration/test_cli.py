@@ -304,6 +304,40 @@ def test_it_migrates_to_and_fro_and_tells_where_the_database_is(
     assert "nowhere" in capsys.readouterr().err
 
 
+def test_a_branch_that_is_there_and_not_named_is_named_by_the_refusal(
+    empty: Engine, capsys: Capture
+) -> None:
+    upgrade(empty.url, branches=["search"])
+    for words in (["upgrade"], ["upgrade", "--branch", "audit"], ["downgrade", "ft0001"]):
+        assert run("migrate", *words, "--url", named(empty.url)) == FAILED
+        assert "--branch search, or branches=" in capsys.readouterr().err
+    words = ["upgrade", "ft_search_0099", "--branch", "search"]
+    assert run("migrate", *words, "--url", named(empty.url)) == FAILED
+    assert "--branch" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "pg8000", "asyncpg"])
+def test_what_has_not_been_migrated_is_said_with_how_to(
+    empty: Engine, capsys: Capture, driver: str
+) -> None:
+    pytest.importorskip(driver)
+    target = ("--url", named(empty.url.set(drivername=f"postgresql+{driver}")))
+    for words in (["orgs", "list"], ["retention", "make"], ["log", "org_" + "1" * 32]):
+        assert run(*words, *target) == FAILED
+        assert "`flametrench-tenancy migrate upgrade`" in capsys.readouterr().err
+
+
+def test_where_alembic_of_the_application_has_migrated_it_says_so(
+    empty: Engine, capsys: Capture
+) -> None:
+    upgrade(empty.url)
+    with empty.begin() as connection:
+        connection.execute(text(f"DROP TABLE {VERSION_TABLE}"))
+    for words, code in ((["current"], HEALTHY), (["upgrade"], FAILED)):
+        assert run("migrate", *words, "--url", named(empty.url)) == code
+        assert "application's" in capsys.readouterr().err
+
+
 def test_it_does_not_wait_for_a_busy_table_longer_than_asked(
     empty: Engine, capsys: Capture
 ) -> None:
