@@ -465,8 +465,9 @@ def _require_end(expires_at: datetime, policy: Policy, at: datetime) -> datetime
             parameter="expires_at",
         )
     if policy.invitation_lifetime is not None and expires_at - at > policy.invitation_lifetime:
+        longest = str(policy.invitation_lifetime).removesuffix(", 0:00:00")
         raise PreconditionError(
-            f"expires_at {expires_at.isoformat()} is over the limit, {policy.invitation_lifetime}",
+            f"expires_at {expires_at.isoformat()} is later than {longest} from now",
             Reason.EXPIRATION_RANGE,
             parameter="expires_at",
         )
