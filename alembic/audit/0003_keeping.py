@@ -17,7 +17,8 @@ branch_labels = None
 depends_on = None
 
 # Made aside and then attached, so that nobody waits who writes into another month. What the default
-# partition has of the month moves over.
+# partition has of the month moves over. A policy of the whole table does not hold for whoever asks a
+# month by its name: nobody but the owner sees anything there, whatever is granted by default.
 ADD_MONTH = """
     CREATE FUNCTION flametrench_tenancy_add_month(month date) RETURNS boolean LANGUAGE plpgsql AS $$
     DECLARE
@@ -40,6 +41,7 @@ ADD_MONTH = """
         END IF;
         EXECUTE format('ALTER TABLE aud ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
             name, since, until);
+        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('CREATE TRIGGER aud_keeps_rows BEFORE TRUNCATE ON %I FOR EACH STATEMENT '
             'WHEN (current_setting(''tenancy.allow_truncate'', true) IS DISTINCT FROM ''on'') '
             'EXECUTE FUNCTION flametrench_tenancy_keep_rows()', name);
@@ -83,14 +85,16 @@ def upgrade() -> None:
         for table in ("aud", "aud_default"):
             op.execute(KEEPS_ROWS.format(table=table))
         op.execute(MONTHS_AHEAD)
-        op.execute("ALTER TABLE aud ENABLE ROW LEVEL SECURITY")
+        for table in ("aud", "aud_default"):
+            op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
         op.execute(OWN_ORGANIZATION)
 
 
 def downgrade() -> None:
     with one_schema():
         op.execute("DROP POLICY aud_own_organization ON aud")
-        op.execute("ALTER TABLE aud DISABLE ROW LEVEL SECURITY")
+        for table in ("aud", "aud_default"):
+            op.execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
         for name in ("aud_is_final_updated", "aud_is_final_deleted", "aud_keeps_rows"):
             op.execute(f"DROP TRIGGER {name} ON aud")
         op.execute("DROP TRIGGER aud_keeps_rows ON aud_default")

@@ -12,11 +12,15 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import text
 
-from ..errors import NotFoundError, PreconditionError, Reason, shown
+from ..errors import NotFoundError, PreconditionError, Reason, cut, shown
+from ..models.base import is_moment
 from ..transactions.sessions import AnySession, connection_of, in_our_schema
 
 AHEAD: Final = 3
 """How many months are made ahead, unless told otherwise."""
+
+MOST_AHEAD: Final = 1200
+"""How many at the most: each is a partition."""
 
 _NAME: Final = re.compile(r"aud_(\d{4})_(\d{2})")
 _PARTITIONS: Final = text(
@@ -71,14 +75,17 @@ def add_months(session: AnySession, *, ahead: int = AHEAD) -> int:
 
     Args:
         session: a Session of the table's owner.
-        ahead: how many months from now; this one is made in any case.
+        ahead: how many months from now, up to 1200; this one is made in any case.
 
     Returns:
         How many were made.
+
+    Raises:
+        PreconditionError: ``limit_format``; ``ahead`` is no such number.
     """
-    if type(ahead) is not int or ahead < 0:
+    if type(ahead) is not int or not 0 <= ahead <= MOST_AHEAD:
         raise PreconditionError(
-            f"ahead: {shown(ahead)} is not a number of months",
+            f"ahead: {shown(ahead)} is not a number of months from 0 to {MOST_AHEAD}",
             Reason.LIMIT_FORMAT,
             parameter="ahead",
         )
@@ -118,7 +125,9 @@ def drop_months(session: AnySession, names: Sequence[str]) -> None:
     for name in names:
         if name not in there:
             raise NotFoundError(
-                f"names: there is no month {shown(name)} in the log", parameter="names", id=name
+                f"names: there is no month {shown(name)} in the log",
+                parameter="names",
+                id=cut(name),
             )
     for name in names:
         connection.execute(text(f"DROP TABLE {in_our_schema(connection, name)}"))
@@ -156,7 +165,7 @@ def _range_of(name: str) -> tuple[datetime | None, datetime | None]:
 
 
 def _require_aware(before: datetime) -> None:
-    if not isinstance(before, datetime) or before.utcoffset() is None:
+    if not is_moment(before):
         raise PreconditionError(
             f"before: {shown(before)} is no moment with a timezone",
             Reason.OCCURRED_AT_FORMAT,

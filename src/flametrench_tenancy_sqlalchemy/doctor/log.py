@@ -20,6 +20,7 @@ TRIGGERS: Final = frozenset(
     {
         *(Part("trigger", TABLE, f"aud_is_final_{verb}") for verb in ("updated", "deleted")),
         Part("trigger", TABLE, "aud_keeps_rows"),
+        *(Part("trigger", table, f"{table}_id_is_final") for table in ("org", "inv", "tup")),
         *(
             Part("trigger", table, f"{table}_log_{verb}")
             for table in ("org", "mem", "inv", "tup")
@@ -41,6 +42,20 @@ _NEXT_MONTH: Final = text(
     WHERE to_regclass(quote_ident(name)) IS NULL
     """
 )
+# Partitions have triggers of their own, and whoever asks one by its name passes by the policies.
+_OPEN: Final = text(
+    """
+    SELECT relname FROM pg_class
+    WHERE oid IN (SELECT relid FROM pg_partition_tree(to_regclass('aud'))) AND NOT (
+        relrowsecurity AND (relkind = 'p' OR (
+            SELECT count(*) = 3 FROM pg_trigger WHERE tgrelid = pg_class.oid
+            AND tgname IN ('aud_is_final_updated', 'aud_is_final_deleted', 'aud_keeps_rows')
+            AND tgenabled IN ('O', 'A')
+        ))
+    )
+    ORDER BY relname
+    """
+)
 # A transaction's number that this server has not reached yet is another server's.
 _AHEAD: Final = text(
     """
@@ -54,6 +69,14 @@ _AHEAD: Final = text(
 
 def examine_log(connection: Connection) -> Iterator[Finding]:
     """Yield what is wrong with the log, in the schema that is alone on the search path."""
+    if unprotected := connection.scalars(_OPEN).all():
+        yield Finding(
+            "log_open",
+            Severity.ERROR,
+            count=len(unprotected),
+            examples=tuple(unprotected),
+            message="parts of the audit log whose events may be changed, or be seen by others",
+        )
     if missing := connection.scalar(_NEXT_MONTH):
         yield _warning(
             "log_month_missing",

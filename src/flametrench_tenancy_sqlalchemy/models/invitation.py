@@ -31,6 +31,8 @@ from .base import (
     UtcDateTime,
     described,
     id_column,
+    is_aware,
+    is_moment,
     is_storable,
     not_found,
     one_of,
@@ -452,7 +454,7 @@ def _require_identifier(identifier: str, policy: Policy) -> str:
 
 
 def _require_end(expires_at: datetime, policy: Policy, at: datetime) -> datetime:
-    if not isinstance(expires_at, datetime) or expires_at.utcoffset() is None:
+    if not is_aware(expires_at):
         raise PreconditionError(
             f"expires_at {shown(expires_at)} is not a timezone-aware datetime",
             Reason.NAIVE_EXPIRATION,
@@ -471,11 +473,10 @@ def _require_end(expires_at: datetime, policy: Policy, at: datetime) -> datetime
             Reason.EXPIRATION_RANGE,
             parameter="expires_at",
         )
-    try:
-        return expires_at.astimezone(UTC)
-    except OverflowError as exc:  # the last hours of the year 9999, west of Greenwich
+    if not is_moment(expires_at):
         raise PreconditionError(
-            f"expires_at {expires_at.isoformat()} is beyond what UTC can express",
+            f"expires_at {expires_at.isoformat()} is beyond what every timezone can express",
             Reason.EXPIRATION_RANGE,
             parameter="expires_at",
-        ) from exc
+        )
+    return expires_at.astimezone(UTC)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from ..authority import Actor
+from ..ids import require
 from ..models import Invitation, Membership, Organization, User
 from ..models.base import not_found
 from ..models.user import user_id
@@ -19,6 +21,7 @@ from ..results import (
     TransferOwnershipResult,
 )
 from ..rows import Members, Requests, RoleChanges
+from ..transactions.isolation import View, Way
 from ..transactions.sessions import where_writes_go
 from ..values import (
     UNSET,
@@ -68,7 +71,8 @@ class ActsForUsers(ABC, Generic[Acting]):
         Raises:
             InvalidIdError: ``usr_id`` is no ``usr_`` wire id, or a user who has none yet.
             PreconditionError: ``auth_format``, ``on_behalf_format`` or ``context_format``; it has
-                not the form that the specification gives it.
+                not the form that the specification gives it. ``event_size``; it is larger than an
+                event may be.
         """
         return self._for(
             Actor(
@@ -411,6 +415,27 @@ class ActingTenancy(ForOneUser):
     def expire_invitations(self, *, limit: int = 1000) -> int:
         """Refuse to do a periodic job, which is no user's."""
         return self._tenancy.expire_invitations(limit=limit)
+
+
+@contextmanager
+def reading_log(acting: ActingTenancy, org_id: str) -> Iterator[None]:
+    """Let the block read an organization's audit log for a user, as an owner or admin.
+
+    Args:
+        acting: the operations for the user.
+        org_id: the organization's wire id (``org_…``).
+
+    Raises:
+        InvalidIdError: ``org_id`` is no ``org_`` wire id.
+        NotFoundError: the user is no member of it.
+        ForbiddenError: the user lacks the role.
+        PreconditionError: ``org_not_active``; the organization is suspended.
+    """
+    require(org_id, "org", "org_id")
+    tenancy = acting._tenancy
+    with tenancy._seeing(View.of(Way.NAMED, org_id, log=True)):
+        tenancy._permit_reading_in("list_events", org_id)
+        yield
 
 
 def for_actor(

@@ -17,7 +17,6 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
-    ColumnElement,
     Connection,
     Text,
     TextClause,
@@ -74,6 +73,7 @@ class View:
         beyond: whether it goes beyond what the Session is bound to: for what is the user's own, and
             for what the rules want to know themselves.
         spanning: the operation's name, if it is about all of them by its nature.
+        log: whether it reads the audit log, which is hidden without that branch, too.
     """
 
     way: Way
@@ -82,6 +82,7 @@ class View:
     about: tuple[str, ...] = ()
     beyond: bool = False
     spanning: str | None = None
+    log: bool = False
 
     @classmethod
     def of(cls, way: Way, *given: str | None, **more: Any) -> View:
@@ -206,7 +207,7 @@ def seeing(
     """
     session, connection = itself(session), connection_of(session)
     sight = Sight(stays=view.way in (Way.NAMED, Way.SLUGS))
-    if not _is_isolated(connection):
+    if not _is_isolated(connection) and not (view.log and _hides(connection, "aud")):
         yield sight
         return
     tenant = _tenant_of(session)
@@ -263,16 +264,15 @@ def _is_isolated(connection: Connection) -> bool:
     """Tell the same of a connection, which is asked once."""
     known: bool | None = connection.info.get(_ISOLATED)
     if known is None:
-        known = connection.dialect.name == "postgresql" and bool(
-            connection.scalar(select(_hides(connection)))
-        )
-        connection.info[_ISOLATED] = known
+        known = connection.info[_ISOLATED] = _hides(connection, "mem")
     return known
 
 
-def _hides(connection: Connection) -> ColumnElement[Any]:
-    relation = literal(in_our_schema(connection, "mem"), Text)
-    return func.row_security_active(func.to_regclass(relation))
+def _hides(connection: Connection, table: str) -> bool:
+    if connection.dialect.name != "postgresql":
+        return False
+    relation = literal(in_our_schema(connection, table), Text)
+    return bool(connection.scalar(select(func.row_security_active(func.to_regclass(relation)))))
 
 
 def _look(session: Session, connection: Connection, view: View, usr_id: str | None) -> _Seen | None:

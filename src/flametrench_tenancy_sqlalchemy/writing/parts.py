@@ -151,7 +151,8 @@ def _statement(
 
     The parts run in no particular order, but for what they read from each other. So what is added
     waits for all that changes, and tuples for the membership: as a flush and other clients write
-    them, or two who bring the same user in would wait for each other.
+    them, or two who bring the same user in would wait for each other. And members wait for their
+    organization, so that its log begins with it.
     """
     table = part.table
     arrays = {name: _parameter(part, number, name) for name in part.each}
@@ -185,7 +186,9 @@ def _statement(
             awaited = [
                 _done(cte)
                 for cte, other in before
-                if other.kind is Kind.CHANGE or (grants and other.brings_members)
+                if other.kind is Kind.CHANGE
+                or other.table is _org
+                or (grants and other.brings_members)
             ]
             if grants:
                 given = _OF_USERS | given

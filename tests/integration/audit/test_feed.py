@@ -247,7 +247,7 @@ def test_a_worker_needs_no_more_than_its_role_has(emit: Emit, clean_engine: Engi
         session.rollback()
 
 
-@pytest.mark.parametrize("consumer", ["", "x" * 201, "\0", None])
+@pytest.mark.parametrize("consumer", ["", "x" * 601, "\0", None])
 def test_a_consumer_has_a_name(clean_engine: Engine, consumer: Any) -> None:
     with worker(clean_engine) as log:
         for call in (log.follow, log.lag, partial(log.skip, event=AuditEvent(id="x"), error="")):
