@@ -24,6 +24,7 @@ from flametrench_tenancy_sqlalchemy import (
 )
 from flametrench_tenancy_sqlalchemy import TenancyRepository as Repository
 from flametrench_tenancy_sqlalchemy.authority import RULES
+from flametrench_tenancy_sqlalchemy.doctor import findings
 from flametrench_tenancy_sqlalchemy.doctor.schema import MISSING, UNSEEN
 from tests.support.guides import DOCS, ROOT
 
@@ -80,7 +81,7 @@ def test_what_helps_is_told_of_every_check_of_the_doctor() -> None:
         for check in re.findall(r"`(\w+)`", row)
     ]
     assert sorted(told) == sorted({*checks_of_the_doctor()})
-    assert errors.HELP.replace("errors.html", "doctor.html#checks") == doctor.HELP
+    assert errors.HELP.replace("errors.html", "doctor.html#checks") == findings.HELP
 
 
 def documented_refusals(operation: Callable[..., Any]) -> set[str]:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from flametrench_tenancy_sqlalchemy.cli import main
-from flametrench_tenancy_sqlalchemy.doctor import HELP
+from flametrench_tenancy_sqlalchemy.doctor.findings import HELP
 from flametrench_tenancy_sqlalchemy.migrations import VERSION_TABLE, alembic_config, upgrade
 from flametrench_tenancy_sqlalchemy.testing.databases import TABLES
 from flametrench_tenancy_sqlalchemy.testing.plugin import NewDatabase

@@ -13,11 +13,11 @@ from ..clock import Clock, utc_now
 from ..policy import LETTER, Policy
 from ..transactions.sessions import BIND, AnySession
 from .checks import checks
-from .findings import HELP, Finding, Repair, Severity
+from .findings import Finding, Repair, Severity
 from .repairs import Repairs
 from .schema import examine_schema
 
-__all__ = ["HELP", "Finding", "Progress", "Repair", "Severity", "diagnose", "repair"]
+__all__ = ["Finding", "Progress", "Repair", "Severity", "diagnose", "repair"]
 
 Progress = Callable[[int, int], object]
 """Told how many questions have been answered, and of how many."""

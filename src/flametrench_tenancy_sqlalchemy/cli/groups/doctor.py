@@ -8,7 +8,8 @@ from dataclasses import asdict
 
 from sqlalchemy.orm import Session
 
-from ...doctor import HELP, Finding, Repair, diagnose, repair
+from ...doctor import Finding, Repair, diagnose, repair
+from ...doctor.findings import HELP
 from ..answers import Answer, Column, Exit, Part, Table
 from ..options import READING, takes
 from ..progress import progress
