@@ -17,8 +17,8 @@ branch_labels = None
 depends_on = None
 
 # Made aside and then attached, so that nobody waits who writes into another month. What the default
-# partition has of the month moves over. A policy of the whole table does not hold for whoever asks a
-# month by its name: nobody but the owner sees anything there, whatever is granted by default.
+# partition has of the month moves over. A policy of the whole table does not hold for whoever asks
+# a month by its name: nobody but the owner sees anything there, whatever is granted by default.
 ADD_MONTH = """
     CREATE FUNCTION flametrench_tenancy_add_month(month date) RETURNS boolean LANGUAGE plpgsql AS $$
     DECLARE
