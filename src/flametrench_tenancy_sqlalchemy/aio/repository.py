@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from ..clock import Clock, utc_now
 from ..policy import LETTER, Policy
 from ..repository import TenancyRepository
-from ..repository.operation import Unit
+from ..repository.frame import Unit
 from ..transactions.own import own
 from ..transactions.savepoint import savepoint
 from ..transactions.sessions import AnySession, connection_of

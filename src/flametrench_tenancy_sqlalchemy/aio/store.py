@@ -16,7 +16,7 @@ from .._integrity import is_transient
 from ..clock import Clock, utc_now
 from ..policy import LETTER, Policy
 from ..repository import TenancyRepository
-from ..repository.operation import Kind, kind_of
+from ..repository.kinds import Kind, kind_of
 from ..store import ATTEMPTS, WAITS, may_try_again
 from ..transactions.own import commit, committed, require_factory, rules_in_our_words
 from .operations import Operations

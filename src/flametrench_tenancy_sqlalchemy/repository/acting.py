@@ -34,7 +34,7 @@ from ..values import (
     Status,
     Unset,
 )
-from .operation import guards, reads
+from .kinds import guards, reads
 from .queries import Options
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from ..results import TransferOwnershipResult
 from ..transactions.isolation import View, Way
 from . import locks, queries
 from .consequences import promised
-from .operation import Repository
+from .frame import Repository
 
 
 class DepartureOperations(Repository):

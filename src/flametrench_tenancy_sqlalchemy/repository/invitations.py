@@ -16,7 +16,8 @@ from ..transactions.isolation import NOWHERE, View, Way, reach, spans_organizati
 from ..values import InvitationStatus, Page, PreTuple, Role
 from . import lists, locks, queries
 from .entries import Entries, as_it_is, end_rivals
-from .operation import Repository, reads
+from .frame import Repository
+from .kinds import reads
 from .queries import Options
 
 
