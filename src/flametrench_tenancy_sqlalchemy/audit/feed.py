@@ -33,6 +33,7 @@ from ..ids import require
 from ..models import AuditConsumer, AuditEra, AuditEvent, SkippedEvent
 from ..models.audit_event import Xid8
 from ..repository.queries import whole_number
+from ..transactions.own import rules_in_our_words
 from ..transactions.sessions import where_writes_go
 from .base import OnSession, text
 from .events import Which, conditions_of
@@ -81,7 +82,7 @@ class Feed(OnSession):
         """
         name = _name(consumer)
         limit = max(1, min(whole_number(limit), MAX_LIMIT))
-        with where_writes_go(self.session):
+        with where_writes_go(self.session), rules_in_our_words():
             position = self._take(name)
             if position is None:
                 return []
@@ -135,7 +136,7 @@ class Feed(OnSession):
             "event_id": require(event.id, "aud", "event"),
             "error": words.encode(errors="replace").decode().replace("\0", "?")[:LONGEST_ERROR],
         }
-        with where_writes_go(self.session):
+        with where_writes_go(self.session), rules_in_our_words():
             self._ask(insert(SkippedEvent).values(skipped).on_conflict_do_nothing())
 
     def lag(self, consumer: str) -> Lag:

@@ -27,9 +27,14 @@ from ..models.base import not_found
 from ..policy import LETTER, Policy
 from ..transactions.isolation import Sight, View, Way, keep, seeing
 from ..transactions.savepoint import savepoint
-from ..transactions.sessions import AnySession, among, connection_of, where_writes_go
+from ..transactions.sessions import (
+    AnySession,
+    among,
+    connection_of,
+    pool_in_our_words,
+    where_writes_go,
+)
 from ..transactions.settings import Saying
-from .kinds import pool_in_our_words
 from .operation import Operation, Reference
 from .permission import ForSomebody
 

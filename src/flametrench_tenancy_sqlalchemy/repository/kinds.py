@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, TypeVar
 
-from sqlalchemy.exc import TimeoutError as NoConnectionInTimeError
-
-from ..errors import PoolTimeoutError
+from ..transactions.sessions import pool_in_our_words
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -41,12 +38,3 @@ def _marked(operation: F, kind: Kind) -> F:
 def kind_of(operation: Callable[..., Any]) -> Kind:
     """Return what an operation has been marked as; one without a mark writes."""
     return getattr(operation, "kind", Kind.WRITES)
-
-
-@contextmanager
-def pool_in_our_words() -> Iterator[None]:
-    """Say in our words that the pool had no connection in time."""
-    try:
-        yield
-    except NoConnectionInTimeError as exc:
-        raise PoolTimeoutError from exc

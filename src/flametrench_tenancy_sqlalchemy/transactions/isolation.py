@@ -35,7 +35,14 @@ from ..errors import PreconditionError, Reason, TenancyError
 from ..ids import require
 from ..models import Organization, User
 from ..models.user import user_id_if_given
-from .sessions import AnySession, commits_by_itself, connection_of, in_our_schema, itself
+from .sessions import (
+    AnySession,
+    commits_by_itself,
+    connection_of,
+    in_our_schema,
+    in_our_sql,
+    itself,
+)
 
 _TENANT: Final = "flametrench_tenancy.tenant"
 _BOUND_LATE: Final = "flametrench_tenancy.bound_late"
@@ -247,7 +254,7 @@ def keep(session: AnySession) -> None:
 
 def found_by(session: AnySession, way: Way, *given: str) -> list[str]:
     """Return the wire ids of organizations, whatever is in sight."""
-    function = in_our_schema(connection_of(session), f"flametrench_tenancy_{way}")
+    function = in_our_sql(connection_of(session), f"flametrench_tenancy_{way}")
     statement = text(f"SELECT unnest({function}(:given))").bindparams(
         bindparam("given", list(given), type_=ARRAY(Text() if way in _BY_WORDS else Uuid()))
     )
@@ -305,7 +312,7 @@ def _say(session: Session, connection: Connection, view: View, usr: str, about: 
         given = [_uuid(each) for each in given]
     besides = [_uuid(each) for each in view.besides]
     parameters = {"given": given, "besides": besides, "usr": usr, "about": about}
-    function = in_our_schema(connection, f"flametrench_tenancy_{view.way}")
+    function = in_our_sql(connection, f"flametrench_tenancy_{view.way}")
     statement = _saying(view.way, function)
     *before, orgs = connection.execute(statement, parameters).one()[:4]
     session.info[_SEEN] = (_innermost(session), connection, _Seen(orgs, usr, about))
