@@ -8,7 +8,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from ..authority import Actor
 from ..repository import TenancyRepository
-from ..repository.acting import ActingTenancy, ActsForUsers, ForOneUser, for_actor
+from ..repository.acting import ActingTenancy, for_actor
+from ..repository.actors import ActsForUsers, ForOneUser
 from .door import Door, awaited
 
 P = ParamSpec("P")

@@ -211,10 +211,8 @@ class InvitationOperations(Repository):
         ) as operation:
             user: User | None
             if as_usr_id is None:
-                invitation, user = (
-                    locks.invitation(self.session, inv_id, alone=alone),
-                    User.register(at=operation.at),
-                )
+                invitation = locks.invitation(self.session, inv_id, alone=alone)
+                user = User.register(at=operation.at)
                 reach(self.session, [user.id])
                 present = []
             else:
