@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socketserver
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -197,6 +198,14 @@ def test_a_database_that_cannot_be_named_ends_with_two_and_one_line(
 ) -> None:
     monkeypatch.delenv("DATABASE_URL", raising=False)
     assert reason in refusal(capsys, *command, *(("--url", target) if target else ()))
+
+
+def test_a_driver_that_cannot_be_loaded_is_told_with_what_it_needs(
+    database_url: URL, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    target = named(database_url.set(drivername="postgresql+psycopg"))
+    assert "'psycopg[binary]'" in refusal(capsys, "doctor", "--url", target)
 
 
 def refusal(capsys: Capture, *arguments: str) -> str:
