@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socketserver
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from flametrench_tenancy_sqlalchemy.cli import main
+from flametrench_tenancy_sqlalchemy.doctor.findings import HELP
 from flametrench_tenancy_sqlalchemy.migrations import VERSION_TABLE, alembic_config, upgrade
 from flametrench_tenancy_sqlalchemy.testing.databases import TABLES
 from flametrench_tenancy_sqlalchemy.testing.plugin import NewDatabase
@@ -84,7 +86,9 @@ def test_a_table_for_people(
     before = committed_rows(clean_engine)
     assert run("doctor", "--url", url) == UNHEALTHY
     indent = " " * 41
-    assert capsys.readouterr().out.splitlines() == [
+    told = capsys.readouterr()
+    assert told.err == f"What helps: {HELP}\n"
+    assert told.out.splitlines() == [
         "CHECK                   SEVERITY  COUNT  EXAMPLES",
         "----------------------  --------  -----  ------------------------------------",
         f"orphan_tuple            error     6      {tup_ids[0]}",
@@ -197,6 +201,14 @@ def test_a_database_that_cannot_be_named_ends_with_two_and_one_line(
 ) -> None:
     monkeypatch.delenv("DATABASE_URL", raising=False)
     assert reason in refusal(capsys, *command, *(("--url", target) if target else ()))
+
+
+def test_a_driver_that_cannot_be_loaded_is_told_with_what_it_needs(
+    database_url: URL, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    target = named(database_url.set(drivername="postgresql+psycopg"))
+    assert "'psycopg[binary]'" in refusal(capsys, "doctor", "--url", target)
 
 
 def refusal(capsys: Capture, *arguments: str) -> str:
@@ -336,6 +348,15 @@ def test_where_alembic_of_the_application_has_migrated_it_says_so(
     for words, code in ((["current"], HEALTHY), (["upgrade"], FAILED)):
         assert run("migrate", *words, "--url", named(empty.url)) == code
         assert "application's" in capsys.readouterr().err
+
+
+def test_where_no_month_is_old_enough_nobody_is_asked(empty: Engine, capsys: Capture) -> None:
+    upgrade(empty.url, branches=["audit"])
+    words = ("retention", "drop", "--before", "2020-01-01T00:00Z", "--url", named(empty.url))
+    assert run(*words) == HEALTHY
+    assert capsys.readouterr() == ("", "no months\n")
+    assert run(*words[:3], "2999-01-01T00:00Z", *words[4:]) == FAILED
+    assert "--yes" in capsys.readouterr().err
 
 
 def test_it_does_not_wait_for_a_busy_table_longer_than_asked(

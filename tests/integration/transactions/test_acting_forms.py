@@ -32,7 +32,7 @@ from flametrench_tenancy_sqlalchemy.aio import (
     AsyncTenancyStore,
 )
 from flametrench_tenancy_sqlalchemy.authority import RULES
-from flametrench_tenancy_sqlalchemy.repository.operation import kind_of
+from flametrench_tenancy_sqlalchemy.repository.kinds import kind_of
 from flametrench_tenancy_sqlalchemy.testing.factories import make_user
 from tests.support.calls import CALLS
 from tests.support.cluster import ASYNC_DRIVERS

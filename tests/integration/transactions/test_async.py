@@ -56,7 +56,7 @@ from flametrench_tenancy_sqlalchemy.aio import (
     AsyncTenancyStore,
     unit_of_work,
 )
-from flametrench_tenancy_sqlalchemy.repository.operation import Kind, kind_of
+from flametrench_tenancy_sqlalchemy.repository.kinds import Kind, kind_of
 from flametrench_tenancy_sqlalchemy.testing.factories import make_org, make_user
 from tests.support.adopter import Note, Project
 from tests.support.calls import CALLS
