@@ -106,7 +106,9 @@ class Events(OnSession):
             metadata=metadata,
             context=context,
         )
-<<<<<<< HEAD
+        org_id = scope[1] if scope is not None and scope[0] == "org" else None
+        if org_id is not None and not stays_within(self.session, org_id):
+            raise not_found(Organization, org_id, "scope")
         with (
             where_writes_go(self.session),
             pool_in_our_words(),
@@ -115,21 +117,6 @@ class Events(OnSession):
         ):
             [written] = write_events(self.session, [event])
             return written
-=======
-        org_id = scope[1] if scope is not None and scope[0] == "org" else None
-        if org_id is not None and not stays_within(self.session, org_id):
-            raise not_found(Organization, org_id, "scope")
-        with where_writes_go(self.session):
-            try:
-                with savepoint(self.session, "write_event"):
-                    [written] = write_events(self.session, [event])
-                    return written
-            except DBAPIError as exc:
-                error = _integrity.broken_rule(exc)
-                if error is None:
-                    raise
-                raise error from exc
->>>>>>> wt/iso
 
     def get(self, id: str) -> AuditEvent:  # noqa: A002 - the specification's word
         """Return an event.
