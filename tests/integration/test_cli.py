@@ -22,6 +22,7 @@ from flametrench_tenancy_sqlalchemy.migrations import VERSION_TABLE, alembic_con
 from flametrench_tenancy_sqlalchemy.testing.databases import TABLES
 from flametrench_tenancy_sqlalchemy.testing.plugin import NewDatabase
 from tests.support.breaches import BREACHES
+from tests.support.cluster import ASYNC_DRIVERS, on_one_server
 from tests.support.rows import committed_rows
 from tests.support.stage import Stage
 
@@ -125,6 +126,7 @@ def test_json_for_machines(url: str, break_it: Callable[[str], str], capsys: Cap
     assert (done["check"], done["id"]) == ("tuple_in_revoked_org", tup_id)
 
 
+@on_one_server("asyncpg has another way to name a search path")
 def test_a_repair_is_listed_and_committed(
     url: str, break_it: Callable[[str], str], capsys: Capture
 ) -> None:
@@ -141,6 +143,7 @@ def test_a_repair_is_listed_and_committed(
     assert run("doctor", "--url", url) == HEALTHY
 
 
+@on_one_server("a cell's name needs no quotes")
 def test_an_option_or_the_search_path_names_the_schema(empty: Engine, capsys: Capture) -> None:
     """In the search path's schema there are tables too, and something is wrong with them."""
     target = named(empty.url)
@@ -234,7 +237,7 @@ def web_server() -> Iterator[int]:
         listening.shutdown()
 
 
-@pytest.mark.parametrize("driver", ["psycopg", "psycopg2", "pg8000", "asyncpg"])
+@pytest.mark.parametrize("driver", ["psycopg2", "pg8000", *ASYNC_DRIVERS])
 def test_a_database_that_cannot_be_reached_ends_with_two_and_one_line(
     database_url: URL, web_server: int, driver: str, capsys: Capture
 ) -> None:
@@ -260,6 +263,7 @@ def test_a_database_that_cannot_be_reached_ends_with_two_and_one_line(
         )
 
 
+@on_one_server("the URL's only option is another one")
 def test_a_repair_that_waits_too_long_ends_with_two_and_one_line(
     clean_engine: Engine, break_it: Callable[[str], str], capsys: Capture
 ) -> None:
@@ -366,6 +370,7 @@ def test_it_does_not_wait_for_a_busy_table_longer_than_asked(
     assert "lock timeout" in capsys.readouterr().err
 
 
+@on_one_server("it makes a schema of its own")
 def test_it_prints_the_sql_without_a_database(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture, empty: Engine
 ) -> None:
