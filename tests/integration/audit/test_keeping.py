@@ -343,6 +343,9 @@ def test_retention_drops_whole_months_that_have_been_listed(
     for name in ("aud_default", "mem", "aud_2020_12; --"):
         with pytest.raises(NotFoundError):
             drop_months(session, ["aud_2020_12", name])
+    assert months(session)[-1].events is None
+    logged.execute(text("ANALYZE aud_default"))
+    assert months(session)[-1].events == 0
     drop_months(session, ["aud_2020_12"])
     assert logged.scalar(text("SELECT count(*) FROM aud")) == 1
     assert "aud_2020_12" not in {month.name for month in months(session)}
