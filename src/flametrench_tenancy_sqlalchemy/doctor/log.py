@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from ..migrations import catalog
 from ..migrations.catalog import Part
 from ..models import AuditBase
-from .findings import Finding, Severity
+from .findings import EXAMPLES, Finding, Severity
 
 TABLE: Final = "aud"
 TABLES: Final = tuple(AuditBase.metadata.tables)
@@ -41,6 +41,20 @@ _NEXT_MONTH: Final = text(
     WHERE to_regclass(quote_ident(name)) IS NULL
     """
 )
+# Each month has the table's triggers, of which each can be disabled there, and one of its own.
+_UNGUARDED: Final = text(
+    """
+    WITH guard AS (
+        SELECT tgrelid, tgname FROM pg_trigger WHERE tgenabled IN ('O', 'A')
+            AND tgname IN ('aud_is_final_updated', 'aud_is_final_deleted', 'aud_keeps_rows')
+    )
+    SELECT DISTINCT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+        JOIN guard ON guard.tgrelid = inhparent
+    WHERE inhparent = to_regclass('aud') AND NOT EXISTS (
+        SELECT FROM guard AS here WHERE here.tgrelid = inhrelid AND here.tgname = guard.tgname)
+    ORDER BY relname
+    """
+)
 # A transaction's number that this server has not reached yet is another server's.
 _AHEAD: Final = text(
     """
@@ -61,6 +75,15 @@ def examine_log(connection: Connection) -> Iterator[Finding]:
             "months without a partition of the audit log, whose events will go to the default one; "
             "`flametrench-tenancy retention make` makes it",
             missing,
+        )
+    if unguarded := connection.scalars(_UNGUARDED).all():
+        yield Finding(
+            "log_unguarded",
+            Severity.ERROR,
+            count=len(unguarded),
+            examples=tuple(unguarded[:EXAMPLES]),
+            message="months of the audit log whose triggers are disabled or not there: what they "
+            "have can be changed, deleted or truncated",
         )
     if not connection.scalar(_READABLE):
         yield _warning("log_unreadable", 1, "what this role may not read of the log", TABLE)

@@ -279,6 +279,13 @@ def test_the_doctor_sees_that_a_month_is_missing(logged: Connection, session: Se
         ("ALTER TABLE aud DISABLE TRIGGER aud_is_final_updated", "disabled_trigger"),
         ("ALTER FUNCTION flametrench_tenancy_said() SECURITY INVOKER", "insecure_function"),
         ("DROP INDEX aud_actor_idx", "missing_index"),
+        ("DROP TRIGGER aud_keeps_rows ON aud_default", "log_unguarded"),
+        ("ALTER TABLE aud_default DISABLE TRIGGER aud_keeps_rows", "log_unguarded"),
+        ("ALTER TABLE aud_default DISABLE TRIGGER aud_is_final_deleted", "log_unguarded"),
+        ("ALTER TABLE aud_default ENABLE REPLICA TRIGGER aud_is_final_updated", "log_unguarded"),
+        ("ALTER TABLE aud DISABLE ROW LEVEL SECURITY", "isolation_off"),
+        ("DROP POLICY aud_own_organization ON aud", "isolation_policy_missing"),
+        ("CREATE POLICY all_of_it ON aud USING (true)", "isolation_policy_foreign"),
         (
             "INSERT INTO aud (occurred_at, action, target_kind, target_id, xid) "
             "VALUES (now(), 'a', 'doc', 'x', '9000000000000000000')",
