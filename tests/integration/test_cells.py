@@ -294,13 +294,25 @@ class TestCommands:
         assert cell in run("list")[1]
 
     @pytest.mark.parametrize(
-        "cell", ["public", "pg_mine", "information_schema", "citus_x", "North", "1st", "", "a-b"]
+        "cell",
+        [
+            "public",
+            "pg_mine",
+            "information_schema",
+            "citus_x",
+            "North",
+            "1st",
+            "",
+            "a-b",
+            "x" * 9999,
+        ],
     )
     def test_a_name_that_needs_care_is_none(
         self, run: Callable[..., tuple[int, str]], cell: str
     ) -> None:
         code, said = run("create", cell)
         assert (code, "is no name for a cell" in said) == (FAILED, True)
+        assert len(said) < 300
 
     def test_a_schema_that_is_there_is_left_alone(
         self, run: Callable[..., tuple[int, str]], cell: Cell

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from alembic.util import CommandError
 from sqlalchemy import BigInteger, Connection, Text, column, exists, func, null, select, text
 
+from ..errors import shown
 from ..migrations import upgrade
 from ..models.base import is_storable
 
@@ -119,10 +120,10 @@ def create(connection: Connection, name: str, *, branches: Collection[str] = ())
             one of the branches.
         CommandError: what ``migrations.upgrade`` raises.
     """
-    if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name):
+    if not is_storable(name) or not _NAME.fullmatch(name) or _RESERVED.fullmatch(name):
         raise CellError(
-            f"{name!r} is no name for a cell: up to 63 of a-z, 0-9 and underscore, beginning with "
-            "no digit, and neither public nor anything of PostgreSQL's or Citus's"
+            f"{shown(name)} is no name for a cell: up to 63 of a-z, 0-9 and underscore, beginning "
+            "with no digit, and neither public nor anything of PostgreSQL's or Citus's"
         )
     with connection.begin():
         taken = text("SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = :name)")
@@ -197,7 +198,7 @@ def move(connection: Connection, name: str, node: str, *, mode: str = "auto") ->
             raise CellError(f"{name} is on {node} already")
         nodes = connection.scalars(_NODES).all()
         if node not in nodes:
-            raise CellError(f"there is no node {node!r}; there are {', '.join(nodes)}")
+            raise CellError(f"there is no node {shown(node)}; there are {', '.join(nodes)}")
         host, _, port = node.rpartition(":")
         connection.execute(
             text(
@@ -224,7 +225,7 @@ def is_cell(connection: Connection, name: object) -> bool:
 
 def _the(connection: Connection, name: str) -> Cell:
     if not is_cell(connection, name):
-        raise CellError(f"there is no cell {name!r}: no schema of that name has our tables")
+        raise CellError(f"there is no cell {shown(name)}: no schema of that name has our tables")
     return next(cell for cell in listed(connection) if cell.name == name)
 
 

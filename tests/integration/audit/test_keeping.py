@@ -168,6 +168,7 @@ def test_what_cannot_be_an_event_is_refused_before_the_database(
     with pytest.raises(PreconditionError) as caught:
         event_document(**given | change)
     assert caught.value.reason == reason
+    assert caught.value.details["parameter"] in change
 
 
 def test_an_applications_event_comes_back_in_its_own_words(session: Session) -> None:
