@@ -182,5 +182,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "revoke_invitation": Rule(ADMINISTRATORS, hidden=True),
     "expire_invitations": Rule(),
     "erase_identifier": Rule(),
+    # The audit log
+    "list_events": Rule(ADMINISTRATORS),
 }
 """An operation's name -> who may do it."""

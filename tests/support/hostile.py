@@ -1,15 +1,20 @@
-"""What nobody should send: values of every type and size, and how little they may cost."""
+"""What nobody should send: values of every type and size, requests, and how little they cost."""
 
 from __future__ import annotations
 
+import json
+import re
 import tracemalloc
-from collections.abc import Callable, Iterator
+import typing
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, timezone
+from datetime import UTC, date, datetime, timezone
 from decimal import Decimal
 from enum import Enum
 from typing import Any, Final
+from urllib.parse import quote
 
+import httpx
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
@@ -21,6 +26,7 @@ from flametrench_tenancy_sqlalchemy import (
     Role,
     TenancyError,
 )
+from flametrench_tenancy_sqlalchemy.contrib._endpoints import Endpoint
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
 from tests.support.sql import snapshot
 
@@ -52,16 +58,26 @@ HUGE: dict[str, Callable[[], Any]] = {
     "what cannot be shown": Silent,
 }
 
+# Beyond what UTC can express.
+BEYOND: Final = (
+    datetime.min.replace(tzinfo=timezone.max),
+    datetime.max.replace(tzinfo=timezone.min),
+)
+
 words = st.one_of(
     st.text(max_size=20),
     st.text(st.characters(categories=["Cc", "Cf", "Cs", "Zs"]), max_size=8),
     st.sampled_from(["", " ", "\0", "\ud800", "%", "_", "\U0001f525" * 256, "'; --"]),
-    st.sampled_from(["usr", "org", "mem", "inv", "tup", "proj"]).map(
+    st.sampled_from(["usr", "org", "mem", "inv", "tup", "proj", "aud"]).map(
         lambda type_: f"{type_}_{new_uuid().hex}"
     ),
     st.sampled_from([*Role, "owner", "active", "pending", "acme"]),
+    st.sampled_from([*(moment.isoformat() for moment in BEYOND), "2026-03-01\012:00:00Z"]),
 )
-moments = st.datetimes(timezones=st.sampled_from([None, UTC, timezone.max, timezone.min]))
+moments = st.one_of(
+    st.datetimes(timezones=st.sampled_from([None, UTC, timezone.max, timezone.min])),
+    st.sampled_from(BEYOND),
+)
 scalars = st.one_of(
     st.none(),
     st.booleans(),
@@ -90,6 +106,17 @@ anything = st.recursive(
     max_leaves=6,
 )
 
+_CONTENT: Final = st.sampled_from(["application/json", "application/json", "text/plain"])
+_json_scalars = st.one_of(
+    *(st.none(), st.booleans(), st.integers(), st.floats(), words),
+    st.sampled_from([10**4_000, "a" * 100_000, [0] * 2_000]),
+)
+json_values = st.recursive(
+    _json_scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=4),
+    max_leaves=8,
+)
+
 FEW: Final = settings(
     max_examples=25,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -98,7 +125,9 @@ FEW: Final = settings(
 
 
 @contextmanager
-def survived(session: Session) -> Iterator[Callable[[Callable[[], Any]], None]]:
+def survived(
+    session: Session,
+) -> Iterator[Callable[[Callable[[], Any]], TenancyError | None]]:
     """Expect that what is called answers, or raises an error of ours and leaves no trace."""
     tracemalloc.start()
     try:
@@ -107,7 +136,7 @@ def survived(session: Session) -> Iterator[Callable[[Callable[[], Any]], None]]:
         tracemalloc.stop()
 
 
-def _survive(session: Session, call: Callable[[], Any]) -> None:
+def _survive(session: Session, call: Callable[[], Any]) -> TenancyError | None:
     before = snapshot(session)
     tracemalloc.reset_peak()
     error: TenancyError | None = None
@@ -124,3 +153,48 @@ def _survive(session: Session, call: Callable[[], Any]) -> None:
     if error is not None:
         assert len(f"{error}{error.details}") < 1000
         assert snapshot(session) == before
+    return error
+
+
+@st.composite
+def hostile_requests(
+    draw: st.DrawFn, endpoint: Endpoint, ids: Sequence[str]
+) -> tuple[str, dict[str, Any]]:
+    """Return a path of an endpoint, and what else is sent there; much of it is what it takes."""
+    there = st.sampled_from(ids)
+    path = re.sub(r"{\w+}", lambda _: draw(there | words.map(quoted)), endpoint.path)
+    options: dict[str, Any] = {}
+    for parameter in endpoint.parameters:
+        names = st.sampled_from([*_fields(parameter.annotation), "another"])
+        match parameter.name:
+            case "query":
+                value = there | words | st.integers().map(str)
+                given = draw(st.lists(st.tuples(names, value), max_size=4))
+                path += "?" + "&".join(f"{name}={quoted(each)}" for name, each in given)
+            case "body":
+                objects = st.dictionaries(names, there | json_values, max_size=5)
+                text = (objects | json_values).map(json.dumps).map(str.encode)
+                options["content"] = draw(text | st.binary(max_size=40))
+                options["headers"] = {"Content-Type": draw(_CONTENT)}
+    return path, options
+
+
+def _fields(annotation: Any) -> Iterator[str]:
+    """Yield the names of what a model takes, be it optional or not."""
+    for model in typing.get_args(annotation) or (annotation,):
+        yield from getattr(model, "model_fields", ())
+
+
+def quoted(value: str) -> str:
+    """Return a text as it stands in an address, lone surrogates and all."""
+    return quote(value, safe="", errors="surrogatepass")
+
+
+def assert_answered(response: httpx.Response) -> None:
+    """Expect an answer in few words, and errors in their one form, but for routing's own."""
+    assert response.status_code < 500, response.text
+    if response.is_client_error:
+        assert len(response.content) < 4_000
+        assert response.status_code in (404, 405) or response.json().keys() == {
+            *("code", "message", "details")
+        }

@@ -11,9 +11,11 @@ from sqlalchemy import ColumnElement, Select, func, literal, select, tuple_
 from ..clock import time_of
 from ..errors import InvalidIdError, NotFoundError, Reason, cut, shown
 from ..ids import require
-from ..models import AuditEvent
+from ..models import AuditEvent, Organization
 from ..models.audit_document import event_document
+from ..models.base import not_found
 from ..repository.queries import MAX_LIMIT, whole_number
+from ..transactions.isolation import stays_within
 from ..transactions.own import rules_in_our_words
 from ..transactions.savepoint import savepoint
 from ..transactions.sessions import pool_in_our_words, where_writes_go
@@ -83,6 +85,8 @@ class Events(OnSession):
         Raises:
             InvalidIdError: ``actor_usr_id`` is no ``usr_`` wire id, or ``scope`` names an
                 organization by something else than its wire id.
+            NotFoundError: row-level security confines the Session to another organization than
+                that of ``scope``.
             PreconditionError: ``action_format``, ``target_format``, ``scope_format``,
                 ``occurred_at_format``, ``auth_format``, ``on_behalf_format``,
                 ``metadata_format``, ``context_format`` or ``status_format``; it has not the form
@@ -102,6 +106,9 @@ class Events(OnSession):
             metadata=metadata,
             context=context,
         )
+        org_id = scope[1] if scope is not None and scope[0] == "org" else None
+        if org_id is not None and not stays_within(self.session, org_id):
+            raise not_found(Organization, org_id, "scope")
         with (
             where_writes_go(self.session),
             pool_in_our_words(),

@@ -6,7 +6,7 @@ Nothing happens by itself. What is dropped is first listed, by `months`; the tab
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -121,7 +121,8 @@ def drop_months(session: AnySession, names: Sequence[str]) -> None:
         NotFoundError: one of them is no month of the log; nothing is dropped.
     """
     connection = connection_of(session)
-    there = {month.name for month in months(session) if month.since is not None}
+    there = [month.name for month in months(session) if month.since is not None]
+    names = names if isinstance(names, Collection) else [names]
     for name in names:
         if name not in there:
             raise NotFoundError(

@@ -18,7 +18,7 @@ POLICIES: Final = frozenset(
 
 LOG: Final = "aud"
 LOG_POLICIES: Final = frozenset({"aud_own_organization"})
-"""Those of the audit log, which isolates its table whether the others are or not."""
+"""Those of the audit log, which has them whether the others do or not; `log` says if it is open."""
 
 _THERE: Final = text(
     """
@@ -30,10 +30,17 @@ _THERE: Final = text(
 )
 _STATE: Final = text(
     """
-    SELECT relname AS table, relrowsecurity AS enabled, relforcerowsecurity AS forced,
-        rolsuper OR rolbypassrls AS passes,
+    SELECT relname AS table, relrowsecurity AS enabled,
+        EXISTS (
+            SELECT FROM pg_proc JOIN pg_roles ON pg_roles.oid = proowner
+            WHERE pronamespace = relnamespace AND starts_with(proname, 'flametrench_tenancy_')
+                AND NOT (
+                    rolsuper OR rolbypassrls
+                    OR NOT relforcerowsecurity AND pg_has_role(proowner, relowner, 'USAGE')
+                )
+        ) AS blinds,
         ARRAY(SELECT polname::text FROM pg_policy WHERE polrelid = pg_class.oid) AS policies
-    FROM pg_class JOIN pg_roles ON pg_roles.oid = relowner
+    FROM pg_class
     WHERE relnamespace = quote_ident(current_schema())::regnamespace
         AND relname IN :tables
     ORDER BY relname
@@ -59,7 +66,7 @@ def examine_isolation(connection: Connection, *, logged: bool) -> Iterator[Findi
         "isolation_off",
         Severity.ERROR,
         "tables on which row-level security is not enabled, though its branch is there",
-        [row.table for row in state if not row.enabled],
+        [row.table for row in state if not row.enabled and row.table != LOG],
     )
     yield from _finding(
         "isolation_policy_missing",
@@ -81,9 +88,9 @@ def examine_isolation(connection: Connection, *, logged: bool) -> Iterator[Findi
     yield from _finding(
         "isolation_blinds_triggers",
         Severity.ERROR,
-        "tables with FORCE ROW LEVEL SECURITY whose owner lacks BYPASSRLS: the triggers that "
-        "uphold the rules see nothing",
-        [row.table for row in state if row.forced and not row.passes],
+        "tables whose rows are hidden from the owner of the triggers that uphold the rules, and "
+        "refuse all changes then: under FORCE ROW LEVEL SECURITY that owner needs BYPASSRLS",
+        [row.table for row in state if row.enabled and row.blinds],
     )
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import (
     AuditEvent,
+    AuditOutcome,
     NotFoundError,
     PreconditionError,
     TenancyRepository,
@@ -83,7 +84,7 @@ def insert(connection: Connection, **columns: Any) -> None:
         "DELETE FROM aud_{month}",
         "TRUNCATE aud",
         "TRUNCATE aud_{month}",
-        "TRUNCATE aud_default",
+        *(f"TRUNCATE aud_{part}" for part in ("default", "consumer", "skipped", "era")),
         "SET LOCAL tenancy.forget_context = on; UPDATE aud SET context = NULL, outcome = 'failure'",
         "SET LOCAL tenancy.forget_context = on; UPDATE aud SET context = '{{}}'",
     ],
@@ -214,8 +215,12 @@ def test_an_offset_of_seconds_is_a_timezone_too(session: Session) -> None:
     assert AuditLog(session).write("doc.read", ("doc", "1"), occurred_at=at).occurred_at == at
 
 
-def test_nobody_forges_what_happens_itself(session: Session) -> None:
-    document = event_document("tenancy.member_left", ("mem", new_id("mem")), occurred_at=NOW)
+@pytest.mark.parametrize("outcome", AuditOutcome)
+def test_nobody_forges_what_happens_itself(outcome: AuditOutcome, session: Session) -> None:
+    """History would be told by it, whatever its outcome."""
+    document = event_document(
+        "tenancy.member_suspended", ("mem", new_id("mem")), occurred_at=NOW, outcome=outcome
+    )
     with pytest.raises(DBAPIError) as caught:
         write_events(session, [document])
     error = broken_rule(caught.value)
@@ -254,7 +259,7 @@ def test_a_missing_month_stops_no_write_and_is_made_up_for(
     recorded = mark(logged)
     run(logged, scene, f"ALTER TABLE aud DETACH PARTITION {month}", f"DROP TABLE {month}")
     run(logged, scene, turn("dan@acme", "suspended"), withdraw("dan"))
-    assert _of_log(session) == {"log_default_in_use": 1}
+    assert _of_log(session) == {"log_month_missing": 1, "log_default_in_use": 1}
     insert(logged, recorded_at=datetime(2020, 12, 5, tzinfo=UTC))
     add_months(session)
     assert _of_log(session) == {}
@@ -262,6 +267,34 @@ def test_a_missing_month_stops_no_write_and_is_made_up_for(
     assert list(map(str, logged.scalars(where, {"mark": recorded}))) == [month, "aud_2020_12"]
     with pytest.raises(DBAPIError, match="an event never changes"):
         run(logged, scene, "DELETE FROM aud_2020_12")
+
+
+def test_a_month_that_was_put_aside_is_missed_and_not_taken_for_one(
+    logged: Connection, session: Session, scene: Scene
+) -> None:
+    month = datetime.now(UTC).strftime("aud_%Y_%m")
+    run(logged, scene, f"ALTER TABLE aud DETACH PARTITION {month}")
+    assert _of_log(session) == {"log_month_missing": 1}
+    with pytest.raises(DBAPIError, match=f'relation "{month}" already exists'):
+        add_months(session)
+
+
+@pytest.mark.parametrize(
+    "at, month",
+    [
+        ("2031-01-31 23:59:59.999999+00", "aud_2031_01"),
+        ("2031-02-01 00:00:00+00", "aud_2031_02"),
+        ("2031-01-31 23:30:00-02", "aud_2031_02"),
+        ("2031-12-31 23:59:59.999999+00", "aud_2031_12"),
+    ],
+)
+def test_months_begin_and_end_by_utc(
+    at: str, month: str, logged: Connection, session: Session
+) -> None:
+    run(logged, Scene.new(), "SET LOCAL timezone = 'Pacific/Auckland'")
+    insert(logged, recorded_at=datetime.fromisoformat(at))
+    add_months(session)
+    assert logged.scalar(text("SELECT CAST(CAST(tableoid AS regclass) AS text) FROM aud")) == month
 
 
 def test_the_doctor_sees_that_a_month_is_missing(logged: Connection, session: Session) -> None:
@@ -277,14 +310,14 @@ def test_the_doctor_sees_that_a_month_is_missing(logged: Connection, session: Se
     [
         ("DROP TRIGGER mem_log_update ON mem", "missing_trigger"),
         ("ALTER TABLE tup DISABLE TRIGGER tup_log_insert", "disabled_trigger"),
-        ("ALTER TABLE aud DISABLE TRIGGER aud_is_final_updated", "disabled_trigger"),
+        ("ALTER TABLE ONLY aud DISABLE TRIGGER aud_is_final_updated", "disabled_trigger"),
         ("ALTER FUNCTION flametrench_tenancy_said() SECURITY INVOKER", "insecure_function"),
         ("DROP INDEX aud_actor_idx", "missing_index"),
-        ("DROP TRIGGER aud_keeps_rows ON aud_default", "log_unguarded"),
-        ("ALTER TABLE aud_default DISABLE TRIGGER aud_keeps_rows", "log_unguarded"),
-        ("ALTER TABLE aud_default DISABLE TRIGGER aud_is_final_deleted", "log_unguarded"),
-        ("ALTER TABLE aud_default ENABLE REPLICA TRIGGER aud_is_final_updated", "log_unguarded"),
-        ("ALTER TABLE aud DISABLE ROW LEVEL SECURITY", "isolation_off"),
+        ("ALTER TABLE aud_default DISABLE TRIGGER aud_is_final_deleted", "log_open"),
+        ("DROP TRIGGER aud_keeps_rows ON aud_default", "log_open"),
+        ("ALTER TABLE aud_default DISABLE ROW LEVEL SECURITY", "log_open"),
+        ("ALTER TABLE aud DISABLE ROW LEVEL SECURITY", "log_open"),
+        ("ALTER TABLE aud_default ENABLE REPLICA TRIGGER aud_is_final_updated", "log_open"),
         ("DROP POLICY aud_own_organization ON aud", "isolation_policy_missing"),
         ("CREATE POLICY all_of_it ON aud USING (true)", "isolation_policy_foreign"),
         (
@@ -387,6 +420,26 @@ def test_the_least_privileged_role_is_recorded_and_sees_its_own_organization_at_
 def test_the_least_privileged_role_does_nothing_else(statement: str, as_app: Connection) -> None:
     with pytest.raises(DBAPIError, match="permission denied"):
         as_app.execute(text(statement))
+
+
+def test_a_month_that_is_asked_by_its_name_shows_nothing_whatever_is_granted_by_default(
+    logged: Connection, scene: Scene
+) -> None:
+    everything = "SELECT, INSERT, UPDATE, DELETE ON TABLES TO log_anybody"
+    run(
+        *(logged, scene, "CREATE ROLE log_anybody"),
+        f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT {everything}",
+        "SELECT flametrench_tenancy_add_month(CAST('2040-01-01' AS date))",
+    )
+    insert(logged, recorded_at=datetime(2040, 1, 5, tzinfo=UTC))
+    run(logged, scene, "SET LOCAL ROLE log_anybody")
+    assert logged.scalar(text("SELECT count(*) FROM aud_2040_01")) == 0
+    with pytest.raises(DBAPIError, match="row-level security"):
+        run(
+            *(logged, scene),
+            "INSERT INTO aud_2040_01 (occurred_at, recorded_at, action, target_kind, target_id, "
+            "pos, xid) VALUES (now(), '2040-01-05', 'a', 'doc', 'x', 1, '1')",
+        )
 
 
 def test_an_operator_sees_all_of_it(logged: Connection, scene: Scene) -> None:
