@@ -17,8 +17,8 @@ branch_labels = None
 depends_on = None
 
 # Made aside and then attached, so that nobody waits who writes into another month. What the default
-# partition has of the month moves over. A policy of the whole table does not hold for whoever asks
-# a month by its name: nobody but the owner sees anything there, whatever is granted by default.
+# partition has of the month moves over. The whole table's policies do not hold for whoever asks a
+# month by its name: there only the owner sees anything, whatever has been granted by default.
 ADD_MONTH = """
     CREATE FUNCTION flametrench_tenancy_add_month(month date) RETURNS boolean LANGUAGE plpgsql AS $$
     DECLARE
@@ -27,7 +27,10 @@ ADD_MONTH = """
         until timestamptz :=
             (date_trunc('month', month::timestamp) + interval '1 month') AT TIME ZONE 'UTC';
     BEGIN
-        IF to_regclass(quote_ident(name)) IS NOT NULL THEN
+        IF EXISTS (
+            SELECT FROM pg_inherits
+            WHERE inhparent = 'aud'::regclass AND inhrelid = to_regclass(quote_ident(name))
+        ) THEN
             RETURN false;
         END IF;
         LOCK TABLE aud_default IN ACCESS EXCLUSIVE MODE;

@@ -82,9 +82,11 @@ def plan(application: Application, measured: Mapping[str, float]) -> Iterator[tu
     catalogs = measured["MB of a database with one cell"] / 1e3
     catalogs += (it.cells - 1) * measured["kB of each further cell"] / 1e6
     yield "disk for catalogs and empty tables", f"{catalogs:.2f} GB"
-    seen = _cells_seen(it)
+    seen = _cells_seen(it, it.guards + it.pages + it.changes)
     memory = measured["MiB of a connection that has used one cell"]
     memory += (seen - 1) * measured["KiB of a connection for each further cell"] / 1024
+    written = _cells_seen(it, it.changes)
+    memory += written * measured["KiB of a connection more, where it has written"] / 1024
     yield "cells that a connection has used when it ends", f"{seen:.0f}"
     yield "memory of all connections then", f"{it.connections * memory / 1024:.2f} GiB"
 
@@ -96,9 +98,8 @@ def _rates(application: Application) -> Iterator[tuple[str, float]]:
         yield name, application.changes / 3
 
 
-def _cells_seen(application: Application) -> float:
+def _cells_seen(application: Application, rate: float) -> float:
     """Simulate some connections; return how many cells each has used at its end, on average."""
-    rate = application.guards + application.pages + application.changes
     requests = int(rate * application.lifetime / application.connections)
     random, cells = Random(0), range(application.cells)  # noqa: S311 - a simulation
     # As words in a text and visitors of sites: the second cell has half of the first one's.

@@ -34,9 +34,9 @@ def size_of_table(url: URL, name: str) -> float:
 
 
 def memory_of(pid: int) -> float:
-    """Return the MiB that a process has for itself."""
+    """Return the MiB that a process has for itself, and not of the buffers that all share."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / KIB
+    return next(int(line.split()[1]) for line in lines if line.startswith("Anonymous:")) / KIB
 
 
 def processor_time_of(pid: int) -> float:

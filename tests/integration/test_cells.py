@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from flametrench_tenancy_sqlalchemy import (
     LockTimeoutError,
     NotFoundError,
     Organization,
+    PoolTimeoutError,
     Role,
     TenancyRepository,
     TenancyStore,
@@ -124,6 +126,28 @@ def test_every_operation_stays_in_its_cell(two: tuple[Engine, Engine], operation
         session.rollback()
     with Session(there) as session:
         assert (session.query(Organization).count(), session.query(User).count()) == (0, 0)
+
+
+def test_where_no_connection_is_to_be_had_the_directory_says_so(cells: Cells) -> None:
+    url, few = cells.engine_in("any").url, {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.01}
+    engine, org_id = create_engine(url, **few), new_id("org")
+    busy = Cells(engine)
+    with engine.connect():
+        for ask in (lambda: busy.place(org_id, "any"), lambda: busy.cell_of(org_id)):
+            with pytest.raises(PoolTimeoutError):
+                ask()
+    engine.dispose()
+
+    async def ask_in_async_code() -> None:
+        engine = create_async_engine(url.set(drivername="postgresql+asyncpg"), **few)
+        busy = AsyncCells(engine)
+        async with engine.connect():
+            for ask in (busy.place(org_id, "any"), busy.cell_of(org_id)):
+                with pytest.raises(PoolTimeoutError):
+                    await ask
+        await engine.dispose()
+
+    asyncio.run(ask_in_async_code())
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import (
     DuplicateInvitationError,
+    DuplicateInvitationIdError,
     ForbiddenError,
     Invitation,
     InvitationNotPendingError,
@@ -207,6 +208,17 @@ def test_renewing_what_is_open_is_no_new_invitation(pending: Any, stage: Stage) 
     with stage.writes() as written:
         tenancy.renew_invitation(one.id, LATER + DAY)
     assert written == {one.id: {"expires_at": LATER + DAY}}
+
+
+@pytest.mark.parametrize("pending", ["keep", "replace", "refuse"])
+def test_an_invitation_that_is_sent_again_is_known_by_its_id(pending: Any, stage: Stage) -> None:
+    org = stage.org()
+    tenancy = under(stage, pending_invitations=pending)
+    given = (org.id, IDENTIFIER, Role.GUEST, stage.owner(org).usr_id, LATER + DAY)
+    sent = tenancy.create_invitation(*given, inv_id=new_id("inv"))
+    with stage.refuses(DuplicateInvitationIdError, inv_id=sent.id):
+        tenancy.create_invitation(*given, inv_id=sent.id)
+    assert sent.status is InvitationStatus.PENDING
 
 
 @pytest.mark.parametrize("ends", [False, True])

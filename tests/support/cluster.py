@@ -41,6 +41,12 @@ _SETTINGS: Final = (
 )
 
 
+ASYNC_DRIVERS: Final = (
+    "psycopg",
+    pytest.param("asyncpg", marks=on_one_server("asyncpg has another way to name a search path")),
+)
+
+
 class CellsForDatabases(Databases):
     """Creates and drops cells, each of which its URL leads to by the search path."""
 

@@ -12,7 +12,7 @@ from ..clock import Clock, utc_now
 from ..errors import PreconditionError, Reason, shown
 from ..models.base import is_moment, is_storable
 from ..policy import INDEXABLE
-from ..transactions.sessions import BIND, AnySession
+from ..transactions.sessions import BIND, AnySession, pool_in_our_words
 
 STREAMED: Final = 1000
 """How many rows of a long answer are held at once."""
@@ -25,6 +25,7 @@ class OnSession:
         self.session = session
         self._clock = clock
 
+    @pool_in_our_words()
     def _ask(
         self, statement: Executable, given: Mapping[str, Any] | None = None, **options: Any
     ) -> Any:

@@ -11,16 +11,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Unpack
+from typing import Any, Final, Unpack, cast
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Integer,
+    Table,
+    Text,
     and_,
     bindparam,
     exists,
     func,
+    literal,
     or_,
     select,
     tuple_,
@@ -33,6 +36,7 @@ from ..ids import require
 from ..models import AuditConsumer, AuditEra, AuditEvent, SkippedEvent
 from ..models.audit_event import Xid8
 from ..repository.queries import whole_number
+from ..transactions.own import rules_in_our_words
 from ..transactions.sessions import where_writes_go
 from .base import OnSession, text
 from .events import Which, conditions_of
@@ -81,7 +85,7 @@ class Feed(OnSession):
         """
         name = _name(consumer)
         limit = max(1, min(whole_number(limit), MAX_LIMIT))
-        with where_writes_go(self.session):
+        with where_writes_go(self.session), rules_in_our_words():
             position = self._take(name)
             if position is None:
                 return []
@@ -140,7 +144,7 @@ class Feed(OnSession):
             "event_id": require(_require_event(event).id, "aud", "event"),
             "error": words.encode(errors="replace").decode().replace("\0", "?")[:LONGEST_ERROR],
         }
-        with where_writes_go(self.session):
+        with where_writes_go(self.session), rules_in_our_words():
             self._ask(insert(SkippedEvent).values(skipped).on_conflict_do_nothing())
 
     def lag(self, consumer: str) -> Lag:
@@ -165,8 +169,7 @@ class Feed(OnSession):
             return dict(position)
         if self._ask(_POSITION, {"consumer": name}).first():
             return None
-        new = insert(AuditConsumer).values(name=name).on_conflict_do_nothing()
-        return dict(BEGINNING) if self._ask(new.returning(AuditConsumer.name)).first() else None
+        return dict(BEGINNING) if self._ask(_NEW, {"consumer": name}).first() else None
 
 
 def _require_event(value: object) -> AuditEvent:
@@ -189,12 +192,23 @@ _SNAPSHOT: Final = func.pg_current_snapshot()
 _ERA: Final = select(func.max(AuditEra.era)).scalar_subquery()
 _XID: Final = bindparam("xid", type_=Xid8())
 
+_CONSUMER: Final = bindparam("consumer", type_=Text())
 _POSITION: Final = select(AuditConsumer.era, AuditConsumer.xid, AuditConsumer.pos).where(
-    AuditConsumer.name == bindparam("consumer")
+    AuditConsumer.name == _CONSUMER
+)
+# Who inserts what another is inserting would wait for them.
+_ALONE: Final = func.pg_try_advisory_xact_lock(
+    func.hashtextextended(literal("flametrench_tenancy.consumer.") + _CONSUMER, 0)
+)
+_NEW: Final = (
+    insert(cast("Table", AuditConsumer.__table__))
+    .from_select(["name"], select(_CONSUMER).where(_ALONE))
+    .on_conflict_do_nothing()
+    .returning(AuditConsumer.name)
 )
 _MOVE: Final = (
     update(AuditConsumer)
-    .where(AuditConsumer.name == bindparam("consumer"))
+    .where(AuditConsumer.name == _CONSUMER)
     .values(moved_at=func.now())
     .execution_options(synchronize_session=False)
 )

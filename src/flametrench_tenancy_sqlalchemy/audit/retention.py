@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from ..errors import NotFoundError, PreconditionError, Reason, cut, shown
 from ..models.base import is_moment
-from ..transactions.sessions import AnySession, connection_of, in_our_schema
+from ..transactions.sessions import AnySession, connection_of, in_our_schema, in_our_sql
 
 AHEAD: Final = 3
 """How many months are made ahead, unless told otherwise."""
@@ -90,9 +90,9 @@ def add_months(session: AnySession, *, ahead: int = AHEAD) -> int:
             parameter="ahead",
         )
     connection = connection_of(session)
-    default = in_our_schema(connection, "aud_default")
+    default = in_our_sql(connection, "aud_default")
     wanted = connection.scalars(text(_WANTED.format(default=default)), {"ahead": ahead}).all()
-    add = text(_ADD.format(add_month=in_our_schema(connection, "flametrench_tenancy_add_month")))
+    add = text(_ADD.format(add_month=in_our_sql(connection, "flametrench_tenancy_add_month")))
     return sum(connection.scalars(add, {"month": month}).one() for month in wanted)
 
 
@@ -131,7 +131,7 @@ def drop_months(session: AnySession, names: Sequence[str]) -> None:
                 id=cut(name),
             )
     for name in names:
-        connection.execute(text(f"DROP TABLE {in_our_schema(connection, name)}"))
+        connection.execute(text(f"DROP TABLE {in_our_sql(connection, name)}"))
 
 
 def forget_context(session: AnySession, *, before: datetime) -> int:
@@ -150,7 +150,7 @@ def forget_context(session: AnySession, *, before: datetime) -> int:
     _require_aware(before)
     connection = connection_of(session)
     connection.execute(text("SELECT set_config('tenancy.forget_context', 'on', true)"))
-    forget = text(_FORGET.format(log=in_our_schema(connection, "aud")))
+    forget = text(_FORGET.format(log=in_our_sql(connection, "aud")))
     forgotten = connection.execute(forget, {"before": before}).rowcount
     connection.execute(text("SELECT set_config('tenancy.forget_context', '', true)"))
     return forgotten

@@ -35,11 +35,15 @@ _READABLE: Final = text(
     " AND has_table_privilege('aud_default', 'SELECT')"
 )
 _WITHOUT_MONTH: Final = text("SELECT count(*) FROM aud_default")
-_NEXT_MONTH: Final = text(
+_MISSING: Final = text(
     """
-    SELECT name FROM to_char((now() AT TIME ZONE 'UTC') + interval '1 month', '"aud_"YYYY_MM')
-        AS name
-    WHERE to_regclass(quote_ident(name)) IS NULL
+    SELECT name FROM generate_series(0, 1) AS ahead, to_char(
+        (now() AT TIME ZONE 'UTC') + make_interval(months => ahead), '"aud_"YYYY_MM'
+    ) AS name
+    WHERE NOT EXISTS (
+        SELECT FROM pg_inherits
+        WHERE inhparent = to_regclass('aud') AND inhrelid = to_regclass(quote_ident(name))
+    )
     """
 )
 # Partitions have triggers of their own, and whoever asks one by its name passes by the policies.
@@ -77,13 +81,13 @@ def examine_log(connection: Connection) -> Iterator[Finding]:
             examples=tuple(unprotected),
             message="parts of the audit log whose events may be changed, or be seen by others",
         )
-    if missing := connection.scalar(_NEXT_MONTH):
+    if missing := connection.scalars(_MISSING).all():
         yield _warning(
             "log_month_missing",
-            1,
+            len(missing),
             "months without a partition of the audit log, whose events will go to the default one; "
-            "`flametrench-tenancy retention make` makes it",
-            missing,
+            "`flametrench-tenancy retention make` makes them",
+            *missing,
         )
     if not connection.scalar(_READABLE):
         yield _warning("log_unreadable", 1, "what this role may not read of the log", TABLE)

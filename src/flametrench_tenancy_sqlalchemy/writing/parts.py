@@ -150,9 +150,9 @@ def _statement(
     """Return the statement of a part.
 
     The parts run in no particular order, but for what they read from each other. So what is added
-    waits for all that changes, and tuples for the membership: as a flush and other clients write
-    them, or two who bring the same user in would wait for each other. And members wait for their
-    organization, so that its log begins with it.
+    waits for all that changes, memberships for their organization, and tuples for the membership:
+    as a flush and other clients write them, or two who add the same would wait for each other. An
+    organization's log begins with it, then, too.
     """
     table = part.table
     arrays = {name: _parameter(part, number, name) for name in part.each}

@@ -19,13 +19,16 @@ from sqlalchemy.orm import Session
 from flametrench_tenancy_sqlalchemy import (
     AuditEvent,
     InvalidIdError,
+    LockTimeoutError,
     NotFoundError,
+    PoolTimeoutError,
     PreconditionError,
     TenancyError,
     new_id,
 )
 from flametrench_tenancy_sqlalchemy.aio import AsyncAuditLog
-from flametrench_tenancy_sqlalchemy.audit import AuditLog, as_peer
+from flametrench_tenancy_sqlalchemy.audit import AuditLog, as_peer, retention
+from flametrench_tenancy_sqlalchemy.doctor import diagnose
 from flametrench_tenancy_sqlalchemy.migrations import upgrade
 from tests.integration.conformance.cases import ABSENT, Case, conformance_folder, load_cases
 from tests.support.counting import sent
@@ -35,6 +38,7 @@ from tests.support.stage import NOW, Stage
 FOLDER: Final = conformance_folder()
 CASES: Final = load_cases(FOLDER / "audit") if FOLDER else []
 ID: Final = "aud_0190f2a81b3c7abc8123456789abcdef"
+EVENT: Final = AuditEvent(id=ID)
 EAST: Final = timezone(timedelta(hours=14))
 AT: Final = "2026-06-05T10:00:00.000Z"
 AUTH: Final = {"kind": "session", "session_id": "ses_0190f2a81b3c7abc8123456789abcdef"}
@@ -293,6 +297,39 @@ def test_bad_input_is_named_and_the_transaction_goes_on(
     assert refusal.value.code == code
     assert refusal.value.details.get("parameter", "") == parameter
     stage.session.execute(text("SELECT 1"))
+
+
+ASKING: Final[list[Callable[[AuditLog], object]]] = [
+    lambda log: log.write("proj.archive", ("proj", "42")),
+    lambda log: log.query(),
+    lambda log: log.export(),
+    lambda log: log.follow("mail"),
+    lambda log: log.timeline(new_id("org")),
+    lambda log: retention.months(log.session),
+    lambda log: diagnose(log.session),
+]
+
+
+def test_where_no_connection_is_to_be_had_the_log_says_so(clean_engine: Engine) -> None:
+    engine = create_engine(clean_engine.url, pool_size=1, max_overflow=0, pool_timeout=0.01)
+    with engine.connect(), Session(engine) as session:
+        for ask in ASKING:
+            with pytest.raises(PoolTimeoutError):
+                ask(AuditLog(session))
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "write", [ASKING[0], lambda log: log.follow("mail"), lambda log: log.skip("mail", EVENT, "")]
+)
+def test_where_a_lock_is_not_to_be_had_the_log_says_so(
+    clean_engine: Engine, write: Callable[[AuditLog], object]
+) -> None:
+    with Session(clean_engine) as session, clean_engine.connect() as other:
+        other.execute(text("LOCK aud, aud_consumer, aud_skipped"))
+        session.execute(text("SET LOCAL lock_timeout = '20ms'"))
+        with pytest.raises(LockTimeoutError):
+            write(AuditLog(session))
 
 
 def test_the_log_is_read_and_followed_in_async_code(clean_engine: Engine) -> None:

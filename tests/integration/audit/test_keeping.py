@@ -258,7 +258,7 @@ def test_a_missing_month_stops_no_write_and_is_made_up_for(
     recorded = mark(logged)
     run(logged, scene, f"ALTER TABLE aud DETACH PARTITION {month}", f"DROP TABLE {month}")
     run(logged, scene, turn("dan@acme", "suspended"), withdraw("dan"))
-    assert _of_log(session) == {"log_default_in_use": 1}
+    assert _of_log(session) == {"log_month_missing": 1, "log_default_in_use": 1}
     insert(logged, recorded_at=datetime(2020, 12, 5, tzinfo=UTC))
     add_months(session)
     assert _of_log(session) == {}
@@ -266,6 +266,34 @@ def test_a_missing_month_stops_no_write_and_is_made_up_for(
     assert list(map(str, logged.scalars(where, {"mark": recorded}))) == [month, "aud_2020_12"]
     with pytest.raises(DBAPIError, match="an event never changes"):
         run(logged, scene, "DELETE FROM aud_2020_12")
+
+
+def test_a_month_that_was_put_aside_is_missed_and_not_taken_for_one(
+    logged: Connection, session: Session, scene: Scene
+) -> None:
+    month = datetime.now(UTC).strftime("aud_%Y_%m")
+    run(logged, scene, f"ALTER TABLE aud DETACH PARTITION {month}")
+    assert _of_log(session) == {"log_month_missing": 1}
+    with pytest.raises(DBAPIError, match=f'relation "{month}" already exists'):
+        add_months(session)
+
+
+@pytest.mark.parametrize(
+    "at, month",
+    [
+        ("2031-01-31 23:59:59.999999+00", "aud_2031_01"),
+        ("2031-02-01 00:00:00+00", "aud_2031_02"),
+        ("2031-01-31 23:30:00-02", "aud_2031_02"),
+        ("2031-12-31 23:59:59.999999+00", "aud_2031_12"),
+    ],
+)
+def test_months_begin_and_end_by_utc(
+    at: str, month: str, logged: Connection, session: Session
+) -> None:
+    run(logged, Scene.new(), "SET LOCAL timezone = 'Pacific/Auckland'")
+    insert(logged, recorded_at=datetime.fromisoformat(at))
+    add_months(session)
+    assert logged.scalar(text("SELECT CAST(CAST(tableoid AS regclass) AS text) FROM aud")) == month
 
 
 def test_the_doctor_sees_that_a_month_is_missing(logged: Connection, session: Session) -> None:

@@ -32,9 +32,10 @@ from flametrench_tenancy_sqlalchemy.aio import (
     AsyncTenancyStore,
 )
 from flametrench_tenancy_sqlalchemy.authority import RULES
-from flametrench_tenancy_sqlalchemy.repository.operation import kind_of
+from flametrench_tenancy_sqlalchemy.repository.kinds import kind_of
 from flametrench_tenancy_sqlalchemy.testing.factories import make_user
 from tests.support.calls import CALLS
+from tests.support.cluster import ASYNC_DRIVERS
 from tests.support.stage import DAY
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ async def test_users_are_told_the_same_in_memory() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+@pytest.mark.parametrize("driver", ASYNC_DRIVERS)
 async def test_users_are_told_the_same_where_it_is_awaited(
     driver: str, users: Sequence[str], clean_engine: Engine
 ) -> None:
