@@ -13,6 +13,7 @@ from flametrench_tenancy_sqlalchemy.cli import main
 from flametrench_tenancy_sqlalchemy.cli.parser import Argument, Command, commands
 from flametrench_tenancy_sqlalchemy.migrations import upgrade
 from flametrench_tenancy_sqlalchemy.testing.plugin import NewDatabase
+from tests.support.cluster import on_one_server
 from tests.support.hostile import FEW, words
 
 # What takes the tables away from the others is left out, and what waits for more.
@@ -56,6 +57,7 @@ def url(new_database: NewDatabase) -> URL:
     return url
 
 
+@on_one_server("commands make schemas of their own, and a log")
 @settings(FEW, max_examples=200)
 @given(data=st.data())
 def test_a_hostile_command_ends_in_words(
