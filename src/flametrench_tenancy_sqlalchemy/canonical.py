@@ -14,6 +14,7 @@ from .errors import PreconditionError
 from .models import Invitation
 from .policy import Policy
 from .repository import locks, queries
+from .transactions.isolation import spans_organizations
 
 BATCH: Final = 100
 """How many organizations are locked at once."""
@@ -45,7 +46,11 @@ def canonicalize(session: Session, policy: Policy, *, at: datetime) -> Iterator[
         session: a Session in a READ COMMITTED transaction.
         policy: makes identifiers canonical.
         at: the time by which invitations are overdue, which collide with nothing.
+
+    Raises:
+        PreconditionError: ``spans_organizations``; row-level security hides organizations.
     """
+    spans_organizations(session, "canonicalize", "org", None)
     after: str | None = None
     while org_ids := queries.inviting(session, after=after, limit=BATCH):
         concerned = {

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import psycopg
 import pytest
 from flametrench_identity.postgres import PostgresIdentityStore
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import URL, Engine, create_engine, select, text
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from flametrench_tenancy_sqlalchemy import repository_on
+from flametrench_tenancy_sqlalchemy import (
+    Membership,
+    TenancyRepository,
+    bind_tenant,
+    repository_on,
+)
+from flametrench_tenancy_sqlalchemy.migrations import upgrade
+from flametrench_tenancy_sqlalchemy.migrations.grants import grants
+from flametrench_tenancy_sqlalchemy.testing.databases import Databases
 from tests.support.drivers import BEHIND_A_POOLER, Client, Driver
 from tests.support.invariants import breaches
 from tests.support.ports import free_port
@@ -29,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from sqlalchemy import URL
+    from flametrench_tenancy_sqlalchemy.testing.servers import Server
 
 SERVER_CONNECTIONS: Final = 3
 CLIENTS: Final = 3 * SERVER_CONNECTIONS
@@ -62,9 +72,23 @@ SEQUENCE: Final = [
 ]
 
 
+class Isolated(NamedTuple):
+    """Where clients find a scene of which they see no more than they name."""
+
+    url: URL
+    scene: Scene
+
+
 @pytest.fixture(scope="module")
 def pooled(database_url: URL, tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
     """The URL of the worker's database that leads through PgBouncer."""
+    with pgbouncer(database_url, tmp_path_factory.mktemp("pgbouncer")) as url:
+        yield url
+
+
+@contextmanager
+def pgbouncer(database_url: URL, home: Path) -> Iterator[URL]:
+    """Run PgBouncer in front of a database, whose user all of its clients become."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
         pytest.skip("PgBouncer is not installed")
@@ -76,7 +100,7 @@ def pooled(database_url: URL, tmp_path_factory: pytest.TempPathFactory) -> Itera
     }
     quoted = {name: str(word).replace("'", "''") for name, word in words.items() if word}
     server = " ".join(f"{name}='{word}'" for name, word in quoted.items())
-    home, port = tmp_path_factory.mktemp("pgbouncer"), free_port()
+    port = free_port()
     settings, log = home / "pgbouncer.ini", home / "pgbouncer.log"
     settings.write_text(SETTINGS.format(server=server, listen_port=port, size=SERVER_CONNECTIONS))
     # It refuses to serve as root, but reads its settings before it becomes somebody else.
@@ -161,4 +185,75 @@ def test_its_clients_share_connections(pooled: URL) -> None:
             served_by.add(client.scalar(text("SELECT pg_backend_pid()")))
             client.commit()
     engine.dispose()
+    assert len(served_by) <= SERVER_CONNECTIONS
+
+
+@pytest.fixture(scope="module")
+def isolated(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Isolated]:
+    """A scene behind PgBouncer, to whose clients row-level security shows one tenant."""
+    databases, role = Databases(server), f"pooled_{secrets.token_hex(4)}"
+    template = databases.ensure_template("rls", lambda url: upgrade(url, branches=["rls"]))
+    owner = create_engine(databases.create(role, template=template), poolclass=NullPool)
+    with owner.begin() as connection:
+        (scene,) = stage(connection)
+        for statement in (
+            f"CREATE ROLE {role} LOGIN PASSWORD '{role}'",
+            *grants(role, branches=["rls"]),
+        ):
+            connection.execute(text(statement))
+    url = owner.url.set(username=role, password=role)
+    try:
+        with pgbouncer(url, tmp_path_factory.mktemp("isolated")) as pooled:
+            yield Isolated(pooled, scene)
+    finally:
+        with owner.begin() as connection:
+            connection.execute(text(f"DROP OWNED BY {role}; DROP ROLE {role}"))
+        databases.drop(role)
+
+
+@pytest.mark.parametrize("driver", BEHIND_A_POOLER, ids=str)
+def test_each_client_sees_its_own_tenant_whoever_had_the_connection_before(
+    isolated: Isolated, driver: Driver
+) -> None:
+    scene, served_by = isolated.scene, set()
+    ends = (Session.commit, Session.rollback, Session.close)
+
+    def members(session: Session) -> int:
+        served_by.add(session.scalar(text("SELECT pg_backend_pid()")))
+        return len(session.scalars(select(Membership.id)).all())
+
+    def bound(session: Session, org: str, number: int) -> None:
+        bind_tenant(session, org_id=scene[org])
+        for end in ends:
+            assert members(session) == number
+            with session.begin_nested() as savepoint:
+                assert members(session) == number
+                savepoint.rollback()
+            assert members(session) == number
+            end(session)
+
+    def acting(session: Session) -> None:
+        acting = TenancyRepository(session).acting_as(scene["ann"])
+        for end in ends:
+            with session.begin_nested() as savepoint:
+                acting.require_role(scene["acme"])
+                assert members(session) == 6
+                savepoint.rollback()
+            assert members(session) == 0
+            acting.require_role(scene["acme"])
+            assert members(session) == 6
+            end(session)
+
+    def anonymous(session: Session) -> None:
+        for end in ends:
+            assert members(session) == 0
+            end(session)
+
+    crowd = [
+        *(partial(bound, org="acme", number=6), partial(bound, org="bolt", number=2)),
+        *(acting, anonymous),
+    ]
+    client = driver.client(isolated.url)
+    with ThreadPoolExecutor(CLIENTS) as threads:
+        list(threads.map(client.visit, 2 * crowd))
     assert len(served_by) <= SERVER_CONNECTIONS

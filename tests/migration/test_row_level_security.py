@@ -7,14 +7,19 @@ from typing import Any
 
 import pytest
 from alembic import command
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
+from flametrench_tenancy_sqlalchemy import Membership, TenancyRepository
 from flametrench_tenancy_sqlalchemy.cli import main
-from flametrench_tenancy_sqlalchemy.doctor import diagnose
+from flametrench_tenancy_sqlalchemy.doctor import Severity, diagnose
 from flametrench_tenancy_sqlalchemy.doctor.isolation import POLICIES, TABLES
 from flametrench_tenancy_sqlalchemy.migrations import alembic_config, downgrade, upgrade
 from flametrench_tenancy_sqlalchemy.migrations.grants import FINDERS, grants
+from tests.support.raw import join, turn, withdraw
+from tests.support.raw import run as run_in
+from tests.support.scenes import Scene, stage
 
 from .reference import fill, run, run_script
 from .state import everything, functions_of
@@ -90,8 +95,8 @@ def test_it_lives_in_any_schema_and_offline_sql_builds_the_same(empty: Engine) -
             "mem_own on mem",
         ),
         (
-            "ALTER TABLE tup OWNER TO plain; ALTER TABLE tup FORCE ROW LEVEL SECURITY",
-            *("isolation_blinds_triggers", "tup"),
+            "ALTER FUNCTION flametrench_tenancy_keep_duality OWNER TO plain",
+            *("isolation_blinds_triggers", "inv, mem, org, tup"),
         ),
     ],
 )
@@ -102,16 +107,63 @@ def test_the_doctor_sees_what_is_wrong_with_it(
     run(blank, "CREATE ROLE plain")
     with Session(blank) as session:
         assert diagnose(session) == []
-        run(blank, statement.split("; "))
+        run(blank, statement)
         (finding,) = [each for each in diagnose(session) if each.check.startswith("isolation")]
-    assert (finding.check, finding.examples) == (check, (example,))
+    assert (finding.check, ", ".join(finding.examples)) == (check, example)
 
 
-def test_forced_for_an_owner_who_bypasses_it_all_is_well(blank: Connection) -> None:
+@pytest.fixture
+def forced(blank: Connection) -> Scene:
+    """A scene that is forced upon its owner, the landlord, of whose role a tenant is a member."""
+    run(blank, ["CREATE ROLE landlord", "CREATE ROLE tenant IN ROLE landlord"])
+    run(blank, "GRANT CREATE ON SCHEMA public TO landlord; SET LOCAL ROLE landlord")
     upgrade(blank, branches=RLS)
+    run(blank, "SET LOCAL ROLE none")
+    (scene,) = stage(blank)
+    run(blank, "SET CONSTRAINTS ALL IMMEDIATE")
     run(blank, [f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY" for table in TABLES])
+    return scene
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        pytest.param(turn("ann@acme", "revoked"), id="one of two owners leaves"),
+        pytest.param(turn("eve@acme", "revoked"), id="a member leaves and their tuple does not"),
+        pytest.param(withdraw("eve"), id="a tuple goes and its membership does not"),
+        pytest.param(join("max"), id="a member joins"),
+    ],
+)
+def test_forced_upon_an_owner_who_is_blind_then_the_triggers_refuse_whatever_it_is(
+    blank: Connection, forced: Scene, statement: str
+) -> None:
+    """Judging by what they see, they would let pass what breaks the rules."""
+    run(blank, "SET LOCAL ROLE landlord")
+    run_in(blank, forced, "SELECT set_config('tenancy.org', {acme}, true)")
+    with pytest.raises(ProgrammingError, match="affected by row-level security"):
+        run_in(blank, forced, statement, "SET CONSTRAINTS ALL IMMEDIATE")
+
+
+def test_the_doctor_tells_of_an_owner_who_is_blind(blank: Connection, forced: Scene) -> None:
     with Session(blank) as session:
-        assert diagnose(session) == []
+        found = {f.check: f.examples for f in diagnose(session) if f.severity is Severity.ERROR}
+    assert found == {"isolation_blinds_triggers": ("inv", "mem", "org", "tup")}
+
+
+def test_forced_upon_an_owner_who_bypasses_it_all_is_well_and_their_members_are_isolated(
+    blank: Connection, forced: Scene
+) -> None:
+    run(blank, ["ALTER ROLE landlord BYPASSRLS", "SET LOCAL ROLE tenant"])
+    with Session(blank) as session:
+        tenancy = TenancyRepository(session)
+        assert session.scalars(select(Membership)).all() == []
+        tenancy.self_leave(forced["ann@acme"])
+        tenancy.offboard_user(forced["eve"])
+        session.flush()
+        run(blank, "SET CONSTRAINTS ALL IMMEDIATE")
+        run(blank, "SET LOCAL ROLE landlord")
+        assert len(session.scalars(select(Membership)).all()) == 8
+        assert [f for f in diagnose(session) if f.severity is Severity.ERROR] == []
 
 
 def test_the_doctor_of_a_request_knows_that_it_does_not_see_everything(blank: Connection) -> None:

@@ -71,7 +71,7 @@ class SyncClient:
     """An application with a Session; each of its threads may use it, at the same time.
 
     It runs an operation ``alone``, standalone, or in a unit of work, with that one's options; or
-    does synchronous work with a unit of work's Session.
+    does synchronous work with a unit of work's Session, or with one in which nothing has begun.
     """
 
     url: URL
@@ -91,6 +91,10 @@ class SyncClient:
     def work(self, act: Callable[[Session], T]) -> T:
         result: T = self.run(lambda tenancy: act(tenancy.session))
         return result
+
+    def visit(self, act: Callable[[Session], T]) -> T:
+        with self._sessions() as session:
+            return act(session)
 
 
 @dataclass
@@ -113,6 +117,13 @@ class AsyncClient:
     def work(self, act: Callable[[Session], T]) -> T:
         result: T = self.run(lambda tenancy: tenancy.session.run_sync(act))
         return result
+
+    def visit(self, act: Callable[[Session], T]) -> T:
+        async def visit(sessions: async_sessionmaker[AsyncSession]) -> T:
+            async with sessions() as session:
+                return await session.run_sync(act)
+
+        return self._asked(visit)
 
     def _asked(self, ask: Callable[[async_sessionmaker[AsyncSession]], Awaitable[T]]) -> T:
         async def asked() -> T:

@@ -26,10 +26,17 @@ _THERE: Final = text(
 )
 _STATE: Final = text(
     """
-    SELECT relname AS table, relrowsecurity AS enabled, relforcerowsecurity AS forced,
-        rolsuper OR rolbypassrls AS passes,
+    SELECT relname AS table, relrowsecurity AS enabled,
+        EXISTS (
+            SELECT FROM pg_proc JOIN pg_roles ON pg_roles.oid = proowner
+            WHERE pronamespace = relnamespace AND starts_with(proname, 'flametrench_tenancy_')
+                AND NOT (
+                    rolsuper OR rolbypassrls
+                    OR NOT relforcerowsecurity AND pg_has_role(proowner, relowner, 'USAGE')
+                )
+        ) AS blinds,
         ARRAY(SELECT polname::text FROM pg_policy WHERE polrelid = pg_class.oid) AS policies
-    FROM pg_class JOIN pg_roles ON pg_roles.oid = relowner
+    FROM pg_class
     WHERE relnamespace = quote_ident(current_schema())::regnamespace
         AND relname IN ('org', 'mem', 'inv', 'tup')
     ORDER BY relname
@@ -69,9 +76,9 @@ def examine_isolation(connection: Connection) -> Iterator[Finding]:
     yield from _finding(
         "isolation_blinds_triggers",
         Severity.ERROR,
-        "tables with FORCE ROW LEVEL SECURITY whose owner lacks BYPASSRLS: the triggers that "
-        "uphold the rules see nothing",
-        [row.table for row in state if row.forced and not row.passes],
+        "tables whose rows are hidden from the owner of the triggers that uphold the rules, and "
+        "refuse all changes then: under FORCE ROW LEVEL SECURITY that owner needs BYPASSRLS",
+        [row.table for row in state if row.enabled and row.blinds],
     )
 
 

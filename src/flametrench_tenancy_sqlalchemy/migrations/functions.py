@@ -1,8 +1,9 @@
 """The trigger functions: whose rights they have, and where they look things up.
 
-They act as the owner of the tables, to whom row-level security shows all rows, and find tables,
-types and operators in the tables' schema or the server's own only: what the caller has put
-elsewhere, or made temporary, answers for none of them. Nobody else may make a trigger of them.
+They act as the owner of the tables, to whom row-level security shows all rows; where it does not,
+they refuse rather than judge by what is left. They find tables, types and operators in the tables'
+schema or the server's own only: what the caller has put elsewhere, or made temporary, answers for
+none of them. Nobody else may make a trigger of them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ INSECURE_FUNCTIONS: Final = """
             NOT prosecdef
             OR pg_catalog.array_to_string(proconfig, ';') IS DISTINCT FROM
                 'search_path=' || pg_catalog.quote_ident(pg_catalog.current_schema())
-                    || ', pg_temp'
+                    || ', pg_temp;row_security=off'
             OR pg_catalog.has_function_privilege('public', pg_proc.oid, 'EXECUTE')
         )
     ORDER BY 1
@@ -37,7 +38,8 @@ DECLARE
 BEGIN
     FOR function IN {INSECURE_FUNCTIONS} LOOP
         EXECUTE pg_catalog.format(
-            'ALTER FUNCTION %s SECURITY DEFINER SET search_path = %I, pg_temp',
+            'ALTER FUNCTION %s SECURITY DEFINER '
+            'RESET ALL SET search_path = %I, pg_temp SET row_security = off',
             function.signature, pg_catalog.current_schema()
         );
         EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', function.signature);

@@ -17,7 +17,6 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
-    ColumnElement,
     Connection,
     Text,
     TextClause,
@@ -29,19 +28,27 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.orm import Session, SessionTransaction
 
-from ..errors import PreconditionError, Reason, TenancyError
+from ..errors import PreconditionError, Reason
 from ..ids import require
 from ..models import Organization, User
 from ..models.user import user_id_if_given
-from .sessions import AnySession, commits_by_itself, connection_of, in_our_schema, itself
+from .sessions import (
+    AnySession,
+    commits_by_itself,
+    connection_of,
+    in_our_schema,
+    in_our_sql,
+    itself,
+)
 
 _TENANT: Final = "flametrench_tenancy.tenant"
 _BOUND_LATE: Final = "flametrench_tenancy.bound_late"
 _SEEN: Final = "flametrench_tenancy.seen"
 _ISOLATED: Final = "flametrench_tenancy.isolated"
+_WITHIN: Final = "flametrench_tenancy.within"
 
 
 class Tenant(NamedTuple):
@@ -74,6 +81,7 @@ class View:
         beyond: whether it goes beyond what the Session is bound to: for what is the user's own, and
             for what the rules want to know themselves.
         spanning: the operation's name, if it is about all of them by its nature.
+        log: whether it reads the audit log, which is hidden without that branch, too.
     """
 
     way: Way
@@ -82,6 +90,7 @@ class View:
     about: tuple[str, ...] = ()
     beyond: bool = False
     spanning: str | None = None
+    log: bool = False
 
     @classmethod
     def of(cls, way: Way, *given: str | None, **more: Any) -> View:
@@ -157,14 +166,16 @@ def bind_tenant(
         del session.info[_TENANT]
 
 
-def spans_organizations(session: AnySession, operation: str, table: str, purpose: str) -> None:
+def spans_organizations(
+    session: AnySession, operation: str, table: str, purpose: str | None
+) -> None:
     """Refuse an operation on all organizations to whom row-level security shows one at a time.
 
     Args:
         session: the Session.
         operation: the operation's name.
         table: the table all of whose rows it needs.
-        purpose: what a role is for that sees them.
+        purpose: what a role is for that sees them, if not even an operator may do it.
 
     Raises:
         PreconditionError: ``spans_organizations``.
@@ -175,7 +186,13 @@ def spans_organizations(session: AnySession, operation: str, table: str, purpose
     given = {"relation": in_our_schema(connection, table)}
     if _tenant_of(session).org_id is None and connection.scalar(_SEES_ALL, given):
         return
-    raise _spans(operation, f"take a role of `flametrench-tenancy grants ROLE --as {purpose}`")
+    role = f"a role of `flametrench-tenancy grants ROLE --as {purpose}`"
+    raise _spans(operation, f"take {role if purpose else 'the owner of the tables'}")
+
+
+def stays_within(session: AnySession, org_id: str) -> bool:
+    """Tell whether what happens in an organization may be told on a Session that is bound."""
+    return _tenant_of(session).org_id in (None, org_id) or not is_isolated(session)
 
 
 @contextmanager
@@ -190,8 +207,9 @@ def seeing(
     """Let the block see what an operation needs to, if row-level security would hide it.
 
     One organization that has been named stays in sight until the transaction ends. Anything else is
-    taken back at the end, and all of it where the block refuses: whoever has a membership that has
-    ended, or an invitation, does not belong to where it leads.
+    taken back at the end, and all of it where the block raises: whoever has a membership that has
+    ended, or an invitation, does not belong to where it leads. What the database itself refuses
+    needs a rollback, which takes it back. A block within another one leaves that one's sight.
 
     Args:
         session: the Session.
@@ -206,27 +224,33 @@ def seeing(
     """
     session, connection = itself(session), connection_of(session)
     sight = Sight(stays=view.way in (Way.NAMED, Way.SLUGS))
-    if not _is_isolated(connection):
+    if not _is_isolated(connection) and not (view.log and _hides(connection, "aud")):
         yield sight
         return
     tenant = _tenant_of(session)
     if view.spanning and tenant.org_id is not None:
         raise _spans(view.spanning, "use a Session that is bound to no organization")
     before = _look(session, connection, view, usr_id)
-    if before is None:
-        yield sight
-        return
+    said = _known(session, connection)
+    info = connection.info  # of a connection that is lost meanwhile, it is not to be had
+    within = info.get(_WITHIN, False)
+    info[_WITHIN] = True
     try:
         yield sight
-    except TenancyError:
-        if lasting and not undone:
+    except DBAPIError:
+        raise
+    except Exception:
+        if before is not None and lasting and not undone:
             _set(session, connection, before)
         raise
-    seen = _known(session, connection)
-    if lasting and seen is not None:
-        stays = sight.stays and seen.is_one and not (view.beyond and tenant.org_id)
-        after = seen._replace(orgs=seen.orgs if stays else before.orgs, about=before.about)
-        if after != seen:
+    finally:
+        info[_WITHIN] = within
+    if before is not None and lasting:
+        after = before
+        if said is not None and not within:
+            stays = sight.stays and said.is_one and not (view.beyond and tenant.org_id)
+            after = before._replace(orgs=said.orgs if stays else before.orgs, usr=said.usr)
+        if after != _known(session, connection):
             _set(session, connection, after)
 
 
@@ -241,12 +265,12 @@ def keep(session: AnySession) -> None:
     """Remember what is in sight, though the savepoint is gone in which it was said."""
     info = itself(session).info
     if (known := info.get(_SEEN)) is not None:
-        info[_SEEN] = (_innermost(itself(session)), *known[1:])
+        info[_SEEN] = (_innermost(itself(session)), known[1])
 
 
 def found_by(session: AnySession, way: Way, *given: str) -> list[str]:
     """Return the wire ids of organizations, whatever is in sight."""
-    function = in_our_schema(connection_of(session), f"flametrench_tenancy_{way}")
+    function = in_our_sql(connection_of(session), f"flametrench_tenancy_{way}")
     statement = text(f"SELECT unnest({function}(:given))").bindparams(
         bindparam("given", list(given), type_=ARRAY(Text() if way in _BY_WORDS else Uuid()))
     )
@@ -263,16 +287,15 @@ def _is_isolated(connection: Connection) -> bool:
     """Tell the same of a connection, which is asked once."""
     known: bool | None = connection.info.get(_ISOLATED)
     if known is None:
-        known = connection.dialect.name == "postgresql" and bool(
-            connection.scalar(select(_hides(connection)))
-        )
-        connection.info[_ISOLATED] = known
+        known = connection.info[_ISOLATED] = _hides(connection, "mem")
     return known
 
 
-def _hides(connection: Connection) -> ColumnElement[Any]:
-    relation = literal(in_our_schema(connection, "mem"), Text)
-    return func.row_security_active(func.to_regclass(relation))
+def _hides(connection: Connection, table: str) -> bool:
+    if connection.dialect.name != "postgresql":
+        return False
+    relation = literal(in_our_schema(connection, table), Text)
+    return bool(connection.scalar(select(func.row_security_active(func.to_regclass(relation)))))
 
 
 def _look(session: Session, connection: Connection, view: View, usr_id: str | None) -> _Seen | None:
@@ -305,10 +328,10 @@ def _say(session: Session, connection: Connection, view: View, usr: str, about: 
         given = [_uuid(each) for each in given]
     besides = [_uuid(each) for each in view.besides]
     parameters = {"given": given, "besides": besides, "usr": usr, "about": about}
-    function = in_our_schema(connection, f"flametrench_tenancy_{view.way}")
+    function = in_our_sql(connection, f"flametrench_tenancy_{view.way}")
     statement = _saying(view.way, function)
     *before, orgs = connection.execute(statement, parameters).one()[:4]
-    session.info[_SEEN] = (_innermost(session), connection, _Seen(orgs, usr, about))
+    _remember(session, connection, _Seen(orgs, usr, about))
     return _Seen(*(each or "" for each in before))
 
 
@@ -349,7 +372,12 @@ def _tell(session: Session, connection: Connection) -> None:
     given = {"mem": in_our_schema(connection, "mem"), "org": seen.orgs, "usr": seen.usr}
     row = connection.execute(_TELLING, given).one()
     connection.info[_ISOLATED] = bool(row[0])
-    session.info[_SEEN] = (_innermost(session), connection, seen)
+    _remember(session, connection, seen)
+
+
+def _remember(session: Session, connection: Connection, seen: _Seen) -> None:
+    session.info[_SEEN] = (_innermost(session), seen)
+    connection.info[_SEEN] = seen
 
 
 def _tenant_of(session: AnySession) -> Tenant:
@@ -358,12 +386,16 @@ def _tenant_of(session: AnySession) -> Tenant:
 
 
 def _known(session: Session, connection: Connection) -> _Seen | None:
-    """Return what is to be seen, if that is known: what a rollback may have taken back is not."""
-    transaction, where, seen = session.info.get(_SEEN, (None, None, None))
+    """Return what is to be seen, if that is known.
+
+    What a rollback may have taken back is not, nor what another Session on the connection has said.
+    """
+    transaction, seen = session.info.get(_SEEN, (None, None))
     under_way = _innermost(session)
     while under_way is not None and under_way is not transaction:
         under_way = under_way.parent
-    return seen if under_way is not None and where is connection else None
+    said_last = seen is connection.info.get(_SEEN)
+    return seen if under_way is not None and said_last else None
 
 
 def _innermost(session: Session) -> SessionTransaction | None:

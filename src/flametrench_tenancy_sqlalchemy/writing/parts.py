@@ -151,7 +151,8 @@ def _statement(
 
     The parts run in no particular order, but for what they read from each other. So what is added
     waits for all that changes, memberships for their organization, and tuples for the membership:
-    as a flush and other clients write them, or two who add the same would wait for each other.
+    as a flush and other clients write them, or two who add the same would wait for each other. An
+    organization's log begins with it, then, too.
     """
     table = part.table
     arrays = {name: _parameter(part, number, name) for name in part.each}
@@ -186,8 +187,8 @@ def _statement(
                 _done(cte)
                 for cte, other in before
                 if other.kind is Kind.CHANGE
+                or other.table is _org
                 or (grants and other.brings_members)
-                or (part.brings_members and other.table is _org)
             ]
             if grants:
                 given = _OF_USERS | given

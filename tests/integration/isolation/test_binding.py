@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import create_engine, event, func, select
+from sqlalchemy import create_engine, event, func, select, text
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
@@ -16,12 +16,15 @@ from flametrench_tenancy_sqlalchemy import (
     InvalidIdError,
     Membership,
     NotFoundError,
+    Policy,
     Role,
+    SeatLimitError,
     TenancyRepository,
     TenancyStore,
     bind_tenant,
 )
 from tests.support.counting import sent
+from tests.support.drivers import DRIVERS, Driver
 from tests.support.scenes import Scene
 
 from .conftest import Engines
@@ -163,6 +166,97 @@ def test_what_flushes_is_isolated_as_what_is_one_statement_is(scene: Scene, app:
     assert len(accepted.materialized_tuples) == 3
     tenancy.offboard_user(accepted.membership.usr_id)
     app.commit()
+
+
+def test_what_an_application_raises_while_it_reads_leaves_nothing_in_sight(
+    scene: Scene, app: Session
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("not today")
+
+    bind_tenant(app, org_id=scene["acme"])
+    event.listen(Membership, "load", refuse)
+    try:
+        with pytest.raises(ValueError, match="not today"):
+            TenancyRepository(app).acting_as(scene["eve"]).list_memberships()
+    finally:
+        event.remove(Membership, "load", refuse)
+    assert members(app) == ACME
+
+
+@pytest.mark.parametrize("acting", [False, True], ids=["the system", "a user"])
+@pytest.mark.parametrize("known", [True, False], ids=["there", "unknown"])
+def test_what_an_application_asks_within_an_operation_leaves_it_its_sight(
+    acting: bool, known: bool, scene: Scene, app: Session, owner: Session
+) -> None:
+    """What it could not see it would not write, and of whom it could not see it would not count."""
+
+    def elsewhere(session: Session, *_: object) -> int:
+        other = TenancyRepository(session)
+        asked = other.acting_as(scene["eve"]) if acting else other
+        if known:
+            asked.get_org(scene["bolt"])
+        else:
+            with pytest.raises(NotFoundError):
+                asked.update_org(scene["nova"], name="Nova")
+        return 8
+
+    asking = Policy(seats=elsewhere, on_change=elsewhere)
+    tenancy = TenancyRepository(app, policy=asking).acting_as(scene["ann"])
+    tenancy.add_member(scene["acme"], scene["liz"], Role.GUEST)
+    with pytest.raises(SeatLimitError):
+        tenancy.add_member(scene["acme"], scene["max"], Role.GUEST)
+    tenancy.change_roles([(scene["cyd@acme"], Role.MEMBER), (scene["dan@acme"], Role.GUEST)])
+    assert members(app) == ACME + 3
+    app.commit()
+    assert TenancyRepository(owner).role_of(scene["acme"], scene["liz"]) is Role.GUEST
+
+
+def test_sessions_on_one_connection_do_not_mistake_each_others_sight(
+    scene: Scene, engines: Engines
+) -> None:
+    with engines["app"].connect() as connection, connection.begin():
+        one, other = (
+            Session(connection, join_transaction_mode="create_savepoint") for _ in range(2)
+        )
+        for session, name in ((one, "acme"), (other, "bolt"), (one, "acme")):
+            bind_tenant(session, org_id=scene[name])
+            assert TenancyRepository(session).get_org(scene[name]).id == scene[name]
+        assert TenancyRepository(other).get_org(scene["bolt"]).id == scene["bolt"]
+        assert TenancyRepository(one).get_org(scene["acme"]).id == scene["acme"]
+        other.close()  # its savepoint lies within the other's
+        one.close()
+
+
+def test_a_plan_that_is_kept_shows_each_tenant_its_own(scene: Scene, engines: Engines) -> None:
+    engine = create_engine(
+        engines["app"].url, poolclass=StaticPool, connect_args={"prepare_threshold": 0}
+    )
+    for bound in ("acme", "bolt", "acme", None):
+        with Session(engine) as session:
+            session.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
+            bind_tenant(session, org_id=None if bound is None else scene[bound])
+            assert members(session) == {"acme": ACME, "bolt": BOLT}.get(str(bound), 0)
+    engine.dispose()
+
+
+@pytest.mark.parametrize("driver", DRIVERS, ids=str)
+def test_every_driver_tells_it(driver: Driver, scene: Scene, engines: Engines) -> None:
+    role = f"{engines['owner'].url.database}_app"
+    with engines["owner"].begin() as connection:
+        connection.execute(text(f"ALTER ROLE \"{role}\" LOGIN PASSWORD 'of a test'"))
+    client = driver.client(engines["owner"].url.set(username=role, password="of a test"))
+
+    def act(session: Session) -> int:
+        tenancy = TenancyRepository(session)
+        tenancy.accept_invitation(scene["first@acme"])
+        tenancy.offboard_user(scene["eve"])
+        tenancy.list_invitations_for(scene.address)
+        session.commit()
+        bind_tenant(session, org_id=scene["acme"])
+        return members(session)
+
+    assert client.visit(act) == ACME + 1
 
 
 def test_it_needs_a_transaction(scene: Scene, engines: Engines) -> None:

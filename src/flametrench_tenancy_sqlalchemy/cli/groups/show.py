@@ -11,7 +11,7 @@ from sqlalchemy.orm import joinedload
 
 from ...errors import InvalidIdError
 from ...ids import require
-from ...models import Membership, Tuple, User
+from ...models import Invitation, Membership, Tuple, User
 from ...models.base import not_found
 from ...repository import TenancyRepository
 from ...values import InvitationStatus, Role, Status
@@ -83,7 +83,8 @@ def _org(tenancy: TenancyRepository, given: str) -> Answer:
 
 
 def _mem(tenancy: TenancyRepository, mem_id: str) -> Answer:
-    membership = tenancy.get_membership(mem_id)
+    with_org = [joinedload(Membership.organization)]
+    membership = tenancy.get_membership(mem_id, options=with_org)
     earlier, link = list[Document](), membership
     while link.replaces is not None and len(earlier) < MOST:
         link = tenancy.get_membership(link.replaces)
@@ -99,7 +100,8 @@ def _mem(tenancy: TenancyRepository, mem_id: str) -> Answer:
 
 
 def _inv(tenancy: TenancyRepository, inv_id: str) -> Answer:
-    invitation = tenancy.get_invitation(inv_id)
+    with_org = [joinedload(Invitation.organization)]
+    invitation = tenancy.get_invitation(inv_id, options=with_org)
     return answer(invitation=invitation, org=invitation.organization, inviter=invitation.inviter)
 
 
