@@ -52,9 +52,8 @@ ISOLATED := $(AS_APP) $(addprefix --ignore=tests/integration/,audit test_bad_inp
 	or only_those_asked_for or ends_all_that_is_open \
 	or transfer_ownership-from_not_active)"
 ON_DOCKER := tests/adopters/test_drivers.py tests/integration/test_acceptance.py
-# On a cluster, which takes neither the log nor row-level security; single tests say why they do not run.
-ON_CITUS := tests/integration tests/concurrency \
-	$(addprefix --ignore=tests/integration/,audit isolation model)
+# On a cluster, which takes neither the log nor row-level security; other tests say why they do not run.
+ON_CITUS := tests/integration tests/concurrency $(addprefix --ignore=tests/integration/,audit isolation)
 
 # The documentation, in one more.
 VENV_DOCS := .venv-docs
