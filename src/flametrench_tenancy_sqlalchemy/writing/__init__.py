@@ -30,8 +30,9 @@ def write(session: AnySession, change: Change, *, guard: Guard | None = None) ->
     if goes_by_flush(session):
         if guard is not None:
             guard.judge(guard.lock())
+        gone = change.gone  # as long as the Session knows what its entities were
         with telling(session, change.saying):
-            return flush.write(session, change)
+            return flush.write(session, change, gone)
     if guard is None:
         return statement.write(session, change)
     org = statement.write_joining(session, change, guard.org_id)

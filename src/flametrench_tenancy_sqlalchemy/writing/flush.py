@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import select
@@ -25,28 +25,36 @@ _ATTEMPTS: Final = 3
 _mem = table_of(Membership)
 
 
-def write(session: AnySession, change: Change) -> Written:
-    """Write a change; where some of it is to be passed over, others must be locked out already."""
+def write(session: AnySession, change: Change, gone: Collection[TupleKey]) -> Written:
+    """Write a change; where some of it is to be passed over, others must be locked out already.
+
+    Args:
+        session: the Session, in an operation.
+        change: what to write.
+        gone: the keys of all tuples that go.
+    """
     if not change.passes_over:
-        return _write(session, change, change.added)
+        return _write(session, change, change.added, gone)
 
     def join() -> Written:
-        return _write(session, change, _without_those_present(session, change))
+        return _write(session, change, _without_those_present(session, change), gone)
 
     return _beside_others(
         session, "join", MEM_UNIQUE_ACTIVE, join, lambda: statement.write(session, change)
     )
 
 
-def _write(session: AnySession, change: Change, added: Sequence[Base]) -> Written:
+def _write(
+    session: AnySession, change: Change, added: Sequence[Base], gone: Collection[TupleKey]
+) -> Written:
     """Write first what ends and who comes, then what they are granted.
 
     In the order of the one statement, or two who bring the same user in would wait for each other.
     """
     here = {*added, *change.changed}
     entering = change.tuples_of([m for m in change.entering if m in here])
-    for gone in tuples.find(session, change.gone, lock=True).values():
-        session.delete(gone)
+    for tuple_ in tuples.find(session, gone, lock=True).values():
+        session.delete(tuple_)
     session.add_all(added)
     session.flush()
     there = tuples.find(session, [tuple_.key for tuple_ in entering], lock=True)

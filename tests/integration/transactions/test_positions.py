@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from flametrench_tenancy_sqlalchemy import PreconditionError, TenancyRepository
 from flametrench_tenancy_sqlalchemy.replicas import position, wait_for
 from flametrench_tenancy_sqlalchemy.testing.factories import make_user
+from tests.support.cluster import on_one_server
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -34,6 +35,7 @@ def test_a_position_lies_behind_what_was_committed_before_it(db: Engine, synchro
         session.commit()
 
 
+@on_one_server("each node has a log of its own")
 def test_a_position_is_not_given_before_the_commit(db: Engine) -> None:
     with Session(db) as session:
         TenancyRepository(session).create_org(make_user(session).id)

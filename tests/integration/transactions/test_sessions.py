@@ -29,6 +29,7 @@ from flametrench_tenancy_sqlalchemy import (
 )
 from flametrench_tenancy_sqlalchemy.testing.factories import make_member, make_org, make_user
 from tests.support.adopter import AdopterBase, Note
+from tests.support.cluster import on_one_server
 from tests.support.counting import sent
 from tests.support.invariants import breaches
 from tests.support.operations import OPERATIONS, Operation, make_invitation, owner_of
@@ -132,6 +133,7 @@ def test_with_each_of_our_classes_bound_by_itself(db: Engine) -> None:
     assert_kept(db)
 
 
+@on_one_server("Citus commits in two phases itself")
 def test_in_two_phases(db: Engine) -> None:
     with db.connect() as connection:
         if connection.exec_driver_sql("SHOW max_prepared_transactions").scalar_one() == "0":
