@@ -39,7 +39,8 @@ ON_SERVERS := tests/adopters/test_drivers.py tests/adopters/test_pgbouncer.py te
 	tests/integration/test_acceptance.py tests/integration/test_schema_rules.py
 # As a request's role, whatever needs the owner neither for its question nor to set the stage.
 AS_APP := tests/integration $(addprefix --ignore=tests/integration/,model transactions test_cli.py \
-	test_doctor.py test_grants.py test_page_plans.py test_schema_rules.py test_search.py)
+	test_doctor.py test_grants.py test_hostile_commands.py test_page_plans.py test_schema_rules.py \
+	test_search.py)
 # Under row-level security the same, but for what counts statements, reads rows by itself outside any
 # operation, or is about all organizations, which `tests/integration/isolation` sees refused.
 ISOLATED := $(AS_APP) $(addprefix --ignore=tests/integration/,audit test_bad_input.py \

@@ -76,7 +76,7 @@ nitpick_ignore_regex = [
 PACKAGE = "flametrench_tenancy_sqlalchemy"
 nitpick_ignore_regex += [
     ("py:class", r"(.*\.)?(Actor|AsyncEngine|Clock|PendingInvitations|Session|TupleKey|Unset)"),
-    ("py:class", r"(.*\.)?(View|_Door)"),
+    ("py:class", r"(.*\.)?(View|Door)"),
     ("py:class", rf"{PACKAGE}\..*\.(Acting|[A-Z])"),  # type variables
     ("py:(class|exc|obj)", "(CommandError|ConfigDict|InvalidRequestError|dict\\[str|timedelta)"),
 ]

@@ -4,6 +4,10 @@ It may be killed at any point. It works in two steps. First it takes events from
 writes down, in the same transaction, what has to go out: each once. Then it sends what is due: at
 least once, since whoever is killed between sending and writing that down sends again. No
 transaction is open while it sends, or it would hold back all that follow the log.
+
+``flametrench-tenancy migrate upgrade --branch audit`` makes the log, the application's migrations
+the tables in ``models.py``; then ``python worker.py`` works, with ``DATABASE_URL`` and
+``MAIL_SERVER`` (``localhost:25``) in the environment. Start as many as you like.
 """
 
 from __future__ import annotations

@@ -58,6 +58,7 @@ def measure(parts: list[str], members: int, seconds: float) -> None:
             print(f"{name}: {figure:,.2f}", flush=True)
             found["figures"][name] = round(figure, 3)
     MEASURED.write_text(json.dumps(found, indent=1) + "\n")
+    MEASURED.with_suffix(".md").write_text(_page(**found))
 
 
 def _figures(
@@ -88,6 +89,21 @@ def _environment(server: Server) -> dict[str, str]:
         "server": f"PostgreSQL {server.version}",
         **shown,
     }
+
+
+def _page(environment: dict[str, str], members: int, figures: dict[str, float]) -> str:
+    where = ", ".join(f"{name} {value}" for name, value in environment.items())
+    rows = [f"| {name} | {figure:,.2f} |" for name, figure in figures.items()]
+    return "\n".join(
+        [
+            f"# What a server holds, with {members:,} memberships\n",
+            f"{where}.\n",
+            "| measured | |",
+            "| --- | ---: |",
+            *rows,
+            "",
+        ]
+    )
 
 
 def planned(**sizes: Any) -> None:

@@ -209,12 +209,18 @@ def test_a_repository_works_in_the_requests_transaction(
     with Session(clean_engine) as session:
         assert session.scalars(select(Organization.name).order_by("slug")).all() == ["New", "Bolt"]
 
+    with Session(clean_engine) as session, session.begin():
+        TenancyRepository(session).revoke_org(cast.ids["bolt"])
+
     before = committed_rows(clean_engine)
     stranger = {"inv_id": "{inv:acme}", "as_usr_id": "{usr:stranger}"}
     for operation, arguments, status, code in (
         ("get_org_by_slug", {"slug": "nowhere"}, 404, "not_found"),
         ("update_org", {"org_id": "{acme}", "slug": "bolt"}, 409, "conflict.org_slug"),
         ("update_org", {"org_id": "{acme}", "name": "\ud800"}, 409, "precondition.name_format"),
+        # HTTP's own words for these two.
+        ("suspend_org", {"org_id": "{bolt}"}, 409, "conflict.already_terminal"),
+        ("self_leave", {"mem_id": "{mem:owner}"}, 409, "conflict.sole_owner"),
         (
             "accept_invitation",
             stranger | {"accepting_identifier": "thief@example.com"},

@@ -370,6 +370,20 @@ def test_it_does_not_wait_for_a_busy_table_longer_than_asked(
     assert "lock timeout" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (("a:b:c",), "a range of revisions has one colon"),
+        (("--schema", "\udc80"), "not text in UTF-8"),
+    ],
+)
+def test_what_is_no_range_or_no_text_is_said_to_be_none(
+    capsys: Capture, arguments: tuple[str, ...], said: str
+) -> None:
+    assert run("migrate", "sql", *arguments) == FAILED
+    assert said in capsys.readouterr().err
+
+
 @on_one_server("it makes a schema of its own")
 def test_it_prints_the_sql_without_a_database(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture, empty: Engine

@@ -645,6 +645,21 @@ def test_who_is_back_beside_their_suspension_loses_nothing_with_it(stage: Stage)
     assert written.keys() == {suspended.id}
 
 
+def test_who_is_left_with_a_suspended_membership_may_offer_nothing_and_still_belongs(
+    stage: Stage,
+) -> None:
+    org = stage.org()
+    founder, usr_id = stage.owner(org).usr_id, stage.user()
+    suspended = accept(stage, org, usr_id, Role.ADMIN, GRANTS[0])
+    stage.tenancy.suspend_membership(suspended.id)
+    active = stage.member(org, Role.ADMIN, usr_id=usr_id)
+    offer = invite(stage, org, OTHER, by=usr_id)
+    tenancy = under(stage, departure_revokes_offers=True, departure_withdraws_grants=True)
+    with stage.writes() as written:
+        tenancy.admin_remove(active.id, founder)
+    assert written.keys() == {active.id, fact(usr_id, "admin", org.id), offer.id}
+
+
 def test_an_offboarded_user_takes_along_all_offers_and_tuples_whatever_the_policy(
     stage: Stage,
 ) -> None:

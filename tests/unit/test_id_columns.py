@@ -12,6 +12,7 @@ from sqlalchemy import bindparam, create_engine, event, func, literal, make_url,
 from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import (
+    AuditEvent,
     Base,
     InvalidIdError,
     Invitation,
@@ -76,7 +77,7 @@ def test_it_renders_inline() -> None:
     "column, python_type",
     [
         *((User.id, str), (Tuple.object_uuid, UUID), (User.status, Status)),
-        *((User.created_at, datetime), (Invitation.pre_tuples, list)),
+        *((User.created_at, datetime), (Invitation.pre_tuples, list), (AuditEvent.xid, int)),
     ],
 )
 def test_every_type_of_column_tells_what_it_reads_as(column: Any, python_type: type) -> None:

@@ -66,6 +66,16 @@ def test_an_offer_is_pending_and_says_what_it_offers() -> None:
     assert (offer.status, offer.terminal_at, offer.terminal_by) == ("pending", None, None)
 
 
+def test_a_renewal_ends_after_the_offer_began_whatever_the_clock_says() -> None:
+    offer = _offer(at=LATER, expires_at=EXPIRY)
+    for until in (NOW + TICK, LATER):
+        with refused("precondition.past_expiration", offer):
+            offer.renew(until, at=NOW)
+    assert offer.expires_at == EXPIRY
+    offer.renew(LATER + TICK, at=NOW)
+    assert (offer.created_at, offer.expires_at) == (LATER, LATER + TICK)
+
+
 def test_whether_it_is_overdue_is_told_as_of_the_reading() -> None:
     offer = _offer()  # long ago, by the current time
     assert offer.effective_status == "pending"

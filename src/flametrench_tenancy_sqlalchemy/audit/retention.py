@@ -25,7 +25,7 @@ MOST_AHEAD: Final = 1200
 _NAME: Final = re.compile(r"aud_(\d{4})_(\d{2})")
 _PARTITIONS: Final = text(
     """
-    SELECT relname, greatest(reltuples, 0)::bigint, pg_total_relation_size(pg_class.oid)
+    SELECT relname, nullif(reltuples, -1)::bigint, pg_total_relation_size(pg_class.oid)
     FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
     WHERE inhparent = to_regclass(:aud) ORDER BY relname
     """
@@ -50,14 +50,14 @@ class Month(NamedTuple):
         name: the partition's name; ``aud_default`` has what belongs to no month that is there.
         since: when it begins, ``None`` for the default partition.
         until: when it has ended.
-        events: about how many it has.
+        events: about how many it has, ``None`` until PostgreSQL has looked (``ANALYZE``).
         size: how many bytes it takes, with its indexes.
     """
 
     name: str
     since: datetime | None
     until: datetime | None
-    events: int
+    events: int | None
     size: int
 
 

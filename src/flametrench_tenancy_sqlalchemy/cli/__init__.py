@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from .answers import Answer, Exit
-from .parser import parser
+from .parser import parser, require_text
 from .printing import print_answer, print_failure
 
 __all__ = ["main"]
@@ -44,6 +44,7 @@ def _run(words: Sequence[str]) -> int:
     as_json = "--json" in words
     try:
         arguments = parser(words).parse_args(words)
+        require_text(words)
         answer: Answer = arguments.run(arguments)
     except Exception as exc:
         from .failures import failure  # noqa: PLC0415 - imports what --help has no need of

@@ -54,6 +54,18 @@ class Parser(ArgumentParser):
         raise UsageError(message, self.format_usage())
 
 
+def require_text(words: Sequence[str]) -> None:
+    """Refuse arguments whose bytes are no text, which no database could be told.
+
+    Raises:
+        UsageError: one of them is none.
+    """
+    try:
+        "".join(words).encode()
+    except UnicodeEncodeError as exc:
+        raise UsageError("the arguments are not text in UTF-8", "") from exc
+
+
 def parser(words: Sequence[str]) -> Parser:
     """Return the parser for some arguments.
 

@@ -17,11 +17,13 @@ from ..migrations.connecting import on_connection
 from ..models import Base
 from ..repository import ActingTenancy, TenancyRepository
 from ..store import unit_of_work
+from ..transactions.settings import audit_context
 from ..values import Page
 from .answers import Answer, Exit
 from .documents import Document, described
 from .failures import NotConfirmedError
 from .layout import visible
+from .parser import PROGRAM
 from .progress import progress
 
 T = TypeVar("T")
@@ -134,7 +136,10 @@ def in_unit(
     policy, dry_run = arguments.policy, getattr(arguments, "dry_run", False)
     if dry_run:  # what is taken back must not be told to anybody
         policy = replace(policy, on_change=None)
-    with unit_of_work(partial(Session, connection), policy=policy) as tenancy:
+    with (
+        audit_context(auth={"kind": "system", "system_id": PROGRAM}),
+        unit_of_work(partial(Session, connection), policy=policy) as tenancy,
+    ):
         done = work(tenancy)
         if dry_run:
             # Some rules are asked about at the commit, which there will not be.

@@ -1,11 +1,11 @@
-"""What is wrong with row-level security, where the opt-in branch has come."""
+"""What is wrong with row-level security, where an opt-in branch has brought it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, bindparam, text
 
 from .findings import EXAMPLES, Finding, Severity
 
@@ -15,6 +15,10 @@ POLICIES: Final = frozenset(
     {f"{table}_in_context_{verb}" for table in TABLES for verb in ("select", "insert", "update")}
     | {"tup_in_context_delete"}
 )
+
+LOG: Final = "aud"
+LOG_POLICIES: Final = frozenset({"aud_own_organization"})
+"""Those of the audit log, which has them whether the others do or not; `log` says if it is open."""
 
 _THERE: Final = text(
     """
@@ -38,29 +42,37 @@ _STATE: Final = text(
         ARRAY(SELECT polname::text FROM pg_policy WHERE polrelid = pg_class.oid) AS policies
     FROM pg_class
     WHERE relnamespace = quote_ident(current_schema())::regnamespace
-        AND relname IN ('org', 'mem', 'inv', 'tup')
+        AND relname IN :tables
     ORDER BY relname
     """
-)
+).bindparams(bindparam("tables", expanding=True))
 
 
-def examine_isolation(connection: Connection) -> Iterator[Finding]:
-    """Yield what is wrong with it, in the schema that is alone on the search path."""
-    if not connection.scalar(_THERE):
+def examine_isolation(connection: Connection, *, logged: bool) -> Iterator[Finding]:
+    """Yield what is wrong with it, in the schema that is alone on the search path.
+
+    Args:
+        connection: the connection.
+        logged: whether there is an audit log.
+    """
+    there = bool(connection.scalar(_THERE))
+    tables = [*(TABLES if there else ()), *([LOG] if logged else [])]
+    if not tables:
         return
-    state = connection.execute(_STATE).all()
+    wanted = (POLICIES if there else frozenset()) | (LOG_POLICIES if logged else frozenset())
+    state = connection.execute(_STATE, {"tables": tables}).all()
     found = {policy for row in state for policy in row.policies}
     yield from _finding(
         "isolation_off",
         Severity.ERROR,
         "tables on which row-level security is not enabled, though its branch is there",
-        [row.table for row in state if not row.enabled],
+        [row.table for row in state if not row.enabled and row.table != LOG],
     )
     yield from _finding(
         "isolation_policy_missing",
         Severity.ERROR,
         "policies of row-level security that are not there",
-        POLICIES - found,
+        wanted - found,
     )
     yield from _finding(
         "isolation_policy_foreign",
@@ -70,7 +82,7 @@ def examine_isolation(connection: Connection) -> Iterator[Finding]:
             f"{policy} on {row.table}"
             for row in state
             for policy in row.policies
-            if policy not in POLICIES and not policy.startswith(f"{row.table}_all_for_")
+            if policy not in wanted and not policy.startswith(f"{row.table}_all_for_")
         ],
     )
     yield from _finding(

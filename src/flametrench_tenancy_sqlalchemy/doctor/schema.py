@@ -190,7 +190,7 @@ def examine_schema(connection: Connection) -> SchemaReport:
         insecure = connection.scalars(text(INSECURE_FUNCTIONS)).all()
         wanted = _wanted(connection)
         of_log = [*log.examine_log(connection)] if logged else []
-        of_isolation = [*isolation.examine_isolation(connection)]
+        of_isolation = [*isolation.examine_isolation(connection, logged=logged)]
     missing = {
         # A table that is not there has no parts to miss.
         part

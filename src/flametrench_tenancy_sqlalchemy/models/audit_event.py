@@ -67,6 +67,11 @@ class Xid8(UserDefinedType[int]):
 
     cache_ok = True
 
+    @property
+    def python_type(self) -> type[int]:
+        """A number."""
+        return int
+
     def get_col_spec(self, **_: Any) -> str:
         """Return the type's name."""
         return "xid8"

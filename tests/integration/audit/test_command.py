@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from flametrench_tenancy_sqlalchemy import TenancyRepository
 from flametrench_tenancy_sqlalchemy.audit import AuditLog
 from flametrench_tenancy_sqlalchemy.cli import main
 from tests.support.stage import Stage
@@ -51,6 +52,21 @@ def test_it_is_one_document_for_machines(
     cursor = json.loads(capsys.readouterr().out)["next_cursor"]
     assert main(["log", "acme", "--cursor", cursor, "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["events"]) == 3
+
+
+def test_a_command_is_known_by_its_name_or_by_the_user_for_whom_it_acts(
+    clean_engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Session(clean_engine) as session:
+        tenancy = TenancyRepository(session)
+        owner = tenancy.list_members(tenancy.get_org_by_slug("acme").id, roles=["owner"]).data[0]
+    assert main(["orgs", "suspend", "acme"]) == 0
+    assert main(["orgs", "reinstate", "acme", "--as", owner.usr_id]) == 0
+    capsys.readouterr()
+    for action, by in (("suspended", "flametrench-tenancy"), ("reinstated", owner.usr_id)):
+        assert main(["log", "acme", "--action", f"tenancy.org_{action}"]) == 0
+        [line] = capsys.readouterr().out.splitlines()[2:]
+        assert line.split()[4] == by
 
 
 def test_it_follows(clean_engine: Engine) -> None:

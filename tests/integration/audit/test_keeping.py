@@ -169,6 +169,7 @@ def test_what_cannot_be_an_event_is_refused_before_the_database(
     with pytest.raises(PreconditionError) as caught:
         event_document(**given | change)
     assert caught.value.reason == reason
+    assert caught.value.details["parameter"] in change
 
 
 def test_an_applications_event_comes_back_in_its_own_words(session: Session) -> None:
@@ -316,6 +317,9 @@ def test_the_doctor_sees_that_a_month_is_missing(logged: Connection, session: Se
         ("DROP TRIGGER aud_keeps_rows ON aud_default", "log_open"),
         ("ALTER TABLE aud_default DISABLE ROW LEVEL SECURITY", "log_open"),
         ("ALTER TABLE aud DISABLE ROW LEVEL SECURITY", "log_open"),
+        ("ALTER TABLE aud_default ENABLE REPLICA TRIGGER aud_is_final_updated", "log_open"),
+        ("DROP POLICY aud_own_organization ON aud", "isolation_policy_missing"),
+        ("CREATE POLICY all_of_it ON aud USING (true)", "isolation_policy_foreign"),
         (
             "INSERT INTO aud (occurred_at, action, target_kind, target_id, xid) "
             "VALUES (now(), 'a', 'doc', 'x', '9000000000000000000')",
@@ -343,6 +347,9 @@ def test_retention_drops_whole_months_that_have_been_listed(
     for name in ("aud_default", "mem", "aud_2020_12; --"):
         with pytest.raises(NotFoundError):
             drop_months(session, ["aud_2020_12", name])
+    assert months(session)[-1].events is None
+    logged.execute(text("ANALYZE aud_default"))
+    assert months(session)[-1].events == 0
     drop_months(session, ["aud_2020_12"])
     assert logged.scalar(text("SELECT count(*) FROM aud")) == 1
     assert "aud_2020_12" not in {month.name for month in months(session)}

@@ -94,9 +94,15 @@ def _row(document: Mapping[str, Any]) -> list[str]:
         f"{document['recorded_at'][:10]} {document['recorded_at'][11:19]}",
         visible(document["action"]),
         visible(document["target"]["id"]),
-        document["actor_usr_id"] or "-",
+        visible(_actor(document)),
         visible(" ".join([*outcome, *details])),
     ]
+
+
+def _actor(document: Mapping[str, Any]) -> str:
+    """Return the user who did it, or the part of the system that says so of itself."""
+    by: str = document["actor_usr_id"] or document.get("auth", {}).get("system_id") or "-"
+    return by
 
 
 def _word(value: object) -> str:

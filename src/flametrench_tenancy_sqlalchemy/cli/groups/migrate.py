@@ -8,6 +8,7 @@ from typing import Any
 
 from alembic import command
 from alembic.runtime.migration import MigrationContext
+from alembic.util import CommandError
 from sqlalchemy.orm import Session
 
 from ... import migrations
@@ -78,6 +79,8 @@ def _current(arguments: Namespace) -> Answer:
 
 
 def _sql(arguments: Namespace) -> Answer:
+    if (arguments.revision or "").count(":") > 1:  # which Alembic does not count
+        raise CommandError("a range of revisions has one colon, as in ft0001:ft0002")
     config = migrations.alembic_config(**_given(arguments))
     config.output_buffer = script = io.StringIO()
     command.upgrade(config, arguments.revision or migrations.newest(arguments.branches), sql=True)
