@@ -179,8 +179,7 @@ def test_that_commit_each_statement_can_read_and_are_told_why_they_cannot_write(
 @pytest.fixture
 def follower(database_url: URL) -> Iterator[Engine]:
     """An engine that can only read."""
-    options = {"options": "-c default_transaction_read_only=on"}
-    engine = create_engine(database_url, connect_args=options)
+    engine = create_engine(database_url, execution_options={"postgresql_readonly": True})
     yield engine
     engine.dispose()
 

@@ -391,7 +391,7 @@ class TestAConflict:
             if len(attempts) <= times:
                 change = update(Membership).where(Membership.id == owners[1])
                 with observer.begin() as other:
-                    other.execute(change.values(updated_at=text("clock_timestamp()")))
+                    other.execute(change.values(updated_at=text("now()")))
 
         repeatable = db.execution_options(isolation_level="REPEATABLE READ")
         with between_the_locks(repeatable, interfere):
