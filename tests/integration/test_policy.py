@@ -637,6 +637,7 @@ def test_who_is_back_beside_their_suspension_loses_nothing_with_it(stage: Stage)
     founder, usr_id = stage.owner(org).usr_id, stage.user()
     suspended = accept(stage, org, usr_id, Role.ADMIN, GRANTS[0])
     stage.tenancy.suspend_membership(suspended.id)
+    stage.tenancy.suspend_membership(stage.member(org, Role.ADMIN, usr_id=usr_id).id)  # again
     stage.member(org, Role.ADMIN, usr_id=usr_id)
     invite(stage, org, by=usr_id)
     tenancy = under(stage, departure_revokes_offers=True, departure_withdraws_grants=True)
