@@ -328,6 +328,7 @@ def test_a_branch_that_is_there_and_not_named_is_named_by_the_refusal(
     assert "--branch" not in capsys.readouterr().err
 
 
+@on_one_server("other drivers have another way to name a search path")
 @pytest.mark.parametrize("driver", ["psycopg", "pg8000", "asyncpg"])
 def test_what_has_not_been_migrated_is_said_with_how_to(
     empty: Engine, capsys: Capture, driver: str
