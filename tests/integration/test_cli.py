@@ -351,6 +351,7 @@ def test_where_alembic_of_the_application_has_migrated_it_says_so(
         assert "application's" in capsys.readouterr().err
 
 
+@on_one_server("there is no log")
 def test_where_no_month_is_old_enough_nobody_is_asked(empty: Engine, capsys: Capture) -> None:
     upgrade(empty.url, branches=["audit"])
     words = ("retention", "drop", "--before", "2020-01-01T00:00Z", "--url", named(empty.url))
