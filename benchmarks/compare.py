@@ -114,7 +114,7 @@ class Plan:
                 url = database(lane.side, lane.members)
                 setups[player] = Setup(lane.side, url, distances, lane.members, self.rows)
             samples = turns.play(setups, program, self.rounds)
-            growth = [_growth(it.url) for it in setups.values() if it.side == "logged"]
+            growth = [_growth(it.url) for name, it in setups.items() if name == "logged"]
         results = Results(samples)
         parts = [f"## {head}\n\n{self._table(results, of)}" for head, of in self.tables.items()]
         how = f"Medians (quartiles) of {self.rounds} rounds, all taking turns."

@@ -574,12 +574,6 @@ def granted(stage: Stage, org: Organization, role: Role) -> Granted:
     """Let a user come with grants, of which some are not this invitation's alone."""
     usr_id = stage.user()
     mine, before, shared, past, manual = GRANTS
-    accept(stage, stage.org(), usr_id, Role.MEMBER, before)
-    membership = accept(stage, org, usr_id, role, mine, before, shared, past)
-    accept(stage, stage.org(), usr_id, Role.MEMBER, shared)
-    left = accept(stage, stage.org(), usr_id, Role.MEMBER, past)
-    stage.tenancy.self_leave(left.id)
-    accept(stage, org, stage.user(), Role.MEMBER, mine)
     with in_full(stage.session):
         stage.session.execute(
             text(
@@ -588,6 +582,12 @@ def granted(stage: Stage, org: Organization, role: Role) -> Granted:
             ),
             {"usr": bare(usr_id), "proj": manual.object_id},
         )
+    accept(stage, stage.org(), usr_id, Role.MEMBER, before)
+    membership = accept(stage, org, usr_id, role, mine, before, shared, past, manual)
+    accept(stage, stage.org(), usr_id, Role.MEMBER, shared)
+    left = accept(stage, stage.org(), usr_id, Role.MEMBER, past)
+    stage.tenancy.self_leave(left.id)
+    accept(stage, org, stage.user(), Role.MEMBER, mine)
     keys = {fact(usr_id, "editor", f"proj_{g.object_id.replace('-', '')}") for g in (mine, past)}
     return Granted(membership, keys)
 

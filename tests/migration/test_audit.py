@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, text
 
+from flametrench_tenancy_sqlalchemy.cells.directory import DIRECTORY
 from flametrench_tenancy_sqlalchemy.cli import main
 from flametrench_tenancy_sqlalchemy.doctor.log import PARTS, TRIGGERS
 from flametrench_tenancy_sqlalchemy.migrations import (
@@ -121,7 +122,7 @@ def test_it_lives_in_any_schema_and_offline_sql_builds_the_same(empty: Engine) -
 
 
 def test_autogenerate_leaves_it_alone_unless_the_application_has_one_of_its_own() -> None:
-    for name in ("aud", "aud_default", "aud_2026_11"):
+    for name in ("aud", "aud_default", "aud_2026_11", DIRECTORY.name):
         assert not include_object(None, name, "table", True, None)
         assert include_object(None, name, "table", False, None)
     assert include_object(None, "audition", "table", True, None)
