@@ -128,6 +128,7 @@ def test_every_operation_stays_in_its_cell(two: tuple[Engine, Engine], operation
         assert (session.query(Organization).count(), session.query(User).count()) == (0, 0)
 
 
+@on_one_server("asyncpg has another way to name a search path")
 def test_where_no_connection_is_to_be_had_the_directory_says_so(cells: Cells) -> None:
     url, few = cells.engine_in("any").url, {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.01}
     engine, org_id = create_engine(url, **few), new_id("org")

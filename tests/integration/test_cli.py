@@ -328,6 +328,7 @@ def test_a_branch_that_is_there_and_not_named_is_named_by_the_refusal(
     assert "--branch" not in capsys.readouterr().err
 
 
+@on_one_server("other drivers have another way to name a search path")
 @pytest.mark.parametrize("driver", ["psycopg", "pg8000", "asyncpg"])
 def test_what_has_not_been_migrated_is_said_with_how_to(
     empty: Engine, capsys: Capture, driver: str
@@ -350,6 +351,7 @@ def test_where_alembic_of_the_application_has_migrated_it_says_so(
         assert "application's" in capsys.readouterr().err
 
 
+@on_one_server("there is no log")
 def test_where_no_month_is_old_enough_nobody_is_asked(empty: Engine, capsys: Capture) -> None:
     upgrade(empty.url, branches=["audit"])
     words = ("retention", "drop", "--before", "2020-01-01T00:00Z", "--url", named(empty.url))
