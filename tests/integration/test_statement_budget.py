@@ -21,7 +21,7 @@ from flametrench_tenancy_sqlalchemy import (
 )
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
 from flametrench_tenancy_sqlalchemy.testing.factories import make_user
-from flametrench_tenancy_sqlalchemy.transactions.isolation import is_isolated
+from flametrench_tenancy_sqlalchemy.transactions.tenant import is_isolated
 from tests.support.calls import CALLS, Arguments, call
 from tests.support.counting import sent
 from tests.support.sql import bare
@@ -299,6 +299,7 @@ def test_a_crowd_of_members_and_owners_costs_no_statement_more(
     assert len(seen) == CROWDED[operation]
 
 
+@pytest.mark.sees_all
 @pytest.mark.parametrize("number", [1, 300])
 def test_expiring_costs_one_statement_however_many_are_overdue(
     number: int, stage: Stage, tenancy: TenancyRepository

@@ -31,10 +31,11 @@ from ..errors import (
 from ..models import Base, Invitation, Organization, Tuple, User
 from ..models.base import not_found
 from ..policy import LETTER, Policy
-from ..transactions.isolation import Sight, View, Way, keep, seeing
+from ..transactions.isolation import Sight, View, Way, seeing
 from ..transactions.savepoint import savepoint
 from ..transactions.sessions import AnySession, among, connection_of, itself, where_writes_go
 from ..transactions.settings import Saying
+from ..transactions.tenant import keep
 from ..writing import (
     Change,
     Guard,
