@@ -45,15 +45,9 @@ AS_APP := tests/integration $(addprefix --ignore=tests/integration/,model transa
 ISOLATED := $(AS_APP) $(addprefix --ignore=tests/integration/,audit isolation test_bad_input.py \
 	test_hostile_input.py) -m "not sees_all"
 ON_DOCKER := tests/adopters/test_drivers.py tests/integration/test_acceptance.py
-# On a cluster, whatever asks for no plans, roles or temporary objects, nor for the name of a rule that
-# a node has found broken; asyncpg has another way to be told a search path.
-ON_CITUS := tests/integration tests/concurrency $(addprefix --ignore=tests/integration/,audit model \
-	transactions/test_async.py test_cli.py test_cli_operations.py test_doctor.py test_grants.py \
-	test_invitation_plans.py test_page_plans.py test_schema_rules.py test_search.py) \
-	--ignore=tests/concurrency/test_foreign_clients.py \
-	--deselect=tests/concurrency/test_crowds.py::test_an_awaited_crowd_takes_them_too \
-	--deselect=tests/integration/transactions/test_after_commit.py::test_awaited_operations \
-	--deselect=tests/integration/transactions/test_acting_forms.py::test_users_are_told_the_same_where_it_is_awaited
+# On a cluster, which takes neither the log nor row-level security; single tests say why they do not run.
+ON_CITUS := tests/integration tests/concurrency \
+	$(addprefix --ignore=tests/integration/,audit isolation model)
 
 # The documentation, in one more.
 VENV_DOCS := .venv-docs

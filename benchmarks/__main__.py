@@ -12,7 +12,7 @@ from benchmarks.operations import OPERATIONS
 from benchmarks.report import FOLDER
 from benchmarks.sides import SIDES
 
-_PLANS: Final = (plans.operations, plans.growth, plans.pages, plans.sets)
+_PLANS: Final = (plans.operations, plans.growth, plans.pages, plans.sets, plans.log)
 _OPTIONS: Final[dict[str, dict[str, Any]]] = {
     "name": {"help": "of the files that are written"},
     "rounds": {"type": int, "help": "after some for warmth"},

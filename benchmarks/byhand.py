@@ -26,7 +26,6 @@ T = TypeVar("T")
 Unit = Callable[[], AbstractContextManager[Session]]
 
 _RANKS: Final = {Role.OWNER: 4, Role.ADMIN: 3, Role.MEMBER: 2, Role.GUEST: 1}
-_READS: Final = ("get_org", "require_role")
 _EXCLUSIVE: Final[dict[str, Any]] = {"key_share": True}  # FOR NO KEY UPDATE
 _SHARED: Final[dict[str, Any]] = {"read": True}
 _FORESEEN: Final = (
@@ -42,18 +41,17 @@ class RefusedError(Exception):
 
 
 class ByHand:
-    """The operations, each in a unit of its own: one opened for a write, or for a read."""
+    """The operations that write, each in a unit of its own."""
 
-    def __init__(self, unit: Unit, read: Unit) -> None:
-        self._unit, self._read = unit, read
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         operation = getattr(Operations, name)
-        opened = self._read if name in _READS else self._unit
 
         def call(*args: Any, **kwargs: Any) -> Any:
             try:
-                with opened() as session:
+                with self._unit() as session:
                     return operation(Operations(session), *args, **kwargs)
             except IntegrityError as exc:
                 constraint = exc.orig.diag.constraint_name  # type: ignore[union-attr]  # psycopg's
@@ -114,9 +112,6 @@ class Operations:
         org.status, org.updated_at = Status.REVOKED, self.at
         return org
 
-    def get_org(self, org_id: str) -> Organization:
-        return _found(self.session.get(Organization, org_id))
-
     def add_member(
         self, org_id: str, usr_id: str, role: Role, *, invited_by: str | None = None
     ) -> Membership:
@@ -172,13 +167,6 @@ class Operations:
         if target.role is Role.OWNER:
             return [*self._succeed({donor: Role.MEMBER}), target]
         return self._succeed({donor: Role.MEMBER, target: Role.OWNER})
-
-    def require_role(self, org_id: str, usr_id: str, *roles: Role) -> Membership:
-        query = select(Membership).join(Membership.organization).where(_is_active(org_id, usr_id))
-        query = query.where(Organization.status == Status.ACTIVE)
-        member = _found(self.session.scalars(query).one_or_none())
-        _require(not roles or member.role in roles, "forbidden")
-        return member
 
     def create_invitation(
         self, org_id: str, identifier: str, role: Role, invited_by: str, expires_at: datetime,

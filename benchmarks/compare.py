@@ -8,11 +8,14 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+import psycopg
+from sqlalchemy import URL
+
 from benchmarks import turns
 from benchmarks.grounds import environment, grounds
 from benchmarks.operations import READS
 from benchmarks.report import Goal, mean, number, save, spread, table
-from benchmarks.sides import Mode
+from benchmarks.sides import Mode, libpq_url
 from benchmarks.turns import HERE, Distance, Sample, Samples, Setup, Turn
 from flametrench_tenancy_sqlalchemy.testing.servers import Server
 
@@ -42,11 +45,11 @@ class Lane:
 
     def has(self, operation: str) -> bool:
         """Tell whether its side has an operation that is its own."""
-        if self.side == "reads apart":
-            return operation in READS and self.mode == "standalone"
         if self.side == "with seats":
             return operation == "create_invitation"
-        return (self.side, operation) not in [("peer", "require_role"), ("by hand", "list_members")]
+        if self.side == "by hand":
+            return operation not in READS
+        return (self.side, operation) != ("peer", "require_role")
 
 
 class Results:
@@ -91,8 +94,6 @@ class Plan:
     goals: Callable[[Results], list[Goal]] = lambda _: []
     traced: bool = False
     """Whether memory is taken, too."""
-    search: bool = False
-    """Whether ours has its opt-in index for searches."""
     rows: int = 0
 
     def run(self, folder: Path, server: Server | None = None) -> str:
@@ -107,27 +108,24 @@ class Plan:
         ]
         with grounds(server) as (found, database):
             about = environment(found)
-            distances = turns.calibrated(found.url, (lane.distance for lane in lanes))
-            far = {each.name: each.delay for each in distances if each.delay is not None}
-            adds = {name: round(turns.added(found.url, it) * 1000, 3) for name, it in far.items()}
+            distances = tuple(dict.fromkeys(lane.distance for lane in lanes))
             setups = {}
             for player, lane in {lane.player: lane for lane in lanes}.items():
-                url = database(lane.side, lane.members, self.search)
+                url = database(lane.side, lane.members)
                 setups[player] = Setup(lane.side, url, distances, lane.members, self.rows)
             samples = turns.play(setups, program, self.rounds)
+            growth = [_growth(it.url) for it in setups.values() if it.side == "logged"]
         results = Results(samples)
         parts = [f"## {head}\n\n{self._table(results, of)}" for head, of in self.tables.items()]
         how = f"Medians (quartiles) of {self.rounds} rounds, all taking turns."
-        how += "".join(f" {name} really adds {value} ms." for name, value in adds.items())
         return save(
             folder / self.name,
             self.title,
-            self.goals(results),
+            [*self.goals(results), *growth],
             [", ".join(f"{name} {value}" for name, value in about.items()), how, *parts],
             benchmark=self.name,
             environment=about,
             rounds=self.rounds,
-            added_milliseconds=adds,
             samples=turns.raw(samples),
         )
 
@@ -153,3 +151,13 @@ class Plan:
             means = [f"**{mean(share):.2f}**" if share else "" for share in shares]
             rows.append([f"**{name}**", *[""] * len(lanes), *means, *[""] * len(further)])
         return table(head, rows)
+
+
+def _growth(url: URL) -> Goal:
+    """Tell by how much an event has made the log grow, in whose months there are any."""
+    with psycopg.connect(libpq_url(url)) as connection:
+        row = connection.execute(
+            "SELECT sum(pg_total_relation_size(month)) / sum(events) FROM "
+            "(SELECT tableoid AS month, count(*) AS events FROM aud GROUP BY tableoid) AS months"
+        ).fetchone()
+    return Goal("logged: bytes an event, indexes included", None, float(row[0]) if row else None)

@@ -2,7 +2,8 @@
 
 Rows by the million are written by the server itself, around the triggers. All members are in one
 organization, beside as many that are empty. One membership in ten has a past; for every five there
-is an invitation, one in four of them open and with a pre-tuple. Ids ascend with time, as real ones.
+is an invitation, one in four of them open and with a pre-tuple. A log has ten events for each, of
+one in twenty suspensions and their ends. Ids ascend with time, as real ones.
 """
 
 from __future__ import annotations
@@ -61,10 +62,8 @@ INSERT INTO tup (id, subject_type, subject_id, relation, object_type, object_id,
 SELECT pg_temp.id('tup', row_number() OVER ()), 'usr', usr_id, role, 'org', org_id, invited_by
 FROM mem WHERE status = 'active';
 
-INSERT INTO inv (
-    id, org_id, identifier, role, invited_by, expires_at,
-    status, terminal_at, pre_tuples
-)
+INSERT INTO inv (id, org_id, identifier, role, invited_by, expires_at, status, terminal_at,
+    pre_tuples)
 SELECT pg_temp.id('inv', i), pg_temp.id('org', 0), i || '@example.com', 'member',
     pg_temp.id('usr', i), now() + interval '1 day',
     CASE i % 4 WHEN 0 THEN 'pending' ELSE 'declined' END,
@@ -75,6 +74,15 @@ SELECT pg_temp.id('inv', i), pg_temp.id('org', 0), i || '@example.com', 'member'
 FROM generate_series(0, {members} / 5 - 1) AS i;
 
 SET session_replication_role = origin;
+"""
+_SEED_LOG: Final = """
+INSERT INTO aud (occurred_at, action, target_kind, target_id, scope_kind, scope_id, metadata)
+SELECT now() - interval '12 hours' + hour * interval '1 hour',
+    CASE WHEN i % 20 > 0 THEN 'proj.open' WHEN hour % 2 = 1 THEN 'tenancy.member_suspended'
+        ELSE 'tenancy.member_reinstated' END,
+    'mem', 'mem_' || replace(pg_temp.id('mem', i)::text, '-', ''), 'org', '{org}',
+    jsonb_build_object('was', CASE hour % 2 WHEN 1 THEN 'active' ELSE 'suspended' END)
+FROM generate_series(0, {members} - 1) AS i, generate_series(1, 10) AS hour
 """
 _CPUS: Final = Path("/proc/cpuinfo")
 _PACKAGES: Final = ("sqlalchemy", "psycopg", "flametrench-tenancy")
@@ -87,16 +95,18 @@ def seeded(kind: str) -> str:
     return f"{kind}_{_EPOCH:012x}7{digits[:3]}8{digits[3:18]}"
 
 
-def _seed(url: URL, members: int) -> None:
+def _seed(url: URL, members: int, *, log: bool) -> None:
     """Fill empty tables; see to statistics and visibility maps."""
     with psycopg.connect(libpq_url(url), autocommit=True) as connection:
         with connection.transaction():
             connection.execute(_SEED.format(epoch=_EPOCH, members=members))
-        connection.execute("VACUUM (ANALYZE) usr, org, mem, tup, inv")
+            if log:
+                connection.execute(_SEED_LOG.format(org=seeded("org"), members=members))
+        connection.execute("VACUUM (ANALYZE)")
 
 
-Database: TypeAlias = Callable[[str, int, bool], URL]
-"""Creates a side's database, seeded with members; ours may have the opt-in index for searches."""
+Database: TypeAlias = Callable[[str, int], URL]
+"""Creates a side's database, seeded with members."""
 
 
 @contextmanager
@@ -106,15 +116,15 @@ def grounds(server: Server | None) -> Iterator[tuple[Server, Database]]:
         server = server or resources.enter_context(running_server())
         databases = Databases(server)
 
-        def create(side: str, members: int, search: bool) -> URL:
+        def create(side: str, members: int) -> URL:
             name = f"benchmark_{secrets.token_hex(4)}"
             url = databases.create(name)
             resources.callback(databases.drop, name)
             upgrade(url, SIDES[side].revision)
+            for branch in SIDES[side].branches:
+                upgrade(url, "heads", branches=[branch])
             if members:
-                _seed(url, members)
-            if search and side == "ours":
-                upgrade(url, "heads", branches=["search"])
+                _seed(url, members, log="audit" in SIDES[side].branches)
             return url
 
         yield server, create

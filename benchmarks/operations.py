@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property, partial
 from hashlib import md5
+from itertools import islice
 from operator import methodcaller
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 from uuid import UUID
 
 import psycopg
 
 from benchmarks.grounds import seeded
 from benchmarks.sides import Store
-from flametrench_tenancy_sqlalchemy import InvitationRequest, Membership, new_id
+from flametrench_tenancy_sqlalchemy import AuditLog, InvitationRequest, Membership, new_id
 from flametrench_tenancy_sqlalchemy.values import PreTuple, Role, Status
 
 Call: TypeAlias = Callable[[Store], Any]
@@ -187,6 +188,10 @@ def _set(
     return call
 
 
+def _on_log(ask: Callable[[AuditLog], object]) -> Call:
+    return lambda store: ask(AuditLog(cast("Any", store).session))
+
+
 WRITES: Final[dict[str, Prepare]] = {
     "create_org": lambda stage: _do(
         "create_org", owner := stage.user(), name="Acme", slug=f"new-{owner[4:]}"
@@ -260,6 +265,24 @@ SETS: Final[dict[str, Prepare]] = {
     "revoke_org of many": lambda stage: _do("revoke_org", stage.crowd()[0].id),
 }
 """Many rows at once; a side that has no sets writes one row after the other."""
+LOG: Final[dict[str, Prepare]] = {
+    "follow a thousand": lambda _: _on_log(lambda log: log.follow("benchmark", limit=1000)),
+    "export ten thousand": lambda stage: _on_log(
+        lambda log: list(islice(log.export(org_id=stage.club.id), 10_000))
+    ),
+    "members_at": lambda stage: _on_log(
+        lambda log: log.members_at(stage.club.id, datetime.now(UTC) - timedelta(hours=10.5))
+    ),
+}
+"""What is asked of an audit log, whose transaction somebody else ends."""
 
-OPERATIONS: Final[dict[str, Prepare]] = {**WRITES, **READS, **PEOPLE, **PAGES, **SEARCHES, **SETS}
+OPERATIONS: Final[dict[str, Prepare]] = {
+    **WRITES,
+    **READS,
+    **PEOPLE,
+    **PAGES,
+    **SEARCHES,
+    **SETS,
+    **LOG,
+}
 """Every operation, by the name that tables show."""

@@ -7,7 +7,7 @@ peer a psycopg connection in autocommit, on the schema of the reference without 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeAlias, cast
 
 import psycopg
@@ -30,6 +30,8 @@ class Ours:
 
     revision: str = HEAD
     """Of the schema that it runs on."""
+    branches: tuple[str, ...] = ()
+    """The opt-in branches that it has besides."""
     policy = Policy()
 
     def __init__(self, url: URL) -> None:
@@ -60,6 +62,12 @@ class Listened(Ours):
         event.listen(self.factory, "before_flush", lambda *_: None)
 
 
+class Searched(Ours):
+    """Ours, with the opt-in index for searches."""
+
+    branches = ("search",)
+
+
 class Recommended(Ours):
     """Ours, under the policy that most products want."""
 
@@ -72,19 +80,10 @@ class WithSeats(Ours):
     policy = Policy.recommended(seats=lambda session, org: 10_000_000)
 
 
-class ReadsApart(Ours):
-    """Ours, whose standalone reads and guards go through an engine in AUTOCOMMIT."""
+class Logged(Ours):
+    """Ours, on a database that keeps an audit log."""
 
-    def __init__(self, url: URL) -> None:
-        super().__init__(url)
-        autocommit = sessionmaker(self.engine.execution_options(isolation_level="AUTOCOMMIT"))
-        self.store = TenancyStore(self.factory, reads=autocommit, guards=autocommit)
-
-
-class WithoutRules(Ours):
-    """Ours, on the tables of the reference alone, without the triggers that uphold the rules."""
-
-    revision = "ft0001"
+    branches = ("audit",)
 
 
 class Hand(Ours):
@@ -93,23 +92,24 @@ class Hand(Ours):
     def __init__(self, url: URL) -> None:
         super().__init__(url)
         factory = sessionmaker(self.engine, expire_on_commit=False)
-        self.store = cast("TenancyStore", ByHand(factory.begin, factory.begin))
+        self.store = cast("TenancyStore", ByHand(factory.begin))
 
     def nested(self, session: Session) -> Store:
-        """Return the operations, each of which takes a savepoint if it writes."""
+        """Return the operations, each of which takes a savepoint."""
 
         @contextmanager
         def savepoint() -> Iterator[Session]:
             with session.begin_nested():
                 yield session
 
-        return cast("TenancyRepository", ByHand(savepoint, lambda: nullcontext(session)))
+        return cast("TenancyRepository", ByHand(savepoint))
 
 
 class Peer:
     """`flametrench_tenancy.postgres.PostgresTenancyStore`; nested, it takes savepoints too."""
 
     revision = "ft0001"
+    branches = ()
 
     def __init__(self, url: URL) -> None:
         self._connection: psycopg.Connection[Any] = psycopg.connect(libpq_url(url), autocommit=True)
@@ -135,8 +135,8 @@ SIDES: Final[dict[str, type[Side]]] = {
     "listened": Listened,
     "recommended": Recommended,
     "with seats": WithSeats,
-    "reads apart": ReadsApart,
-    "without rules": WithoutRules,
+    "logged": Logged,
+    "searched": Searched,
 }
 
 

@@ -7,12 +7,11 @@ import sys
 import time
 import tracemalloc
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache
-from statistics import quantiles
 from typing import Any, Final, TypeAlias
 
 import psycopg
@@ -137,31 +136,6 @@ def play(setups: Mapping[str, Setup], turns: Sequence[tuple[Turn, str]], rounds:
                 if number >= 0:
                     samples[turn, name].append(sample)
     return samples
-
-
-def calibrated(url: URL, distances: Iterable[Distance]) -> tuple[Distance, ...]:
-    """Return distances less what a relay adds to a round trip by itself."""
-    own = added(url, 0.0)
-    return tuple(
-        each if each.delay is None else replace(each, delay=max(0.0, each.delay - own))
-        for each in dict.fromkeys(distances)
-    )
-
-
-def added(url: URL, delay: float) -> float:
-    """Return what a relay adds to a round trip, in seconds, told by the fastest twentieth."""
-    waited: dict[bool, list[float]] = defaultdict(list)
-    with (
-        delay_proxy(*_place(url), delay) as relay,
-        psycopg.connect(libpq_url(url), autocommit=True) as near,
-        psycopg.connect(libpq_url(url.set(host=HOST, port=relay.port)), autocommit=True) as far,
-    ):
-        for connection in [near, far] * 300:
-            began = time.perf_counter()
-            connection.execute("SELECT 1")
-            waited[connection is far].append(time.perf_counter() - began)
-    # A busy machine delays the others, with a relay or without one.
-    return quantiles(waited[True], n=20)[0] - quantiles(waited[False], n=20)[0]
 
 
 def raw(samples: Samples) -> list[dict[str, Any]]:

@@ -110,6 +110,14 @@ TUPLE = f"""jsonb_build_object(
     'object_type', object_type, 'object_id', {any_id("object_type", "object_id")})"""
 
 
+KEY = "id, subject_type, subject_id, relation, object_type, object_id"
+
+
+def columns(names: str) -> str:
+    """Return columns of the new rows; of all of them, an application's might bear our names."""
+    return ", ".join(f"new_rows.{name}" for name in names.split())
+
+
 def of_tuple(action: str, at: str, by: str = "NULL::uuid") -> str:
     """Return the columns of an event about a tuple, which belongs to the organization it is on."""
     columns = told(
@@ -160,7 +168,7 @@ RECORDS = {
             FROM revoked LEFT JOIN with_org USING (id) GROUP BY id
         ),
         changed AS (
-            SELECT new_rows.*, old_rows.status AS was, array_remove(ARRAY[
+            SELECT {columns("id status updated_at")}, old_rows.status AS was, array_remove(ARRAY[
                 CASE WHEN new_rows.name IS DISTINCT FROM old_rows.name THEN 'name' END,
                 CASE WHEN new_rows.slug IS DISTINCT FROM old_rows.slug THEN 'slug' END
             ], NULL) AS fields
@@ -202,7 +210,8 @@ RECORDS = {
             AND aud.action IN ('tenancy.member_left', 'tenancy.member_removed') AND {OWN};
         END IF;
         WITH joined AS (
-            SELECT new_rows.*, mem.role AS was FROM new_rows
+            SELECT {columns("id usr_id org_id role status replaces invited_by created_at")},
+                mem.role AS was FROM new_rows
                 LEFT JOIN mem ON mem.id = new_rows.replaces
         )
         {EVENT} SELECT {
@@ -224,7 +233,8 @@ RECORDS = {
     """,
     ("mem", "UPDATE"): f"""
         WITH changed AS (
-            SELECT new_rows.*, old_rows.status AS was,
+            SELECT {columns("id usr_id org_id role status removed_by updated_at")},
+                old_rows.status AS was,
                 new_rows.status = 'revoked' AND new_rows.removed_by IS NULL
                     AND org.status = 'revoked' AND org.updated_at = new_rows.updated_at AS ends
             FROM new_rows JOIN old_rows USING (id) JOIN org ON org.id = new_rows.org_id
@@ -278,7 +288,9 @@ RECORDS = {
     """,
     ("inv", "UPDATE"): f"""
         WITH changed AS (
-            SELECT new_rows.*, old_rows.status AS was, old_rows.expires_at AS ended_at,
+            SELECT {columns("id org_id role status expires_at invited_user_id")},
+                {columns("terminal_at terminal_by")},
+                old_rows.status AS was, old_rows.expires_at AS ended_at,
                 old_rows.role AS offered, new_rows.identifier <> old_rows.identifier
                     AND new_rows.identifier
                         = 'erased:' || replace(new_rows.id::text, '-', '') AS erased,
@@ -346,8 +358,8 @@ RECORDS = {
         FROM new_rows WHERE {NO_MEMBERSHIPS} ORDER BY id;
     """,
     ("tup", "UPDATE"): f"""
-        WITH before AS (SELECT {TUPLE} AS what, * FROM old_rows),
-        after AS (SELECT {TUPLE} AS what, * FROM new_rows),
+        WITH before AS (SELECT {TUPLE} AS what, {KEY} FROM old_rows),
+        after AS (SELECT {TUPLE} AS what, {KEY}, created_by FROM new_rows),
         changed AS (SELECT id FROM before JOIN after USING (id) WHERE before.what <> after.what)
         {EVENT} SELECT * FROM (
             SELECT {of_tuple("authz.tuple_deleted", "now()")}
@@ -360,9 +372,9 @@ RECORDS = {
     """,
     ("tup", "DELETE"): f"""
         WITH gone AS (
-            SELECT old_rows.*, object_id AS org_id, org.status = 'revoked' AS ends
-            FROM old_rows LEFT JOIN org ON object_type = 'org' AND org.id = object_id
-            WHERE {NO_MEMBERSHIPS}
+            SELECT its.*, its.object_id AS org_id, org.status = 'revoked' AS ends
+            FROM (SELECT {KEY} FROM old_rows WHERE {NO_MEMBERSHIPS}) AS its
+                LEFT JOIN org ON its.object_type = 'org' AND org.id = its.object_id
         ),
         {counted("tuples", "SELECT org_id FROM gone WHERE ends")}
         {EVENT} SELECT {of_tuple("authz.tuple_deleted", "now()")}
@@ -376,6 +388,12 @@ TRIGGER = """
     CREATE TRIGGER {table}_log_{verb} AFTER {event} ON {table}
     REFERENCING {referencing} FOR EACH STATEMENT EXECUTE FUNCTION {function}
 """
+# By its id the log knows a row. A membership's never changes anyway.
+ID_IS_FINAL = """
+    CREATE TRIGGER {table}_id_is_final AFTER UPDATE ON {table} FOR EACH ROW
+    WHEN (OLD.id <> NEW.id) EXECUTE FUNCTION flametrench_tenancy_refuse('an id never changes')
+"""
+KNOWN_BY_ID = ("org", "inv", "tup")
 REFERENCING = {
     "INSERT": "NEW TABLE AS new_rows",
     "UPDATE": "OLD TABLE AS old_rows NEW TABLE AS new_rows",
@@ -416,9 +434,7 @@ OTHERS = {
     LOG_EVENT: f"""
     (event jsonb) RETURNS SETOF aud LANGUAGE plpgsql AS $$
     BEGIN
-        IF event ->> 'outcome' <> 'denied'
-            AND event ->> 'action' IN ({", ".join(f"'{action}'" for action in RECORDED)})
-        THEN
+        IF event ->> 'action' IN ({", ".join(f"'{action}'" for action in RECORDED)}) THEN
             RAISE EXCEPTION 'events of action % are recorded by triggers', event ->> 'action' USING
                 ERRCODE = 'check_violation', CONSTRAINT = 'aud_action_reserved', TABLE = 'aud';
         END IF;
@@ -473,10 +489,14 @@ def upgrade() -> None:
                     function=recorder(table, event),
                 )
             )
+        for table in KNOWN_BY_ID:
+            op.execute(ID_IS_FINAL.format(table=table))
 
 
 def downgrade() -> None:
     with one_schema():
+        for table in KNOWN_BY_ID:
+            op.execute(f"DROP TRIGGER {table}_id_is_final ON {table}")
         for table, event in RECORDS:
             op.execute(f"DROP TRIGGER {table}_log_{event.lower()} ON {table}")
             op.execute(f"DROP FUNCTION {recorder(table, event)}")

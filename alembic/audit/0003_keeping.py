@@ -17,7 +17,8 @@ branch_labels = None
 depends_on = None
 
 # Made aside and then attached, so that nobody waits who writes into another month. What the default
-# partition has of the month moves over.
+# partition has of the month moves over. The whole table's policies do not hold for whoever asks a
+# month by its name: there only the owner sees anything, whatever has been granted by default.
 ADD_MONTH = """
     CREATE FUNCTION flametrench_tenancy_add_month(month date) RETURNS boolean LANGUAGE plpgsql AS $$
     DECLARE
@@ -26,7 +27,10 @@ ADD_MONTH = """
         until timestamptz :=
             (date_trunc('month', month::timestamp) + interval '1 month') AT TIME ZONE 'UTC';
     BEGIN
-        IF to_regclass(quote_ident(name)) IS NOT NULL THEN
+        IF EXISTS (
+            SELECT FROM pg_inherits
+            WHERE inhparent = 'aud'::regclass AND inhrelid = to_regclass(quote_ident(name))
+        ) THEN
             RETURN false;
         END IF;
         LOCK TABLE aud_default IN ACCESS EXCLUSIVE MODE;
@@ -40,6 +44,7 @@ ADD_MONTH = """
         END IF;
         EXECUTE format('ALTER TABLE aud ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
             name, since, until);
+        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('CREATE TRIGGER aud_keeps_rows BEFORE TRUNCATE ON %I FOR EACH STATEMENT '
             'WHEN (current_setting(''tenancy.allow_truncate'', true) IS DISTINCT FROM ''on'') '
             'EXECUTE FUNCTION flametrench_tenancy_keep_rows()', name);
@@ -83,14 +88,16 @@ def upgrade() -> None:
         for table in ("aud", "aud_default"):
             op.execute(KEEPS_ROWS.format(table=table))
         op.execute(MONTHS_AHEAD)
-        op.execute("ALTER TABLE aud ENABLE ROW LEVEL SECURITY")
+        for table in ("aud", "aud_default"):
+            op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
         op.execute(OWN_ORGANIZATION)
 
 
 def downgrade() -> None:
     with one_schema():
         op.execute("DROP POLICY aud_own_organization ON aud")
-        op.execute("ALTER TABLE aud DISABLE ROW LEVEL SECURITY")
+        for table in ("aud", "aud_default"):
+            op.execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
         for name in ("aud_is_final_updated", "aud_is_final_deleted", "aud_keeps_rows"):
             op.execute(f"DROP TRIGGER {name} ON aud")
         op.execute("DROP TRIGGER aud_keeps_rows ON aud_default")

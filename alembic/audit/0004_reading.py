@@ -37,6 +37,11 @@ TABLES = """
     );
     INSERT INTO aud_era (era) VALUES (1)
 """
+KEEPS_ROWS = """
+    CREATE TRIGGER {table}_keeps_rows BEFORE TRUNCATE ON {table} FOR EACH STATEMENT
+    WHEN (current_setting('tenancy.allow_truncate', true) IS DISTINCT FROM 'on')
+    EXECUTE FUNCTION flametrench_tenancy_keep_rows()
+"""
 PAUSES = """
     CREATE INDEX aud_pause_idx ON aud (scope_id, target_id, occurred_at, pos, action)
     WHERE action IN ('tenancy.member_suspended', 'tenancy.member_reinstated',
@@ -70,6 +75,8 @@ def upgrade() -> None:
     with one_schema():
         for statement in (*TABLES.split(";"), PAUSES):
             op.execute(statement)
+        for table in ("aud_consumer", "aud_skipped", "aud_era"):
+            op.execute(KEEPS_ROWS.format(table=table))
         op.execute(BEGIN_ERA.replace(":", r"\:"))
         op.execute(SECURE_FUNCTIONS)
 

@@ -33,7 +33,8 @@ class Actor:
         context: the circumstances: ``request_id``, ``ip`` and ``user_agent``.
 
     Raises:
-        PreconditionError: ``auth_format``, ``on_behalf_format`` or ``context_format``.
+        PreconditionError: ``auth_format``, ``on_behalf_format``, ``context_format`` or
+            ``event_size``.
     """
 
     usr_id: str
@@ -181,5 +182,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "revoke_invitation": Rule(ADMINISTRATORS, hidden=True),
     "expire_invitations": Rule(),
     "erase_identifier": Rule(),
+    # The audit log
+    "list_events": Rule(ADMINISTRATORS),
 }
 """An operation's name -> who may do it."""

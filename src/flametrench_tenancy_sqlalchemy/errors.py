@@ -12,11 +12,12 @@ import copyreg
 import reprlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar, overload
 
 import flametrench_ids
 from sqlalchemy.exc import DontWrapMixin
+
+from .reasons import Reason as Reason  # noqa: PLC0414 - whoever handles errors looks here
 
 T = TypeVar("T")
 
@@ -44,128 +45,6 @@ def shown(value: object) -> str:
         return _SHOWN.repr(value)[:ECHO]
     except ValueError:  # an integer with more digits than Python writes out
         return f"a huge {type(value).__name__}"
-
-
-class Reason(StrEnum):
-    """Why the input, or the state of things, does not allow an operation."""
-
-    # What was given
-    ACTION_FORMAT = "action_format"
-    """The action of an event is empty, or not text that PostgreSQL can store."""
-    AUTH_FORMAT = "auth_format"
-    """How somebody has signed in is not a kind and the id that is named after it, or it is the
-    system's where a user acts."""
-    CONTEXT_FORMAT = "context_format"
-    """The context is not of a request's id, address and user agent, each a string."""
-    CONSUMER_FORMAT = "consumer_format"
-    """The name of a consumer of the audit log is empty, too long, or cannot be stored."""
-    EVENT_SIZE = "event_size"
-    """The event is larger than 64 KB."""
-    EXPIRATION_RANGE = "expiration_range"
-    """The expiration lies beyond the last day that UTC can express, or the policy's longest
-    lifetime of invitations."""
-    IDENTIFIER_BINDING_REQUIRED = "identifier_binding_required"
-    """An existing user accepts without an identifier that the caller vouches for."""
-    IDENTIFIER_FORMAT = "identifier_format"
-    """The invitee's identifier is empty, has a control character, or white space at an end, or is
-    not text that PostgreSQL can store."""
-    IDENTIFIER_LENGTH = "identifier_length"
-    """The invitee's identifier is longer than the policy's limit."""
-    IDENTIFIER_MISMATCH = "identifier_mismatch"
-    """The accepting identifier is not the one that was invited."""
-    LIMIT_FORMAT = "limit_format"
-    """The limit is not a whole number."""
-    METADATA_FORMAT = "metadata_format"
-    """The metadata of an event is not an object that JSON can express and PostgreSQL store."""
-    MOMENT_FORMAT = "moment_format"
-    """A moment of the audit log is not a datetime with a timezone."""
-    NAIVE_EXPIRATION = "naive_expiration"
-    """The expiration is not a datetime with a timezone."""
-    NAME_FORMAT = "name_format"
-    """The organization's name is not text that PostgreSQL can store."""
-    NAME_LENGTH = "name_length"
-    """The organization's name is longer than the policy's limit."""
-    OCCURRED_AT_FORMAT = "occurred_at_format"
-    """The time of an event is no moment with a timezone."""
-    ON_BEHALF_FORMAT = "on_behalf_format"
-    """What acts for somebody is not an agent's id alone."""
-    OPTIONS_FORMAT = "options_format"
-    """What was given as loader options of SQLAlchemy is something else."""
-    ORG_SLUG_FORMAT = "org_slug_format"
-    """The slug is not one to 63 lowercase letters, digits and inner hyphens."""
-    PAST_EXPIRATION = "past_expiration"
-    """The expiration is not in the future."""
-    POSITION_FORMAT = "position_format"
-    """The position is none in a primary's log."""
-    PRE_TUPLE_COUNT = "pre_tuple_count"
-    """There are more pre-tuples than the policy's limit."""
-    PRE_TUPLE_FORMAT = "pre_tuple_format"
-    """A pre-tuple is not a relation, an object's type and an id of that type."""
-    PRE_TUPLE_ORG_ROLE = "pre_tuple_org_role"
-    """A pre-tuple grants what none may: a role on an organization, which only a membership gives,
-    or anything on another organization, or on a user, membership, invitation or tuple."""
-    QUERY_LENGTH = "query_length"
-    """The text to look for is longer than any name may be."""
-    RELATION_FORMAT = "relation_format"
-    """The relation is not two to 32 of a-z and underscore."""
-    ROLE_FORMAT = "role_format"
-    """The role is none of the six."""
-    ROW_FORMAT = "row_format"
-    """A row of a set does not have the form that the operation takes."""
-    SCOPE_FORMAT = "scope_format"
-    """The scope of an event is not a kind and an id."""
-    SET_SIZE = "set_size"
-    """There are more rows in a set than the policy's limit."""
-    STATUS_FORMAT = "status_format"
-    """The status is none of those that there are."""
-    TARGET_FORMAT = "target_format"
-    """The target of an event is not a type and an id."""
-    TYPE_FORMAT = "type_format"
-    """The type of a tuple's subject or object is not two to six lowercase letters."""
-
-    # What is there already
-    FROM_NOT_ACTIVE = "from_not_active"
-    """The membership that hands ownership on is suspended or revoked."""
-    FROM_NOT_OWNER = "from_not_owner"
-    """The membership that hands ownership on is no owner's."""
-    INVITER_NOT_ENTITLED = "inviter_not_entitled"
-    """The inviter is no longer an owner or admin who may give the role that they offered."""
-    INVALID_TRANSITION = "invalid_transition"
-    """The change does not lead on from the status that the entity has."""
-    MEM_NOT_ACTIVE = "mem_not_active"
-    """The membership is revoked, or suspended where it has to be active."""
-    MEM_SUSPENDED = "mem_suspended"
-    """The accepting user's membership there is suspended, which an invitation does not lift."""
-    ORG_MISMATCH = "org_mismatch"
-    """The two memberships are not both in the organization that the caller means."""
-    ORG_NOT_ACTIVE = "org_not_active"
-    """The organization is suspended or revoked."""
-    SCOPE_MISMATCH = "scope_mismatch"
-    """The member's role has no place in the hierarchy of removal."""
-    SELF_TRANSFER = "self_transfer"
-    """Ownership would pass from a user to the same user."""
-    TO_NOT_ACTIVE = "to_not_active"
-    """The membership that is to receive ownership is suspended or revoked."""
-    LOG_RESTORED = "log_restored"
-    """The audit log comes from another server, and a new era has not begun."""
-
-    # What the schema upholds behind other clients' backs
-    ACTION_RESERVED = "action_reserved"
-    """The event has an action that only what happens itself is recorded with."""
-    MEM_IDENTITY = "mem_identity"
-    """It would change in place whose membership it is, or as what."""
-    MEMBERSHIP_TUPLE = "membership_tuple"
-    """An active membership would lack its tuple, or another one keep it."""
-    REPLACES_CHAIN = "replaces_chain"
-    """A membership would replace one of somebody else's, or one that is replaced already."""
-
-    # Where an operation runs
-    HIDDEN_ROWS = "hidden_rows"
-    """A repair runs as a role that may not see all rows."""
-    ISOLATION_LEVEL = "isolation_level"
-    """A repair runs at another isolation level than READ COMMITTED."""
-    SPANS_ORGANIZATIONS = "spans_organizations"
-    """An operation on all organizations runs where row-level security shows one at a time."""
 
 
 class Detail(property, Generic[T]):

@@ -150,6 +150,8 @@ class _TakesLiterals(TypeDecorator.Comparator[Any]):
         return super().operate(op, *map(self._typed, other), **kwargs)
 
     def _typed(self, value: Any) -> Any:
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self._typed(each) for each in value]
         is_text = isinstance(value, BindParameter) and isinstance(value.type, String)
         return type_coerce(value, self.type).typed_expression if is_text else value
 
@@ -163,8 +165,6 @@ class _TakesUuids(_TakesLiterals):
     type: WireId
 
     def _typed(self, value: Any) -> Any:
-        if isinstance(value, list | tuple | set | frozenset):
-            return [self.type.shown(each) for each in value]
         return super()._typed(self.type.shown(value))
 
 

@@ -17,8 +17,9 @@ from .authority import Actor
 from .clock import Clock, utc_now
 from .policy import LETTER, Policy
 from .repository import TenancyRepository
-from .repository.acting import ActingTenancy, ActsForUsers, ForOneUser, for_actor
-from .repository.operation import Kind, kind_of
+from .repository.acting import ActingTenancy, for_actor
+from .repository.actors import ActsForUsers, ForOneUser
+from .repository.kinds import Kind, kind_of
 from .transactions.own import commit, committed, own, require_factory, rules_in_our_words
 
 P = ParamSpec("P")

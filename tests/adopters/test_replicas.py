@@ -21,7 +21,7 @@ from flametrench_tenancy_sqlalchemy import (
     aio,
 )
 from flametrench_tenancy_sqlalchemy.replicas import position, wait_for
-from flametrench_tenancy_sqlalchemy.repository.operation import Kind, kind_of
+from flametrench_tenancy_sqlalchemy.repository.kinds import Kind, kind_of
 from flametrench_tenancy_sqlalchemy.testing.databases import empty_tables
 from flametrench_tenancy_sqlalchemy.testing.factories import make_member, make_org
 from tests.support.calls import CALLS, call

@@ -24,6 +24,7 @@ from flametrench_tenancy_sqlalchemy import (
     TenancyRepository,
 )
 from flametrench_tenancy_sqlalchemy.aio import AsyncTenancyStore
+from tests.support.cluster import on_one_server
 from tests.support.invariants import breaches
 from tests.support.races import (
     COMPLETE,
@@ -206,6 +207,7 @@ def test_a_crowd_takes_the_seats_that_are_free_and_no_more(
 
 
 @courses
+@on_one_server("asyncpg has another way to name a search path")
 def test_an_awaited_crowd_takes_them_too(level: str, way: str, crowded: Engine) -> None:
     org_id, (calls, (policy, seats)) = arranged(crowded, lambda v: (v.joins(), limited(v)))
 

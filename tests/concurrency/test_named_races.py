@@ -39,6 +39,8 @@ FROM_NOT_ACTIVE: Final = "precondition.from_not_active"
 FORBIDDEN: Final = "forbidden"
 NOT_ENTITLED: Final = "precondition.inviter_not_entitled"
 DUPLICATE_OFFER: Final = "conflict.duplicate_invitation"
+DUPLICATE_ORG: Final = "conflict.duplicate_org"
+DUPLICATE_ID: Final = "conflict.duplicate_invitation_id"
 NO_SEAT: Final = "conflict.seat_limit"
 
 
@@ -95,6 +97,9 @@ RACES: Final = [
     # One slug, one membership.
     Race("create_org", "create_org", SLUG_TAKEN, SLUG_TAKEN),
     Race("create_org", "update_org", SLUG_TAKEN, SLUG_TAKEN),
+    Race("create_org by its id", "create_org", SLUG_TAKEN, SLUG_TAKEN),
+    Race("create_org by its id", "create_org by its id", DUPLICATE_ORG, DUPLICATE_ORG),
+    Race("create_invitation by its id", "create_invitation by its id", DUPLICATE_ID, DUPLICATE_ID),
     Race("update_org", "update_org bolt", SLUG_TAKEN, SLUG_TAKEN),
     Race("add_member max", "add_member max", DUPLICATE, DUPLICATE),
     Race("add_member max", ACCEPT, DUPLICATE, DUPLICATE),
@@ -114,7 +119,7 @@ RACES: Final = [
 _ENTITLED: Final = Policy(inviter_authority=True)
 _ONE_LIVE: Final = Policy(pending_invitations="refuse")
 _SEATS: Final = Policy(seats=lambda session, org: 8)
-OFFER: Final = "create_invitation"
+OFFER, RETRIED = "create_invitation", "create_invitation by its id"
 UNDER_POLICIES: Final = [
     # Inviters who are none any more.
     *(
@@ -128,6 +133,11 @@ UNDER_POLICIES: Final = [
     Race(ACCEPT, "suspend_membership ann", NOT_PENDING, DONE, Policy.recommended()),
     # One offer that is open, or one seat.
     Race(OFFER, OFFER, DUPLICATE_OFFER, DUPLICATE_OFFER, _ONE_LIVE),
+    # One offer that is sent again is no second one.
+    *(
+        Race(RETRIED, RETRIED, DUPLICATE_ID, DUPLICATE_ID, policy)
+        for policy in (Policy.recommended(), _ENTITLED, _ONE_LIVE)
+    ),
     Race(ACCEPT, SECOND, NOT_PENDING, NOT_PENDING, Policy(accept_ends_others=True)),
     Race("add_member max", "add_member liz", NO_SEAT, NO_SEAT, _SEATS),
     Race("add_member max", OFFER, NO_SEAT, NO_SEAT, _SEATS),

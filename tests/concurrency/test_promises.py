@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from typing import Final
 
 import pytest
@@ -28,6 +29,7 @@ from tests.support.steps import BY_NAME
 
 WITHDRAWS: Final = Policy(departure_withdraws_grants=True)
 ACCEPT: Final = BY_NAME["accept_invitation by max"]
+ACCEPT_TO_BOLT: Final = BY_NAME["accept_invitation to bolt by max"]
 OFFBOARD: Final = BY_NAME["offboard_user max"]
 
 # Each membership of theirs with the number of its tuples: its own, and three that are promised.
@@ -43,17 +45,17 @@ _HELD: Final = text(
 )
 
 
-def leave_bolt(scene: Scene) -> Act:
+def leave(name: str, scene: Scene) -> Act:
     def act(session: Session) -> None:
         tenancy = TenancyRepository(session, policy=WITHDRAWS)
-        membership = tenancy.require_role(scene["bolt"], scene["max"])
+        membership = tenancy.require_role(scene[name], scene["max"])
         tenancy.self_leave(membership.id)
 
     return act
 
 
 DEPARTURES: Final[dict[str, Callable[[Scene], Act]]] = {
-    "leave": leave_bolt,
+    "leave": partial(leave, "bolt"),
     "offboard": OFFBOARD.on,
 }
 
@@ -75,7 +77,7 @@ def test_who_joins_where_the_same_is_promised_has_it_whatever_they_leave_meanwhi
     with race.engine.begin() as connection:
         scenes = stage(connection, 5)
     for scene in scenes:
-        joined = BY_NAME["accept_invitation to bolt by max"].on(scene)
+        joined = ACCEPT_TO_BOLT.on(scene)
         assert races(READ_COMMITTED).alone(joined) == DONE
     leaves = [DEPARTURES[departure](scene) for scene in scenes]
     accepts = [ACCEPT.on(scene) for scene in scenes]
@@ -95,11 +97,38 @@ def test_who_joins_where_the_same_is_promised_has_it_whatever_they_leave_meanwhi
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("level", LEVELS)
+def test_what_two_have_promised_is_gone_once_both_are_left(
+    level: str, way: str, races: Callable[[str], Races]
+) -> None:
+    race = races(level)
+    with race.engine.begin() as connection:
+        scenes = stage(connection, 5)
+    for scene, joined in product(scenes, (ACCEPT_TO_BOLT, ACCEPT)):
+        assert races(READ_COMMITTED).alone(joined.on(scene)) == DONE
+    both = [[leave(name, scene) for name in ("acme", "bolt")] for scene in scenes]
+    endings = [
+        race.against(*acts(way, *both[0])),
+        race.against(*acts(way, *reversed(both[1]))),
+        race.behind(*acts(way, *both[2])),
+        race.behind(*acts(way, *reversed(both[3]))),
+        race.clash(*acts(way, *both[4])),
+    ]
+    may_fail = {SERIALIZATION_FAILURE} if level != READ_COMMITTED else set()
+    for scene, ending in zip(scenes, endings, strict=True):
+        left = ending.verdicts.count(DONE)
+        assert left
+        assert set(ending.verdicts) <= {DONE} | may_fail
+        with race.engine.connect() as connection:
+            assert held(connection, scene)[1] == (0 if left == 2 else 3)
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_who_is_made_a_member_while_they_leave_everywhere_is_one(
     way: str, races: Callable[[str], Races], scene: Scene
 ) -> None:
     race = races(READ_COMMITTED)
-    assert race.alone(BY_NAME["accept_invitation to bolt by max"].on(scene)) == DONE
+    assert race.alone(ACCEPT_TO_BOLT.on(scene)) == DONE
     join = BY_NAME["add_member max"].on(scene)
 
     def hold_bolt(session: Session) -> None:

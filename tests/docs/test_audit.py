@@ -12,7 +12,6 @@ def test_its_code_runs_from_top_to_bottom_and_its_commands_do_what_it_says(
     reader: Reader,
 ) -> None:
     [guide] = chapters("how-to/audit.md")
-    reader.here["url"] = reader.database
     reader.follow(guide)
     reader.here["engine"].dispose()
     with create_engine(reader.database, poolclass=NullPool).connect() as connection:

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import tomllib
 from importlib import import_module
+from pathlib import Path
 from pkgutil import walk_packages
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 import flametrench_tenancy_sqlalchemy as package
-from flametrench_tenancy_sqlalchemy import PreconditionError, Reason, Role, TenancyError, errors
+from flametrench_tenancy_sqlalchemy import (
+    PreconditionError,
+    Reason,
+    Role,
+    TenancyError,
+    doctor,
+    errors,
+)
 from flametrench_tenancy_sqlalchemy import TenancyRepository as Repository
 from flametrench_tenancy_sqlalchemy.authority import RULES
+from flametrench_tenancy_sqlalchemy.doctor import findings
+from flametrench_tenancy_sqlalchemy.doctor.schema import MISSING, UNSEEN
 from tests.support.guides import DOCS, ROOT
 
 if TYPE_CHECKING:
@@ -48,6 +59,29 @@ def page(name: str) -> str:
 def test_an_error_links_to_the_page_that_is_published() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert f"{project['urls']['Documentation']}reference/errors.html" == errors.HELP
+
+
+def checks_of_the_doctor() -> Iterator[str]:
+    """Yield the names that the doctor's sources give to findings."""
+    yield from (*MISSING, *UNSEEN)
+    made = {"Check", "_constrained", "Finding", "_finding", "_warning"}
+    for source in Path(doctor.__path__[0]).glob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(func=ast.Name(id=name), args=[ast.Constant(value=str(check)), *_]):
+                    if name in made:
+                        yield check
+
+
+def test_what_helps_is_told_of_every_check_of_the_doctor() -> None:
+    _, _, table = page("reference/doctor.md").partition("## Checks\n")
+    told = [
+        check
+        for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+        for check in re.findall(r"`(\w+)`", row)
+    ]
+    assert sorted(told) == sorted({*checks_of_the_doctor()})
+    assert errors.HELP.replace("errors.html", "doctor.html#checks") == findings.HELP
 
 
 def documented_refusals(operation: Callable[..., Any]) -> set[str]:

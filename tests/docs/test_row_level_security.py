@@ -11,7 +11,6 @@ from tests.support.guides import DOCS, Reader, chapters
 
 def test_it_is_followed_to_its_end(reader: Reader) -> None:
     [guide] = chapters("how-to/row-level-security.md")
-    reader.here["url"] = reader.database
     reader.follow(guide)
     here = reader.here
     here["engine"].dispose()

@@ -30,6 +30,7 @@ from flametrench_tenancy_sqlalchemy import (
     canonical_email,
     new_id,
 )
+from flametrench_tenancy_sqlalchemy.repository.acting import reading_log
 from tests.support.counting import sent
 from tests.support.stage import DAY, IDENTIFIER, NOW, Stage
 
@@ -82,6 +83,12 @@ class Case:
         if status is Status.SUSPENDED and not self.open:
             return NOT_ACTIVE
         return DONE if relation in self.may else FORBIDDEN
+
+
+def look_into_log(acting: ActingTenancy, org_id: str) -> None:
+    """Ask whether a user may read the log, which is opt-in: here there is none to be read."""
+    with reading_log(acting, org_id):
+        pass
 
 
 CASES: Final = [
@@ -144,6 +151,8 @@ CASES: Final = [
         "transfer_ownership", OWNERS, lambda a, ids: a.transfer_ownership(ids["org"], ids["worker"])
     ),
     Case("self_leave of another", NOBODY, lambda a, ids: a.self_leave(ids["worker"]), open=True),
+    # Its log
+    Case("list_events", MANAGERS, lambda a, ids: look_into_log(a, ids["org"])),
     # Its invitations
     Case("list_invitations", MANAGERS, lambda a, ids: a.list_invitations(ids["org"])),
     *(

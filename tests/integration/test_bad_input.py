@@ -172,7 +172,7 @@ TYPES: list[Any] = ["", "p", "project", "Proj", "pr j", "proj\n", None, 7]
 RELATIONS: list[Any] = ["", "e", "Editor", "ed-it", "x" * 33, "editor\n", 7]
 NAIVE: list[Any] = [datetime(2030, 1, 1), date(2030, 1, 1), "2030-01-01T00:00:00Z", 1.9e9, None]  # noqa: DTZ001 - the fault
 PAST = [NOW, NOW - TICK, datetime.min.replace(tzinfo=UTC)]
-BEYOND = [datetime.max.replace(tzinfo=timezone(timedelta(hours=-12)))]
+BEYOND = [datetime.max.replace(tzinfo=timezone(timedelta(hours=hours))) for hours in (-12, 0)]
 ID = "0190f2a8-1b3c-7abc-8123-456789abcdef"
 OBJECT_IDS: list[Any] = ["", "7", None, 7, ID + "\n", f"doc_{UUID(ID).hex}", UUID(ID)]
 MAX = UUID(int=2**128 - 1)
@@ -225,6 +225,7 @@ TABLE: list[tuple[str, str, list[Any], str]] = [
     ("create_invitation", "pre_tuples", [*ORG_ROLES, *KEPT], "pre_tuple_org_role"),
     ("renew_invitation", "expires_at", NAIVE, "naive_expiration"),
     ("renew_invitation", "expires_at", PAST, "past_expiration"),
+    ("renew_invitation", "expires_at", BEYOND, "expiration_range"),
     ("list_invitations_for", "identifier", TEXTS, "identifier_format"),
     ("erase_identifier", "identifier", TEXTS, "identifier_format"),
     ("offboard_user", "heirs", [7, [], "org_"], "row_format"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 import pytest
 from sqlalchemy import Engine, create_engine, inspect, text
-from sqlalchemy.exc import InternalError
+from sqlalchemy.exc import DBAPIError, InternalError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
@@ -22,6 +23,7 @@ from flametrench_tenancy_sqlalchemy import (
     LockTimeoutError,
     NotFoundError,
     Organization,
+    PoolTimeoutError,
     Role,
     TenancyRepository,
     TenancyStore,
@@ -36,12 +38,9 @@ from flametrench_tenancy_sqlalchemy.migrations import upgrade
 from flametrench_tenancy_sqlalchemy.testing.factories import make_user
 from flametrench_tenancy_sqlalchemy.testing.plugin import NewDatabase
 from tests.support.calls import CALLS, call
-from tests.support.cluster import COORDINATOR
+from tests.support.cluster import COORDINATOR, on_a_cluster, on_one_server
 from tests.support.counting import sent
 from tests.support.stage import Stage
-
-on_a_cluster: Final = pytest.mark.skipif(not COORDINATOR, reason="no cluster is named")
-on_one_server: Final = pytest.mark.skipif(bool(COORDINATOR), reason="a cluster is named")
 
 Cell: TypeAlias = Callable[[], str]
 DONE, FAILED = 0, 2
@@ -127,6 +126,28 @@ def test_every_operation_stays_in_its_cell(two: tuple[Engine, Engine], operation
         session.rollback()
     with Session(there) as session:
         assert (session.query(Organization).count(), session.query(User).count()) == (0, 0)
+
+
+def test_where_no_connection_is_to_be_had_the_directory_says_so(cells: Cells) -> None:
+    url, few = cells.engine_in("any").url, {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.01}
+    engine, org_id = create_engine(url, **few), new_id("org")
+    busy = Cells(engine)
+    with engine.connect():
+        for ask in (lambda: busy.place(org_id, "any"), lambda: busy.cell_of(org_id)):
+            with pytest.raises(PoolTimeoutError):
+                ask()
+    engine.dispose()
+
+    async def ask_in_async_code() -> None:
+        engine = create_async_engine(url.set(drivername="postgresql+asyncpg"), **few)
+        busy = AsyncCells(engine)
+        async with engine.connect():
+            for ask in (busy.place(org_id, "any"), busy.cell_of(org_id)):
+                with pytest.raises(PoolTimeoutError):
+                    await ask
+        await engine.dispose()
+
+    asyncio.run(ask_in_async_code())
 
 
 @pytest.fixture(scope="module")
@@ -270,13 +291,21 @@ class TestCommands:
         assert cell in run("list")[1]
 
     @pytest.mark.parametrize(
-        "cell", ["public", "pg_mine", "information_schema", "citus_x", "North", "1st", "", "a-b"]
+        "cell",
+        [
+            "public",
+            "pg_mine",
+            "information_schema",
+            "citus_x",
+            *("North", "1st", "", "a-b", "x" * 999),
+        ],
     )
     def test_a_name_that_needs_care_is_none(
         self, run: Callable[..., tuple[int, str]], cell: str
     ) -> None:
         code, said = run("create", cell)
         assert (code, "is no name for a cell" in said) == (FAILED, True)
+        assert len(said) < 400
 
     def test_a_schema_that_is_there_is_left_alone(
         self, run: Callable[..., tuple[int, str]], cell: Cell
@@ -287,7 +316,7 @@ class TestCommands:
             f"flametrench-tenancy: there is a schema {name} already\n",
         )
 
-    @on_one_server
+    @on_one_server("a cell can be moved")
     @pytest.mark.parametrize("words", [["distribute"], ["move", "--to", "127.0.0.1:1"]])
     def test_without_citus_a_cell_stays_where_it_is(
         self, run: Callable[..., tuple[int, str]], cell: Cell, words: list[str]
@@ -314,6 +343,17 @@ class TestCommands:
             code, said = run(*words)
             assert code == FAILED
             assert refusal in said
+
+    @on_a_cluster
+    @pytest.mark.parametrize("branch", ["audit", "rls"])
+    def test_a_cell_with_a_branch_that_has_queries_in_its_policies_stays_where_it_is(
+        self, run: Callable[..., tuple[int, str]], name: Cell, engine: Engine, branch: str
+    ) -> None:
+        here = name()
+        url = engine.url.update_query_dict({"options": f"-c search_path={here}"})
+        upgrade(url, schema=here, branches=[branch])
+        code, said = run("distribute", here)
+        assert (code, f"does not distribute the branch {branch}" in said) == (FAILED, True)
 
     @on_a_cluster
     def test_a_cell_with_rows_is_distributed_in_place(
@@ -377,6 +417,47 @@ class TestCluster:
             impatient.execute(text("SET LOCAL lock_timeout = '50ms'"))
             with pytest.raises(LockTimeoutError):
                 TenancyRepository(impatient).update_org(org_id, name="wanted")
+
+    def test_a_setting_reaches_the_node_as_a_command_and_not_by_a_function(
+        self, cells: Cells, cell: Cell
+    ) -> None:
+        """Which is why what operations tell the log and row-level security does not arrive."""
+        org_id = found(cells, cell())
+        engine = cells.engine_of(org_id)
+        on_the_node = text(
+            f"SELECT current_setting('tenancy.org', true) FROM {cells.cell_of(org_id)}.org"
+        )
+        with engine.begin() as connection:
+            connection.execute(text("SET LOCAL citus.propagate_set_commands = 'local'"))
+            connection.execute(text("SELECT set_config('tenancy.org', 'acme', true)"))
+            assert not connection.scalar(on_the_node)
+            connection.execute(text("SET LOCAL tenancy.org = 'acme'"))
+            assert connection.scalar(on_the_node) == "acme"
+
+    def test_a_transaction_over_two_cells_is_committed_whole_or_not_at_all(
+        self, cells: Cells, cell: Cell, engine: Engine
+    ) -> None:
+        orgs = [found(cells, cell()) for _ in range(2)]
+        names = [cells.cell_of(org) for org in orgs]
+        nodes = {each.name: each.node for each in _listed(engine)}
+        if nodes[names[0]] == nodes[names[1]]:
+            _move(engine, names[1])
+
+        def rename_both(then: str) -> None:
+            with engine.begin() as connection:
+                for name in names:
+                    connection.execute(text(f"UPDATE {name}.org SET name = 'Both'"))
+                connection.execute(text(then))
+
+        with pytest.raises(DBAPIError, match="do not agree"):
+            rename_both(f"DELETE FROM {names[1]}.tup")  # which the node refuses at the commit
+        assert [self._name(cells, org) for org in orgs] == [None, None]
+        rename_both("SELECT 1")
+        assert [self._name(cells, org) for org in orgs] == ["Both", "Both"]
+
+    @staticmethod
+    def _name(cells: Cells, org_id: str) -> str | None:
+        return TenancyStore(sessionmaker(cells.engine_of(org_id))).get_org(org_id).name
 
     def test_the_schemas_rules_hold_on_the_node_if_in_its_words(
         self, cells: Cells, cell: Cell

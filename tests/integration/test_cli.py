@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socketserver
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,10 +17,12 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from flametrench_tenancy_sqlalchemy.cli import main
+from flametrench_tenancy_sqlalchemy.doctor.findings import HELP
 from flametrench_tenancy_sqlalchemy.migrations import VERSION_TABLE, alembic_config, upgrade
 from flametrench_tenancy_sqlalchemy.testing.databases import TABLES
 from flametrench_tenancy_sqlalchemy.testing.plugin import NewDatabase
 from tests.support.breaches import BREACHES
+from tests.support.cluster import ASYNC_DRIVERS, on_one_server
 from tests.support.rows import committed_rows
 from tests.support.stage import Stage
 
@@ -83,7 +86,9 @@ def test_a_table_for_people(
     before = committed_rows(clean_engine)
     assert run("doctor", "--url", url) == UNHEALTHY
     indent = " " * 41
-    assert capsys.readouterr().out.splitlines() == [
+    told = capsys.readouterr()
+    assert told.err == f"What helps: {HELP}\n"
+    assert told.out.splitlines() == [
         "CHECK                   SEVERITY  COUNT  EXAMPLES",
         "----------------------  --------  -----  ------------------------------------",
         f"orphan_tuple            error     6      {tup_ids[0]}",
@@ -121,6 +126,7 @@ def test_json_for_machines(url: str, break_it: Callable[[str], str], capsys: Cap
     assert (done["check"], done["id"]) == ("tuple_in_revoked_org", tup_id)
 
 
+@on_one_server("asyncpg has another way to name a search path")
 def test_a_repair_is_listed_and_committed(
     url: str, break_it: Callable[[str], str], capsys: Capture
 ) -> None:
@@ -137,6 +143,7 @@ def test_a_repair_is_listed_and_committed(
     assert run("doctor", "--url", url) == HEALTHY
 
 
+@on_one_server("a cell's name needs no quotes")
 def test_an_option_or_the_search_path_names_the_schema(empty: Engine, capsys: Capture) -> None:
     """In the search path's schema there are tables too, and something is wrong with them."""
     target = named(empty.url)
@@ -196,6 +203,14 @@ def test_a_database_that_cannot_be_named_ends_with_two_and_one_line(
     assert reason in refusal(capsys, *command, *(("--url", target) if target else ()))
 
 
+def test_a_driver_that_cannot_be_loaded_is_told_with_what_it_needs(
+    database_url: URL, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    target = named(database_url.set(drivername="postgresql+psycopg"))
+    assert "'psycopg[binary]'" in refusal(capsys, "doctor", "--url", target)
+
+
 def refusal(capsys: Capture, *arguments: str) -> str:
     """Return what is said of a database that cannot be reached: one line, without a secret."""
     assert run(*arguments) == FAILED
@@ -222,7 +237,7 @@ def web_server() -> Iterator[int]:
         listening.shutdown()
 
 
-@pytest.mark.parametrize("driver", ["psycopg", "psycopg2", "pg8000", "asyncpg"])
+@pytest.mark.parametrize("driver", ["psycopg2", "pg8000", *ASYNC_DRIVERS])
 def test_a_database_that_cannot_be_reached_ends_with_two_and_one_line(
     database_url: URL, web_server: int, driver: str, capsys: Capture
 ) -> None:
@@ -248,6 +263,7 @@ def test_a_database_that_cannot_be_reached_ends_with_two_and_one_line(
         )
 
 
+@on_one_server("the URL's only option is another one")
 def test_a_repair_that_waits_too_long_ends_with_two_and_one_line(
     clean_engine: Engine, break_it: Callable[[str], str], capsys: Capture
 ) -> None:
@@ -300,6 +316,49 @@ def test_it_migrates_to_and_fro_and_tells_where_the_database_is(
     assert "nowhere" in capsys.readouterr().err
 
 
+def test_a_branch_that_is_there_and_not_named_is_named_by_the_refusal(
+    empty: Engine, capsys: Capture
+) -> None:
+    upgrade(empty.url, branches=["search"])
+    for words in (["upgrade"], ["upgrade", "--branch", "audit"], ["downgrade", "ft0001"]):
+        assert run("migrate", *words, "--url", named(empty.url)) == FAILED
+        assert "--branch search, or branches=" in capsys.readouterr().err
+    words = ["upgrade", "ft_search_0099", "--branch", "search"]
+    assert run("migrate", *words, "--url", named(empty.url)) == FAILED
+    assert "--branch" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "pg8000", "asyncpg"])
+def test_what_has_not_been_migrated_is_said_with_how_to(
+    empty: Engine, capsys: Capture, driver: str
+) -> None:
+    pytest.importorskip(driver)
+    target = ("--url", named(empty.url.set(drivername=f"postgresql+{driver}")))
+    for words in (["orgs", "list"], ["retention", "make"], ["log", "org_" + "1" * 32]):
+        assert run(*words, *target) == FAILED
+        assert "`flametrench-tenancy migrate upgrade`" in capsys.readouterr().err
+
+
+def test_where_alembic_of_the_application_has_migrated_it_says_so(
+    empty: Engine, capsys: Capture
+) -> None:
+    upgrade(empty.url)
+    with empty.begin() as connection:
+        connection.execute(text(f"DROP TABLE {VERSION_TABLE}"))
+    for words, code in ((["current"], HEALTHY), (["upgrade"], FAILED)):
+        assert run("migrate", *words, "--url", named(empty.url)) == code
+        assert "application's" in capsys.readouterr().err
+
+
+def test_where_no_month_is_old_enough_nobody_is_asked(empty: Engine, capsys: Capture) -> None:
+    upgrade(empty.url, branches=["audit"])
+    words = ("retention", "drop", "--before", "2020-01-01T00:00Z", "--url", named(empty.url))
+    assert run(*words) == HEALTHY
+    assert capsys.readouterr() == ("", "no months\n")
+    assert run(*words[:3], "2999-01-01T00:00Z", *words[4:]) == FAILED
+    assert "--yes" in capsys.readouterr().err
+
+
 def test_it_does_not_wait_for_a_busy_table_longer_than_asked(
     empty: Engine, capsys: Capture
 ) -> None:
@@ -311,6 +370,7 @@ def test_it_does_not_wait_for_a_busy_table_longer_than_asked(
     assert "lock timeout" in capsys.readouterr().err
 
 
+@on_one_server("it makes a schema of its own")
 def test_it_prints_the_sql_without_a_database(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture, empty: Engine
 ) -> None:

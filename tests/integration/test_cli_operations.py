@@ -24,6 +24,7 @@ from flametrench_tenancy_sqlalchemy import (
 )
 from flametrench_tenancy_sqlalchemy.cli import main
 from flametrench_tenancy_sqlalchemy.cli.documents import FIELDS
+from tests.support.cluster import on_one_server
 from tests.support.guides import DOCS
 from tests.support.rows import committed_rows
 from tests.support.stage import Stage
@@ -258,6 +259,7 @@ def test_without_a_terminal_what_ends_something_needs_a_yes(scene: Scene, comman
     assert committed_rows(scene.engine) == before
 
 
+@on_one_server("SET CONSTRAINTS reaches no node")
 def test_a_dry_run_asks_what_is_asked_at_the_commit(scene: Scene, owner_engine: Engine) -> None:
     with owner_engine.begin() as connection:
         connection.execute(
@@ -404,6 +406,7 @@ def test_an_url_in_the_wrong_place_tells_no_password(scene: Scene) -> None:
 
 
 @pytest.mark.sees_all
+@on_one_server("the URL's only option is another one")
 def test_what_does_not_work_ends_with_two(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     impatient = scene.engine.url.update_query_dict({"options": "-clock_timeout=20ms"})
     with scene.engine.begin() as other:

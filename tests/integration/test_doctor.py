@@ -25,6 +25,7 @@ from flametrench_tenancy_sqlalchemy.doctor.schema import MISSING, TRIGGERS
 from flametrench_tenancy_sqlalchemy.migrations import catalog
 from flametrench_tenancy_sqlalchemy.testing.databases import TABLES
 from tests.support.breaches import BREACHES, Expected, alter, promise, sql
+from tests.support.cluster import on_one_server
 from tests.support.operations import OPERATIONS
 from tests.support.sql import bare, fact, snapshot
 from tests.support.stage import NOW, Stage
@@ -192,6 +193,7 @@ def reader(session: Session) -> str:
         ),
     ],
 )
+@on_one_server("the reader is granted what is in public")
 def test_what_the_role_may_not_see_is_found_and_not_judged(
     stage: Stage, reader: str, statements: str, expected: Expected
 ) -> None:
@@ -202,6 +204,7 @@ def test_what_the_role_may_not_see_is_found_and_not_judged(
     assert examined(stage) == (expected or orphan)
 
 
+@on_one_server("the reader is granted what is in public")
 def test_a_schema_into_which_the_role_may_not_look_is_not_healthy(
     engine: Engine, session: Session, reader: str
 ) -> None:
@@ -212,6 +215,7 @@ def test_a_schema_into_which_the_role_may_not_look_is_not_healthy(
     assert (finding.check, finding.examples) == ("unreadable", ("schema public",))
 
 
+@on_one_server("the reader is granted what is in public")
 def test_nothing_is_repaired_where_rows_are_hidden(stage: Stage, reader: str) -> None:
     """A tuple whose membership is hidden is no orphan."""
     stage.member(stage.org())
@@ -251,6 +255,7 @@ def test_who_ignores_the_triggers_is_found(
     assert examined(stage) == ({"replication_role": [silenced.format(**names)]} if silenced else {})
 
 
+@on_one_server("it looks into public")
 def test_the_expected_triggers_are_those_of_a_migrated_database(session: Session) -> None:
     parts = catalog.describe(session.connection(), "public", TABLES)
     assert {part for part in parts if part.kind == "trigger"} == TRIGGERS
@@ -337,6 +342,7 @@ def test_two_memberships_that_share_a_tuple_are_both_repaired(stage: Stage) -> N
     assert [done.id for done in repaired(stage)] == sorted(found)
 
 
+@on_one_server("a node has no temporary functions")
 def test_a_repair_happens_as_a_whole_or_not_at_all(stage: Stage) -> None:
     seed_all_repairable(stage)
     for statement in (

@@ -19,8 +19,11 @@ from flametrench_tenancy_sqlalchemy.migrations import downgrade, upgrade
 from flametrench_tenancy_sqlalchemy.migrations.grants import PURPOSES, grants
 from flametrench_tenancy_sqlalchemy.testing.plugin import NewDatabase
 from tests.support.calls import CALLS
+from tests.support.cluster import on_one_server
 from tests.support.operations import OPERATIONS, Operation
 from tests.support.rows import rows
+
+pytestmark = on_one_server("what is granted is in public")
 
 Call = Callable[[TenancyRepository], object]
 DOCUMENTED: Final = Path(__file__).parents[2] / "docs" / "grants.sql"

@@ -2,110 +2,31 @@
 
 from __future__ import annotations
 
-import tracemalloc
-from collections.abc import Callable, Iterator
-from datetime import UTC, date, timezone
-from decimal import Decimal
-from enum import Enum
-from typing import Any
+from inspect import signature
+from typing import Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
-from flametrench_tenancy_sqlalchemy import (
-    InvitationRequest,
-    Outcome,
-    PreTuple,
-    Role,
-    TenancyError,
+from flametrench_tenancy_sqlalchemy import ActingTenancy, Organization, Role, bind_tenant
+from tests.support.calls import CALLS, Arguments, call, parameters
+from tests.support.hostile import FEW, anything, survived
+from tests.support.stage import IDENTIFIER, Stage
+
+ACTING: Final = sorted(
+    name
+    for name, member in vars(ActingTenancy).items()
+    if callable(member) and not name.startswith("_")
 )
-from flametrench_tenancy_sqlalchemy.ids import new_uuid
-from tests.support.calls import CALLS, call, parameters
-from tests.support.sql import snapshot
-from tests.support.stage import Stage
-
-MEGABYTE = 1_000_000
+# For nobody; and a row that names another inviter.
+REFUSED: Final = {"list_orgs", "expire_invitations", "erase_identifier", "add_members"}
+WHO: Final = ("usr_id", "identifier", "auth", "on_behalf", "context")
 
 
-class Rude(Enum):
-    """An enumeration whose value is nothing that anybody expects."""
-
-    VALUE = object()
-
-
-class Silent:
-    """An object that cannot be shown."""
-
-    def __repr__(self) -> str:
-        raise RuntimeError("not to be shown")
-
-
-# Made when they are needed: Hypothesis would write them out.
-HUGE: dict[str, Callable[[], Any]] = {
-    "a number": lambda: -(10**5_000),
-    "text": lambda: "a" * MEGABYTE,
-    "bytes": lambda: b"x" * MEGABYTE,
-    "a list": lambda: [0] * 20_000,
-    "pairs": lambda: [("a", "b")] * 10_001,
-    "a range": lambda: range(10**12),
-    "an iterator": lambda: iter("ab"),
-    "what cannot be shown": Silent,
-}
-
-words = st.one_of(
-    st.text(max_size=20),
-    st.text(st.characters(categories=["Cc", "Cf", "Cs", "Zs"]), max_size=8),
-    st.sampled_from(["", " ", "\0", "\ud800", "%", "_", "\U0001f525" * 256, "'; --"]),
-    st.sampled_from(["usr", "org", "mem", "inv", "tup", "proj"]).map(
-        lambda type_: f"{type_}_{new_uuid().hex}"
-    ),
-    st.sampled_from([*Role, "owner", "active", "pending", "acme"]),
-)
-moments = st.datetimes(timezones=st.sampled_from([None, UTC, timezone.max, timezone.min]))
-scalars = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.floats(),
-    st.decimals() | st.just(Decimal("1e999999")),
-    st.binary(max_size=20),
-    st.sampled_from([Rude.VALUE, object, date.max]),
-    st.uuids(),
-    moments,
-    words,
-)
-grants = st.builds(PreTuple, scalars, scalars, scalars)
-requests = st.builds(
-    InvitationRequest, words, scalars, expires_at=moments | scalars, pre_tuples=scalars
-)
-anything = st.recursive(
-    scalars | grants | requests,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=4),
-        st.tuples(inner, inner),
-        st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3),
-        st.sets(st.integers(), max_size=3),
-        st.sampled_from(sorted(HUGE)).map(lambda name: HUGE[name]()),
-    ),
-    max_leaves=6,
-)
-
-
-@pytest.fixture
-def traced() -> Iterator[None]:
-    """Count the memory that Python allocates."""
-    tracemalloc.start()
-    yield
-    tracemalloc.stop()
-
-
-@pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize("operation", CALLS)
-@settings(
-    max_examples=25,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@FEW
 @given(data=st.data())
 def test_hostile_arguments_get_a_typed_error_and_leave_no_trace(
     operation: str, data: st.DataObject, stage: Stage
@@ -114,20 +35,54 @@ def test_hostile_arguments_get_a_typed_error_and_leave_no_trace(
     spoiled = data.draw(st.dictionaries(names, anything, max_size=3))
     savepoint = stage.session.begin_nested()
     arguments = CALLS[operation](stage) | spoiled
-    before = snapshot(stage.session)
-    tracemalloc.reset_peak()
-    error: TenancyError | None = None
-    try:
-        outcome: Any = call(stage.tenancy, operation, arguments)
-        assert not isinstance(outcome, list) or all(
-            each.ok or isinstance(each.error, TenancyError)
-            for each in outcome
-            if isinstance(each, Outcome)
-        )
-    except TenancyError as exc:
-        error = exc
-    assert tracemalloc.get_traced_memory()[1] < 100 * MEGABYTE
-    if error is not None:
-        assert len(f"{error}{error.details}") < 1000
-        assert snapshot(stage.session) == before
+    with survived(stage.session) as survives:
+        survives(lambda: call(stage.tenancy, operation, arguments))
     savepoint.rollback()
+
+
+def of_a_user(stage: Stage, operation: str) -> tuple[Arguments, str]:
+    """Arrange an operation for a user who may do it; return what it takes, and who they are."""
+    arranged = CALLS[operation](stage) if operation in CALLS else {}
+    match operation:
+        case "offboard_user":
+            usr_id = arranged["usr_id"]
+        case "self_leave":
+            usr_id = stage.tenancy.get_membership(arranged["mem_id"]).usr_id
+        case "reinstate_org":
+            usr_id = stage.owner(stage.session.get_one(Organization, arranged["org_id"])).usr_id
+        case "accept_invitation" | "decline_invitation":
+            usr_id = stage.user()
+        case _:
+            usr_id = stage.user()
+            for org in stage.session.scalars(select(Organization)).all():
+                stage.member(org, Role.OWNER, usr_id=usr_id)
+    taken = signature(getattr(ActingTenancy, operation)).parameters
+    return {name: value for name, value in arranged.items() if name in taken}, usr_id
+
+
+@pytest.mark.parametrize("operation", ACTING)
+@settings(FEW, max_examples=12)
+@given(data=st.data())
+def test_so_do_those_of_acting_users_and_what_is_said_of_them(
+    operation: str, data: st.DataObject, stage: Stage
+) -> None:
+    names = [*signature(getattr(ActingTenancy, operation)).parameters][1:]
+    spoiled = data.draw(st.dictionaries(st.sampled_from([*names, *WHO]), anything, max_size=3))
+    savepoint = stage.session.begin_nested()
+    arguments, usr_id = of_a_user(stage, operation)
+    who: Arguments = {"usr_id": usr_id, "identifier": IDENTIFIER}
+    who |= {name: spoiled[name] for name in WHO if name in spoiled}
+    arguments |= {name: spoiled[name] for name in names if name in spoiled}
+
+    with survived(stage.session) as survives:
+        refusal = survives(lambda: call(stage.tenancy.acting_as(**who), operation, arguments))
+    assert spoiled or (refusal is not None) == (operation in REFUSED)
+    savepoint.rollback()
+
+
+@settings(FEW, max_examples=50)
+@given(tenant=st.fixed_dictionaries({}, optional={"org_id": anything, "usr_id": anything}))
+def test_so_does_what_a_session_is_bound_to(tenant: Arguments, stage: Stage) -> None:
+    with survived(stage.session) as survives:
+        survives(lambda: bind_tenant(stage.session, **tenant))
+    bind_tenant(stage.session)

@@ -16,12 +16,15 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import Policy, Role, TenancyRepository
+from tests.support.cluster import on_one_server
 from tests.support.large import large_database
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from flametrench_tenancy_sqlalchemy.testing.servers import Server
+
+pytestmark = on_one_server("plans are the nodes' own")
 
 SIZE: Final = 10_000
 LIMIT: Final = 20

@@ -94,7 +94,7 @@ def test_identifiers_are_stored_as_they_are(
     "expires_at",
     [
         NOW + TICK,
-        datetime.max.replace(tzinfo=UTC),
+        datetime.max.replace(tzinfo=UTC) - DAY,
         (NOW + DAY).astimezone(timezone(timedelta(hours=14))),
     ],
     ids=["at once", "at the end of time", "far in the east"],

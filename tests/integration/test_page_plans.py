@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import InvitationStatus, Status, TenancyRepository
+from tests.support.cluster import on_one_server
 from tests.support.large import large_database
 from tests.support.plans import Plan, plan_of
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from flametrench_tenancy_sqlalchemy.testing.servers import Server
+
+pytestmark = on_one_server("plans are the nodes' own")
 
 LIMIT: Final = 20
 SIZE: Final = 10_000

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import (
     DuplicateInvitationError,
+    DuplicateInvitationIdError,
     ForbiddenError,
     Invitation,
     InvitationNotPendingError,
@@ -164,7 +165,7 @@ def test_another_pending_invitation_of_the_identifier_stays_ends_or_is_in_the_wa
 ) -> None:
     org, inviter = stage.org(), stage.user()
     late = invite(stage, org, by=inviter, days=0.25)
-    live = invite(stage, org)
+    live = invite(stage, org, days=0.5)  # whose last moment it is
     tenancy = under(stage, pending_invitations=pending)
 
     def act() -> Invitation:
@@ -209,6 +210,17 @@ def test_renewing_what_is_open_is_no_new_invitation(pending: Any, stage: Stage) 
     assert written == {one.id: {"expires_at": LATER + DAY}}
 
 
+@pytest.mark.parametrize("pending", ["keep", "replace", "refuse"])
+def test_an_invitation_that_is_sent_again_is_known_by_its_id(pending: Any, stage: Stage) -> None:
+    org = stage.org()
+    tenancy = under(stage, pending_invitations=pending)
+    given = (org.id, IDENTIFIER, Role.GUEST, stage.owner(org).usr_id, LATER + DAY)
+    sent = tenancy.create_invitation(*given, inv_id=new_id("inv"))
+    with stage.refuses(DuplicateInvitationIdError, inv_id=sent.id):
+        tenancy.create_invitation(*given, inv_id=sent.id)
+    assert sent.status is InvitationStatus.PENDING
+
+
 @pytest.mark.parametrize("ends", [False, True])
 def test_an_acceptance_ends_the_others_of_its_identifier(ends: bool, stage: Stage) -> None:
     org, user = stage.org(), stage.user()
@@ -228,6 +240,14 @@ def test_an_acceptance_by_a_new_user_ends_the_others_in_their_name(stage: Stage)
     accepted = under(stage, accept_ends_others=True).accept_invitation(one.id)
     assert other.status is InvitationStatus.REVOKED
     assert other.terminal_by == accepted.membership.usr_id
+
+
+def test_an_acceptance_of_what_was_spelled_otherwise_ends_what_is_canonical(stage: Stage) -> None:
+    org = stage.org()
+    spelled, other = stored_as(stage, invite(stage, org), IDENTIFIER.upper()), invite(stage, org)
+    policy = Policy(accept_ends_others=True, canonical_identifier=canonical_email)
+    under(stage, policy).accept_invitation(spelled.id)
+    assert other.status is InvitationStatus.REVOKED
 
 
 # The inviter's authority
@@ -316,6 +336,7 @@ TAKEN: Final[dict[str, tuple[int, Scene]]] = {
         lambda s, o: (invite(s, o), stored_as(s, invite(s, o), IDENTIFIER.upper())),
     ),
     "two who are invited": (2, lambda s, o: (invite(s, o), invite(s, o, OTHER))),
+    "whose last moment it is": (1, lambda s, o: invite(s, o, days=0.5)),
     "whose time is over": (0, overdue),
     "who has declined": (0, lambda s, o: s.end(invite(s, o), InvitationStatus.DECLINED)),
     "who is elsewhere": (0, lambda s, o: (s.member(s.org()), invite(s, s.org()))),
@@ -365,6 +386,7 @@ JOINS: Final[dict[str, tuple[bool, Join]]] = {
     "create_invitation of an overdue one": (True, offer(OTHER)),
     "renew_invitation": (False, renew(IDENTIFIER)),
     "renew_invitation of an overdue one": (True, renew(OTHER)),
+    "renew_invitation of an overdue one in another spelling": (False, renew(IDENTIFIER.upper())),
     "accept_invitation": (False, lambda s, t, o: t.accept_invitation(offered(s, o, IDENTIFIER))),
     "reinstate_membership": (
         False,
@@ -381,6 +403,7 @@ def set_the_scene(stage: Stage) -> Organization:
     stage.member(org, status=Status.SUSPENDED)
     invite(stage, org)
     overdue(stage, org, OTHER)
+    stored_as(stage, overdue(stage, org), IDENTIFIER.upper())
     stage.session.info["new"] = stage.user()
     return org
 
@@ -582,6 +605,20 @@ def test_grants_go_with_whoever_goes_for_good_unless_another_promise_stands(
         departure.act(tenancy, leaver.membership, founder)
     gone = {key for key, row in written.items() if row is None and " editor proj_" in key}
     assert gone == (leaver.brought if withdraws and departure.for_good else set())
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["that brought it", "that did not bring it"])
+def test_what_two_have_promised_goes_with_the_last_of_them(first: int, stage: Stage) -> None:
+    usr_id, grant = stage.user(), GRANTS[0]
+    joined = [accept(stage, stage.org(), usr_id, Role.MEMBER, grant) for _ in range(2)]
+    key = fact(usr_id, "editor", f"proj_{grant.object_id.replace('-', '')}")
+    tenancy = under(stage, departure_withdraws_grants=True)
+    with stage.writes() as written:
+        tenancy.self_leave(joined[first].id)
+    assert key not in written
+    with stage.writes() as written:
+        tenancy.self_leave(joined[1 - first].id)
+    assert written[key] is None
 
 
 def test_a_suspended_member_loses_their_grants_when_they_are_removed(stage: Stage) -> None:

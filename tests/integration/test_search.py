@@ -10,11 +10,14 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import TenancyRepository, migrations
+from tests.support.cluster import on_one_server
 from tests.support.large import large_database
 from tests.support.plans import plan_of
 
 if TYPE_CHECKING:
     from flametrench_tenancy_sqlalchemy.testing.servers import Server
+
+pytestmark = on_one_server("a large database is a copy of a template")
 
 SIZE: Final = 30_000
 NAMES: Final = [

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC, datetime
+
 import pytest
 import sqlalchemy
-from sqlalchemy import Connection, Engine, delete
+from sqlalchemy import Connection, Engine, create_engine, delete, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from flametrench_tenancy_sqlalchemy import Role, TenancyStore, Tuple
+from flametrench_tenancy_sqlalchemy import (
+    AuditLog,
+    PreconditionError,
+    Role,
+    TenancyRepository,
+    TenancyStore,
+    Tuple,
+)
+from flametrench_tenancy_sqlalchemy.audit.retention import (
+    add_months,
+    drop_months,
+    forget_context,
+    months,
+)
 from flametrench_tenancy_sqlalchemy.cli import main
 from flametrench_tenancy_sqlalchemy.doctor import diagnose
 from flametrench_tenancy_sqlalchemy.migrations import VERSION_TABLE, downgrade, upgrade
+from flametrench_tenancy_sqlalchemy.migrations.grants import grants
 from flametrench_tenancy_sqlalchemy.testing.factories import make_user
 
 from .reference import create_reference, run, run_script
@@ -93,6 +111,41 @@ def test_a_schema_may_have_any_name(empty: Engine, schema: str) -> None:
     downgrade(empty.url, "base", schema=schema)
     with empty.connect() as connection:
         assert tables_of(connection, schema) == [VERSION_TABLE]
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "pg8000", "asyncpg"])
+def test_the_opt_in_branches_work_in_a_schema_of_any_name(empty: Engine, driver: str) -> None:
+    schema, role, branches = 'Ten :ants, "100%%"', f"app_{driver}", ["audit", "rls", "search"]
+    upgrade(empty.url, schema=schema, branches=branches)
+    given = grants(role, schema=schema, branches=branches)
+    run_script(empty, "; ".join([f"CREATE ROLE {role}", *given, "COMMIT"]))
+
+    def work(session: Session) -> None:
+        add_months(session)
+        assert forget_context(session, before=datetime.now(UTC)) == 0
+        drop_months(session, [month.name for month in months(session) if month.since])
+        session.execute(text(f"SET LOCAL ROLE {role}"))
+        tenancy, log = TenancyRepository(session), AuditLog(session)
+        org = tenancy.create_org(make_user(session).id).org
+        log.write("doc.read", ("doc", "1"), scope=("org", org.id))
+        assert tenancy.get_org(org.id) is org
+        with pytest.raises(PreconditionError, match="list_orgs"):
+            tenancy.list_orgs()  # which spans organizations
+
+    async def run_in_async_code() -> None:
+        engine = create_async_engine(empty.url.set(drivername=f"postgresql+{driver}"))
+        there = engine.execution_options(schema_translate_map={None: schema})
+        async with AsyncSession(there) as session:
+            await session.run_sync(work)
+        await engine.dispose()
+
+    if driver == "asyncpg":
+        asyncio.run(run_in_async_code())
+        return
+    engine = create_engine(empty.url.set(drivername=f"postgresql+{driver}"))
+    with Session(engine.execution_options(schema_translate_map={None: schema})) as session:
+        work(session)
+    engine.dispose()
 
 
 @pytest.mark.parametrize("renamed", ["tenants", "Ten:ants, 1"])

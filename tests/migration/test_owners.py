@@ -27,6 +27,7 @@ from .state import everything, tables_of
 PREPARED = {
     "a table": ("CREATE TABLE usr (id uuid)", "table public.usr"),
     "a view": ("CREATE VIEW org AS SELECT 1 AS id", "table public.org"),
+    "a month of the log": ("CREATE TABLE aud_2030_01 ()", "table public.aud_2030_01"),
     "the version": (
         f"CREATE TABLE {VERSION_TABLE} (version_num text); "
         f"INSERT INTO {VERSION_TABLE} VALUES ('ft0004')",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from flametrench_tenancy_sqlalchemy.migrations import (
     alembic_config,
     branch_location,
     downgrade,
+    include_object,
     upgrade,
 )
 from flametrench_tenancy_sqlalchemy.migrations.catalog import Part
@@ -112,6 +114,16 @@ def test_offline_sql_builds_the_same(empty: Engine) -> None:
     downgrade(empty.url, "base", branches=["search"])
     upgrade(empty.url, "heads", branches=["search"])
     assert everything(empty) == offline
+
+
+def test_autogenerate_leaves_the_extension_alone_unless_the_application_declares_it() -> None:
+    for name, reflected, is_included in (
+        ("pg_trgm", True, False),
+        ("pg_trgm", False, True),
+        ("hstore", True, True),
+    ):
+        extension = SimpleNamespace(signature=name)  # as alembic_utils has it
+        assert include_object(extension, name, "extension", reflected, None) is is_included
 
 
 def test_the_command_line_knows_it(empty: Engine, capsys: Any) -> None:

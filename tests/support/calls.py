@@ -8,6 +8,7 @@ from inspect import signature
 from typing import Any, Final, TypeAlias
 
 from flametrench_tenancy_sqlalchemy import (
+    ActingTenancy,
     InvitationRequest,
     InvitationStatus,
     NewMember,
@@ -186,7 +187,7 @@ CALLS: Final[dict[str, Callable[[Stage], Arguments]]] = {
 }
 
 
-def call(tenancy: TenancyRepository, operation: str, arguments: Arguments) -> Any:
+def call(tenancy: TenancyRepository | ActingTenancy, operation: str, arguments: Arguments) -> Any:
     """Call an operation with its arguments by name; the roles to require have none."""
     if operation == "require_role":
         options = {name: arguments[name] for name in arguments if name == "options"}

@@ -1,7 +1,7 @@
 """A cluster of Citus in place of one server: what is a database elsewhere is a cell there.
 
 `TENANCY_TEST_CITUS_URL` names a database on the coordinator, and then all tests of a run go there.
-Those that make sense there are in the Makefile (`make cells`).
+`make cells` runs those that ask for no more than operations do; the others say why they do not run.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import pytest
 from sqlalchemy import URL, Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
@@ -21,11 +22,28 @@ from flametrench_tenancy_sqlalchemy.testing.servers import Server
 URL_VARIABLE: Final = "TENANCY_TEST_CITUS_URL"
 COORDINATOR: Final = os.environ.get(URL_VARIABLE)
 
+WORDS_OF_NODES: Final = frozenset({"23514", "XX000"})
+"""What the schema's refusals are on a node: without a name, and at the commit without a cause."""
+
+on_a_cluster: Final = pytest.mark.skipif(not COORDINATOR, reason="no cluster is named")
+
+
+def on_one_server(reason: str) -> pytest.MarkDecorator:
+    """Leave a test out of a run on a cluster, and say why."""
+    return pytest.mark.skipif(bool(COORDINATOR), reason=f"on a cluster: {reason}")
+
+
 # A test that has leftovers to empty says so with SET LOCAL, which must reach the node.
 _SETTINGS: Final = (
     ("citus.enable_schema_based_sharding", "on"),
     ("citus.enable_unsafe_triggers", "on"),
     ("citus.propagate_set_commands", "local"),
+)
+
+
+ASYNC_DRIVERS: Final = (
+    "psycopg",
+    pytest.param("asyncpg", marks=on_one_server("asyncpg has another way to name a search path")),
 )
 
 

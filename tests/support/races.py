@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import TenancyError
 from flametrench_tenancy_sqlalchemy._integrity import sqlstate
-from tests.support.cluster import COORDINATOR
+from tests.support.cluster import COORDINATOR, WORDS_OF_NODES
 from tests.support.statements import backend_pid, is_blocked
 
 READ_COMMITTED: Final = "READ COMMITTED"
@@ -92,6 +92,11 @@ def verdict(call: Callable[[], object]) -> str:
     except DBAPIError as exc:
         return sqlstate(exc) or repr(exc)
     return DONE
+
+
+def refusals(error: str) -> set[str]:
+    """Return how the schema's refusal of a client arrives that is not ours."""
+    return {error, *(WORDS_OF_NODES if COORDINATOR else ())}
 
 
 class Races:

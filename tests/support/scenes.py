@@ -3,7 +3,8 @@
     acme    ann and bob own it; cyd and dan are admins, eve a member; sam is suspended
     bolt    ann owns it, eve is a member
     first   an invitation of max to acme; second, another one; other, one to bolt
-    max     and liz belong to nothing, and nova does not exist
+    max     and liz belong to nothing; nova, an organization, and fresh, an invitation to acme, do
+            not exist
 
 A name stands for an id: ``scene["ann"]`` is a user, ``scene["ann@acme"]`` a membership, and
 ``scene["slug"]`` a slug that nobody holds yet.
@@ -82,7 +83,7 @@ class Scene:
             "usr": USERS,
             "org": ("acme", "bolt", "nova"),
             "mem": MEMBERSHIPS,
-            "inv": INVITATIONS,
+            "inv": (*INVITATIONS, "fresh@acme"),
             "doc": PROMISED,
             "race": ("slug",),
         }

@@ -240,4 +240,18 @@ STEPS: Final = [
 ]
 """All courses of all operations; what two of them name in common, they may fight about."""
 
-BY_NAME: Final = {step.name: step for step in STEPS}
+RETRIED: Final = [
+    Step(
+        "create_org by its id",
+        lambda t, s: t.create_org(s["ann"], slug=s["slug"], org_id=s["nova"]),
+    ),
+    Step(
+        "create_invitation by its id",
+        lambda t, s: t.create_invitation(
+            s["acme"], s.address, Role.MEMBER, s["ann"], s.expires_at, inv_id=s["fresh@acme"]
+        ),
+    ),
+]
+"""What a caller sends again who does not know whether the first one is still under way."""
+
+BY_NAME: Final = {step.name: step for step in (*STEPS, *RETRIED)}

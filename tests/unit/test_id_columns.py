@@ -148,6 +148,7 @@ def test_ids_inside_an_expression_have_the_type_of_what_they_are_compared_with(
     session.commit()
     for condition in (
         User.id == literal(user.id),
+        User.id.in_([literal(user.id), new_id("usr")]),
         func.coalesce(User.id, None) == user.id,
         func.coalesce(User.id, None) == literal(user.id),
         text("id = :id").bindparams(bindparam("id", user.id, User.id.type)),

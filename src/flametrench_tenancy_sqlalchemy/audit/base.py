@@ -10,14 +10,12 @@ from sqlalchemy import Executable
 
 from ..clock import Clock, utc_now
 from ..errors import PreconditionError, Reason, shown
-from ..models.base import is_storable
-from ..transactions.sessions import BIND, AnySession
+from ..models.base import is_moment, is_storable
+from ..policy import INDEXABLE
+from ..transactions.sessions import BIND, AnySession, pool_in_our_words
 
 STREAMED: Final = 1000
 """How many rows of a long answer are held at once."""
-
-LONGEST_TEXT: Final = 200
-"""How long what is looked for, or the name of a consumer, may be."""
 
 
 class OnSession:
@@ -27,6 +25,7 @@ class OnSession:
         self.session = session
         self._clock = clock
 
+    @pool_in_our_words()
     def _ask(
         self, statement: Executable, given: Mapping[str, Any] | None = None, **options: Any
     ) -> Any:
@@ -40,12 +39,13 @@ def moment(value: object, parameter: str) -> datetime:
     """Return ``value`` if it is a moment.
 
     Raises:
-        PreconditionError: ``moment_format``; it is no timezone-aware datetime.
+        PreconditionError: ``moment_format``; it is no timezone-aware datetime, or has no date in
+            another timezone.
     """
-    if isinstance(value, datetime) and value.utcoffset() is not None:
+    if is_moment(value):
         return value
     raise PreconditionError(
-        f"{parameter}: {shown(value)} is not a timezone-aware datetime",
+        f"{parameter}: {shown(value)} is not a timezone-aware datetime with a date everywhere",
         Reason.MOMENT_FORMAT,
         parameter=parameter,
     )
@@ -57,10 +57,10 @@ def text(value: object, parameter: str, reason: Reason) -> str:
     Raises:
         PreconditionError: it is not, for the reason given.
     """
-    if isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT and is_storable(value):
+    if isinstance(value, str) and 0 < len(value) <= INDEXABLE and is_storable(value):
         return value
     raise PreconditionError(
-        f"{parameter}: {shown(value)} is not a text of 1 to {LONGEST_TEXT} characters",
+        f"{parameter}: {shown(value)} is not a text of 1 to {INDEXABLE} characters",
         reason,
         parameter=parameter,
     )

@@ -7,9 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypedDict, Unpack
 
 from sqlalchemy import ColumnElement, Select, func, literal, select, tuple_
-from sqlalchemy.exc import DBAPIError
 
-from .. import _integrity
 from ..clock import time_of
 from ..errors import InvalidIdError, NotFoundError, Reason, cut, shown
 from ..ids import require
@@ -18,8 +16,9 @@ from ..models.audit_document import event_document
 from ..models.base import not_found
 from ..repository.queries import MAX_LIMIT, whole_number
 from ..transactions.isolation import stays_within
+from ..transactions.own import rules_in_our_words
 from ..transactions.savepoint import savepoint
-from ..transactions.sessions import where_writes_go
+from ..transactions.sessions import pool_in_our_words, where_writes_go
 from ..values import AuditOutcome, Page
 from ..writing.events import write_events
 from .base import STREAMED, OnSession, moment, text
@@ -110,16 +109,14 @@ class Events(OnSession):
         org_id = scope[1] if scope is not None and scope[0] == "org" else None
         if org_id is not None and not stays_within(self.session, org_id):
             raise not_found(Organization, org_id, "scope")
-        with where_writes_go(self.session):
-            try:
-                with savepoint(self.session, "write_event"):
-                    [written] = write_events(self.session, [event])
-                    return written
-            except DBAPIError as exc:
-                error = _integrity.broken_rule(exc)
-                if error is None:
-                    raise
-                raise error from exc
+        with (
+            where_writes_go(self.session),
+            pool_in_our_words(),
+            rules_in_our_words(),
+            savepoint(self.session, "write_event"),
+        ):
+            [written] = write_events(self.session, [event])
+            return written
 
     def get(self, id: str) -> AuditEvent:  # noqa: A002 - the specification's word
         """Return an event.

@@ -11,16 +11,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Unpack
+from typing import Any, Final, Unpack, cast
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Integer,
+    Table,
+    Text,
     and_,
     bindparam,
     exists,
     func,
+    literal,
     or_,
     select,
     tuple_,
@@ -28,11 +31,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from ..errors import PreconditionError, Reason
+from ..errors import InvalidIdError, PreconditionError, Reason
 from ..ids import require
 from ..models import AuditConsumer, AuditEra, AuditEvent, SkippedEvent
 from ..models.audit_event import Xid8
 from ..repository.queries import whole_number
+from ..transactions.own import rules_in_our_words
 from ..transactions.sessions import where_writes_go
 from .base import OnSession, text
 from .events import Which, conditions_of
@@ -81,7 +85,7 @@ class Feed(OnSession):
         """
         name = _name(consumer)
         limit = max(1, min(whole_number(limit), MAX_LIMIT))
-        with where_writes_go(self.session):
+        with where_writes_go(self.session), rules_in_our_words():
             position = self._take(name)
             if position is None:
                 return []
@@ -109,12 +113,12 @@ class Feed(OnSession):
             which: which events, as in `Which`.
 
         Raises:
-            InvalidIdError: an id is no wire id of its type.
+            InvalidIdError: an id is no wire id of its type, or ``event`` is none.
             PreconditionError: ``moment_format``, ``action_format``, ``target_format``,
                 ``limit_format``; the argument is misshapen.
         """
         conditions = conditions_of(**which)
-        given = BEGINNING if event is None else _position_of(event)
+        given = BEGINNING if event is None else _position_of(_require_event(event))
         rows = max(1, min(whole_number(limit), MAX_LIMIT))
         return list(self._ask(NEXT.where(*conditions), given | {"rows": rows}).scalars())
 
@@ -127,15 +131,20 @@ class Feed(OnSession):
             error: what was wrong, an exception or a text, of which 2 000 characters are kept.
 
         Raises:
+            InvalidIdError: ``event`` is none.
             PreconditionError: ``consumer_format``.
         """
-        words = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else str(error)
+        kind = type(error).__name__
+        try:
+            words = f"{kind}: {error}" if isinstance(error, Exception) else str(error)
+        except Exception:  # what cannot be told must not stop the consumer
+            words = kind
         skipped = {
             "consumer": _name(consumer),
-            "event_id": require(event.id, "aud", "event"),
+            "event_id": require(_require_event(event).id, "aud", "event"),
             "error": words.encode(errors="replace").decode().replace("\0", "?")[:LONGEST_ERROR],
         }
-        with where_writes_go(self.session):
+        with where_writes_go(self.session), rules_in_our_words():
             self._ask(insert(SkippedEvent).values(skipped).on_conflict_do_nothing())
 
     def lag(self, consumer: str) -> Lag:
@@ -160,8 +169,13 @@ class Feed(OnSession):
             return dict(position)
         if self._ask(_POSITION, {"consumer": name}).first():
             return None
-        new = insert(AuditConsumer).values(name=name).on_conflict_do_nothing()
-        return dict(BEGINNING) if self._ask(new.returning(AuditConsumer.name)).first() else None
+        return dict(BEGINNING) if self._ask(_NEW, {"consumer": name}).first() else None
+
+
+def _require_event(value: object) -> AuditEvent:
+    if isinstance(value, AuditEvent):
+        return value
+    raise InvalidIdError("event", value, expected="an event of the audit log")
 
 
 def _position_of(event: AuditEvent) -> dict[str, Any]:
@@ -178,12 +192,23 @@ _SNAPSHOT: Final = func.pg_current_snapshot()
 _ERA: Final = select(func.max(AuditEra.era)).scalar_subquery()
 _XID: Final = bindparam("xid", type_=Xid8())
 
+_CONSUMER: Final = bindparam("consumer", type_=Text())
 _POSITION: Final = select(AuditConsumer.era, AuditConsumer.xid, AuditConsumer.pos).where(
-    AuditConsumer.name == bindparam("consumer")
+    AuditConsumer.name == _CONSUMER
+)
+# Who inserts what another is inserting would wait for them.
+_ALONE: Final = func.pg_try_advisory_xact_lock(
+    func.hashtextextended(literal("flametrench_tenancy.consumer.") + _CONSUMER, 0)
+)
+_NEW: Final = (
+    insert(cast("Table", AuditConsumer.__table__))
+    .from_select(["name"], select(_CONSUMER).where(_ALONE))
+    .on_conflict_do_nothing()
+    .returning(AuditConsumer.name)
 )
 _MOVE: Final = (
     update(AuditConsumer)
-    .where(AuditConsumer.name == bindparam("consumer"))
+    .where(AuditConsumer.name == _CONSUMER)
     .values(moved_at=func.now())
     .execution_options(synchronize_session=False)
 )

@@ -6,17 +6,21 @@ Nothing happens by itself. What is dropped is first listed, by `months`; the tab
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from sqlalchemy import text
 
-from ..errors import NotFoundError, PreconditionError, Reason, shown
-from ..transactions.sessions import AnySession, connection_of, in_our_schema
+from ..errors import NotFoundError, PreconditionError, Reason, cut, shown
+from ..models.base import is_moment
+from ..transactions.sessions import AnySession, connection_of, in_our_schema, in_our_sql
 
 AHEAD: Final = 3
 """How many months are made ahead, unless told otherwise."""
+
+MOST_AHEAD: Final = 1200
+"""How many at the most: each is a partition."""
 
 _NAME: Final = re.compile(r"aud_(\d{4})_(\d{2})")
 _PARTITIONS: Final = text(
@@ -71,21 +75,24 @@ def add_months(session: AnySession, *, ahead: int = AHEAD) -> int:
 
     Args:
         session: a Session of the table's owner.
-        ahead: how many months from now; this one is made in any case.
+        ahead: how many months from now, up to 1200; this one is made in any case.
 
     Returns:
         How many were made.
+
+    Raises:
+        PreconditionError: ``limit_format``; ``ahead`` is no such number.
     """
-    if type(ahead) is not int or ahead < 0:
+    if type(ahead) is not int or not 0 <= ahead <= MOST_AHEAD:
         raise PreconditionError(
-            f"ahead: {shown(ahead)} is not a number of months",
+            f"ahead: {shown(ahead)} is not a number of months from 0 to {MOST_AHEAD}",
             Reason.LIMIT_FORMAT,
             parameter="ahead",
         )
     connection = connection_of(session)
-    default = in_our_schema(connection, "aud_default")
+    default = in_our_sql(connection, "aud_default")
     wanted = connection.scalars(text(_WANTED.format(default=default)), {"ahead": ahead}).all()
-    add = text(_ADD.format(add_month=in_our_schema(connection, "flametrench_tenancy_add_month")))
+    add = text(_ADD.format(add_month=in_our_sql(connection, "flametrench_tenancy_add_month")))
     return sum(connection.scalars(add, {"month": month}).one() for month in wanted)
 
 
@@ -114,14 +121,17 @@ def drop_months(session: AnySession, names: Sequence[str]) -> None:
         NotFoundError: one of them is no month of the log; nothing is dropped.
     """
     connection = connection_of(session)
-    there = {month.name for month in months(session) if month.since is not None}
+    there = [month.name for month in months(session) if month.since is not None]
+    names = names if isinstance(names, Collection) else [names]
     for name in names:
         if name not in there:
             raise NotFoundError(
-                f"names: there is no month {shown(name)} in the log", parameter="names", id=name
+                f"names: there is no month {shown(name)} in the log",
+                parameter="names",
+                id=cut(name),
             )
     for name in names:
-        connection.execute(text(f"DROP TABLE {in_our_schema(connection, name)}"))
+        connection.execute(text(f"DROP TABLE {in_our_sql(connection, name)}"))
 
 
 def forget_context(session: AnySession, *, before: datetime) -> int:
@@ -140,7 +150,7 @@ def forget_context(session: AnySession, *, before: datetime) -> int:
     _require_aware(before)
     connection = connection_of(session)
     connection.execute(text("SELECT set_config('tenancy.forget_context', 'on', true)"))
-    forget = text(_FORGET.format(log=in_our_schema(connection, "aud")))
+    forget = text(_FORGET.format(log=in_our_sql(connection, "aud")))
     forgotten = connection.execute(forget, {"before": before}).rowcount
     connection.execute(text("SELECT set_config('tenancy.forget_context', '', true)"))
     return forgotten
@@ -156,7 +166,7 @@ def _range_of(name: str) -> tuple[datetime | None, datetime | None]:
 
 
 def _require_aware(before: datetime) -> None:
-    if not isinstance(before, datetime) or before.utcoffset() is None:
+    if not is_moment(before):
         raise PreconditionError(
             f"before: {shown(before)} is no moment with a timezone",
             Reason.OCCURRED_AT_FORMAT,

@@ -23,6 +23,7 @@ from ..errors import DuplicateOrganizationError, NotFoundError, cut, shown
 from ..ids import decode
 from ..models import Organization
 from ..models.base import not_found
+from ..transactions.sessions import pool_in_our_words
 from .servers import is_cell
 
 if TYPE_CHECKING:
@@ -92,10 +93,12 @@ class Cells:
         self._engine = engine
         self._remembered = _Remembered()
 
+    @pool_in_our_words()
     def create_directory(self) -> None:
         """Create the directory's table, unless it is there."""
         DIRECTORY.create(self._engine, checkfirst=True)
 
+    @pool_in_our_words()
     def place(self, org_id: str, cell: str) -> None:
         """Decide, and commit, in which cell an organization will be; before it is created.
 
@@ -112,6 +115,7 @@ class Cells:
         with self._engine.begin() as connection:
             self._remembered.place(connection, org_id, cell)
 
+    @pool_in_our_words()
     def cell_of(self, org_id: str) -> str:
         """Return the schema of an organization's cell.
 
@@ -159,8 +163,9 @@ class AsyncCells:
 
     async def create_directory(self) -> None:
         """Do as `Cells.create_directory`."""
-        async with self._engine.begin() as connection:
-            await connection.run_sync(DIRECTORY.create, checkfirst=True)
+        with pool_in_our_words():
+            async with self._engine.begin() as connection:
+                await connection.run_sync(DIRECTORY.create, checkfirst=True)
 
     async def place(self, org_id: str, cell: str) -> None:
         """Do as `Cells.place`.
@@ -170,8 +175,9 @@ class AsyncCells:
             NotFoundError: there is no such cell.
             DuplicateOrganizationError: the organization is in another cell.
         """
-        async with self._engine.begin() as connection:
-            await connection.run_sync(self._remembered.place, org_id, cell)
+        with pool_in_our_words():
+            async with self._engine.begin() as connection:
+                await connection.run_sync(self._remembered.place, org_id, cell)
 
     async def cell_of(self, org_id: str) -> str:
         """Do as `Cells.cell_of`.
@@ -183,8 +189,9 @@ class AsyncCells:
         org = decode(org_id, "org", "org_id")
         cell = self._remembered.get(org)
         if cell is None:
-            async with self._engine.connect() as connection:
-                cell = await connection.run_sync(self._remembered.found, org)
+            with pool_in_our_words():
+                async with self._engine.connect() as connection:
+                    cell = await connection.run_sync(self._remembered.found, org)
         return _there(cell, org_id)
 
     async def engine_of(self, org_id: str) -> AsyncEngine:

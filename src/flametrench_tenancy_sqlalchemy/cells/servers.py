@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from alembic.util import CommandError
 from sqlalchemy import BigInteger, Connection, Text, column, exists, func, null, select, text
 
+from ..errors import shown
 from ..migrations import upgrade
 from ..models.base import is_storable
 
@@ -24,7 +25,16 @@ _NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _RESERVED: Final = re.compile(r"public|information_schema|pg_.*|citus.*|columnar.*")
 
 _NOT_DISTRIBUTED: Final = frozenset({"audit", "rls"})
-"""Branches with policies, and a sequence of their own, which Citus distributes neither of."""
+"""Branches whose policies contain a query, which Citus does not distribute."""
+_BRANCHES: Final = text(
+    """
+    SELECT CASE relname WHEN 'aud' THEN 'audit' ELSE 'rls' END
+    FROM pg_catalog.pg_policy
+        JOIN pg_catalog.pg_class ON pg_class.oid = polrelid
+        JOIN pg_catalog.pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE nspname = :name AND relname IN ('aud', 'mem')
+    """
+)
 
 _SETTINGS: Final = {
     # Ours read and lock rows of the same cell alone, which is all on one node.
@@ -119,18 +129,17 @@ def create(connection: Connection, name: str, *, branches: Collection[str] = ())
             one of the branches.
         CommandError: what ``migrations.upgrade`` raises.
     """
-    if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or _RESERVED.fullmatch(name):
         raise CellError(
-            f"{name!r} is no name for a cell: up to 63 of a-z, 0-9 and underscore, beginning with "
-            "no digit, and neither public nor anything of PostgreSQL's or Citus's"
+            f"{shown(name)} is no name for a cell: up to 63 of a-z, 0-9 and underscore, beginning "
+            "with no digit, and neither public nor anything of PostgreSQL's or Citus's"
         )
     with connection.begin():
         taken = text("SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = :name)")
         if connection.scalar(taken, {"name": name}):
             raise CellError(f"there is a schema {name} already")
         if _has_citus(connection):
-            if left_out := _NOT_DISTRIBUTED.intersection(branches):
-                raise CellError(f"Citus does not distribute the branch {min(left_out)}")
+            _require_distributable(_NOT_DISTRIBUTED.intersection(branches))
             _set_local(connection, _SETTINGS | {"citus.enable_schema_based_sharding": "on"})
         upgrade(connection, schema=name, branches=branches)
         return _the(connection, name)
@@ -150,7 +159,8 @@ def distribute(connection: Connection, name: str) -> Cell:
         The cell; Citus decides on which node.
 
     Raises:
-        CellError: it is no cell, is distributed already, is ``public``, or this is no cluster.
+        CellError: it is no cell, is distributed already, is ``public``, has a branch that Citus
+            does not distribute, or this is no cluster.
     """
     with connection.begin():
         _require_citus(connection, "distributed")
@@ -159,6 +169,7 @@ def distribute(connection: Connection, name: str) -> Cell:
             raise CellError("public cannot be distributed: rename the schema first")
         if cell.node is not None:
             raise CellError(f"{name} is distributed already: it is on {cell.node}")
+        _require_distributable(connection.scalars(_BRANCHES, {"name": name}).all())
         # Rows are copied table by table: a trigger would miss the tables that are not there yet.
         _set_local(
             connection,
@@ -197,7 +208,7 @@ def move(connection: Connection, name: str, node: str, *, mode: str = "auto") ->
             raise CellError(f"{name} is on {node} already")
         nodes = connection.scalars(_NODES).all()
         if node not in nodes:
-            raise CellError(f"there is no node {node!r}; there are {', '.join(nodes)}")
+            raise CellError(f"there is no node {shown(node)}; there are {', '.join(nodes)}")
         host, _, port = node.rpartition(":")
         connection.execute(
             text(
@@ -224,7 +235,7 @@ def is_cell(connection: Connection, name: object) -> bool:
 
 def _the(connection: Connection, name: str) -> Cell:
     if not is_cell(connection, name):
-        raise CellError(f"there is no cell {name!r}: no schema of that name has our tables")
+        raise CellError(f"there is no cell {shown(name)}: no schema of that name has our tables")
     return next(cell for cell in listed(connection) if cell.name == name)
 
 
@@ -235,6 +246,11 @@ def _has_citus(connection: Connection) -> bool:
 def _require_citus(connection: Connection, what: str) -> None:
     if not _has_citus(connection):
         raise CellError(f"this server has no Citus: only on a cluster can a cell be {what}")
+
+
+def _require_distributable(left_out: Collection[str]) -> None:
+    if left_out:
+        raise CellError(f"Citus does not distribute the branch {min(left_out)}")
 
 
 def _set_local(connection: Connection, settings: dict[str, Any]) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from alembic.util import CommandError
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from .._integrity import sqlstate
 from ..errors import PreconditionError, Reason, TenancyError, UnavailableError
 from ..migrations.connecting import NoConnectionError, reason
 from .answers import Exit, Failure
@@ -35,6 +36,21 @@ _CODES: Final[Mapping[type[Exception], str]] = {
     OSError: "database",
 }
 
+_MIGRATE: Final = (
+    "; `flametrench-tenancy migrate upgrade` makes what is missing, with `--branch audit` the log, "
+    "and `--schema` says where else to look"
+)
+_THEIRS: Final = "; if the application's own Alembic runs these migrations, say it there"
+
+# SQLSTATE -> what helps; the server only knows what it is.
+_ADVICE: Final[Mapping[str | None, str]] = {
+    "42P01": _MIGRATE,  # no such table
+    "42703": _MIGRATE,  # no such column
+    "42883": _MIGRATE,  # no such function
+    "42P07": _THEIRS,  # such a table or index already
+    "42710": _THEIRS,  # such an object already
+}
+
 
 def failure(error: Exception) -> Failure | None:
     """Return what an error means; ``None`` if it is not foreseen."""
@@ -48,7 +64,11 @@ def failure(error: Exception) -> Failure | None:
         return None
     return Failure(
         code,
-        reason(error) if code == "database" else str(error),
+        reason(error) + _advice(error) if code == "database" else str(error),
         getattr(error, "exit_code", Exit.FAILED),
         usage=getattr(error, "usage", ""),
     )
+
+
+def _advice(error: Exception) -> str:
+    return _ADVICE.get(sqlstate(error), "") if isinstance(error, DBAPIError) else ""

@@ -52,21 +52,24 @@ def as_system(
     arguments: Namespace,
     work: Callable[[TenancyRepository], Answer],
     *,
-    question: Callable[[TenancyRepository], str] | None = None,
+    question: Callable[[TenancyRepository], str | None] | None = None,
 ) -> Answer:
     """Do something in one transaction, as the system, which may do everything.
 
     Args:
         arguments: those of the command.
         work: what to do.
-        question: returns what somebody has to say yes to first, with no connection held meanwhile.
+        question: returns what somebody has to say yes to first, with no connection held meanwhile;
+            ``None`` if there is nothing to ask.
 
     Raises:
         NotConfirmedError: they say no, or nobody is there to ask.
     """
     dry_run: bool = getattr(arguments, "dry_run", False)
     if question is not None and not (arguments.yes or dry_run):
-        _confirm(on_database(arguments, lambda to: in_unit(to, arguments, question)))
+        asked = on_database(arguments, lambda to: in_unit(to, arguments, question))
+        if asked is not None:
+            _confirm(asked)
     answer = on_database(arguments, lambda to: in_unit(to, arguments, work))
     if not hasattr(arguments, "dry_run"):
         return answer

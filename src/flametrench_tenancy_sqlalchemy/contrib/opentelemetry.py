@@ -20,7 +20,7 @@ from opentelemetry.trace import Span, StatusCode, Tracer, TracerProvider
 from ..errors import TenancyError, cut
 from ..models import Invitation, Membership, Organization
 from ..repository import ActingTenancy, TenancyRepository
-from ..repository.acting import ForOneUser
+from ..repository.actors import ForOneUser
 from ..results import AcceptInvitationResult, CreateOrgResult
 from ..store import ActingTenancyStore, TenancyStore
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ..clock import Clock, utc_now
 from ..policy import LETTER, Policy
-from ..transactions.sessions import BIND, AnySession
+from ..transactions.sessions import BIND, AnySession, pool_in_our_words
 from .checks import checks
 from .findings import Finding, Repair, Severity
 from .repairs import Repairs
@@ -23,6 +23,7 @@ Progress = Callable[[int, int], object]
 """Told how many questions have been answered, and of how many."""
 
 
+@pool_in_our_words()
 def diagnose(
     session: AnySession,
     *,
@@ -58,6 +59,7 @@ def diagnose(
     return findings
 
 
+@pool_in_our_words()
 def repair(session: AnySession, *, clock: Clock = utc_now) -> list[Repair]:
     """Put right what has one right answer, and return each thing that was done.
 

@@ -6,6 +6,9 @@ from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
 from typing import Final
 
+HELP: Final = "https://flametrench.github.io/tenancy-sqlalchemy/reference/doctor.html#checks"
+"""Where it is told what helps against each finding."""
+
 EXAMPLES: Final = 5
 """How many of what is wrong a finding names."""
 

@@ -19,7 +19,8 @@ TABLES: Final = tuple(AuditBase.metadata.tables)
 TRIGGERS: Final = frozenset(
     {
         *(Part("trigger", TABLE, f"aud_is_final_{verb}") for verb in ("updated", "deleted")),
-        Part("trigger", TABLE, "aud_keeps_rows"),
+        *(Part("trigger", table, f"{table}_keeps_rows") for table in TABLES),
+        *(Part("trigger", table, f"{table}_id_is_final") for table in ("org", "inv", "tup")),
         *(
             Part("trigger", table, f"{table}_log_{verb}")
             for table in ("org", "mem", "inv", "tup")
@@ -34,11 +35,29 @@ _READABLE: Final = text(
     " AND has_table_privilege('aud_default', 'SELECT')"
 )
 _WITHOUT_MONTH: Final = text("SELECT count(*) FROM aud_default")
-_NEXT_MONTH: Final = text(
+_MISSING: Final = text(
     """
-    SELECT name FROM to_char((now() AT TIME ZONE 'UTC') + interval '1 month', '"aud_"YYYY_MM')
-        AS name
-    WHERE to_regclass(quote_ident(name)) IS NULL
+    SELECT name FROM generate_series(0, 1) AS ahead, to_char(
+        (now() AT TIME ZONE 'UTC') + make_interval(months => ahead), '"aud_"YYYY_MM'
+    ) AS name
+    WHERE NOT EXISTS (
+        SELECT FROM pg_inherits
+        WHERE inhparent = to_regclass('aud') AND inhrelid = to_regclass(quote_ident(name))
+    )
+    """
+)
+# Partitions have triggers of their own, and whoever asks one by its name passes by the policies.
+_OPEN: Final = text(
+    """
+    SELECT relname FROM pg_class
+    WHERE oid IN (SELECT relid FROM pg_partition_tree(to_regclass('aud'))) AND NOT (
+        relrowsecurity AND (relkind = 'p' OR (
+            SELECT count(*) = 3 FROM pg_trigger WHERE tgrelid = pg_class.oid
+            AND tgname IN ('aud_is_final_updated', 'aud_is_final_deleted', 'aud_keeps_rows')
+            AND tgenabled IN ('O', 'A')
+        ))
+    )
+    ORDER BY relname
     """
 )
 # A transaction's number that this server has not reached yet is another server's.
@@ -54,13 +73,21 @@ _AHEAD: Final = text(
 
 def examine_log(connection: Connection) -> Iterator[Finding]:
     """Yield what is wrong with the log, in the schema that is alone on the search path."""
-    if missing := connection.scalar(_NEXT_MONTH):
+    if unprotected := connection.scalars(_OPEN).all():
+        yield Finding(
+            "log_open",
+            Severity.ERROR,
+            count=len(unprotected),
+            examples=tuple(unprotected),
+            message="parts of the audit log whose events may be changed, or be seen by others",
+        )
+    if missing := connection.scalars(_MISSING).all():
         yield _warning(
             "log_month_missing",
-            1,
+            len(missing),
             "months without a partition of the audit log, whose events will go to the default one; "
-            "`flametrench-tenancy retention make` makes it",
-            missing,
+            "`flametrench-tenancy retention make` makes them",
+            *missing,
         )
     if not connection.scalar(_READABLE):
         yield _warning("log_unreadable", 1, "what this role may not read of the log", TABLE)

@@ -24,7 +24,8 @@ from ..errors import PreconditionError, Reason
 from ..ids import encode, encode_object
 from ..models import Invitation, Membership, Organization, Tuple
 from ..models.tuple import TupleKey
-from ..repository.operation import Operation, Repository
+from ..repository.frame import Repository
+from ..repository.operation import Operation
 from ..transactions.isolation import NOWHERE
 from ..transactions.sessions import connection_of
 from ..transactions.settings import telling

@@ -48,7 +48,11 @@ TRIGGERS: Final = frozenset(
 )
 _PARTS: Final = frozenset(catalog.items(OWN_SCHEMA)) | TRIGGERS
 MISSING: Final = {
-    "missing_table": ("table", "tables that are not there; the rows were not examined"),
+    "missing_table": (
+        "table",
+        "tables that are not there; the rows were not examined; `flametrench-tenancy migrate "
+        "upgrade` creates them",
+    ),
     "missing_column": ("column", "columns that are not there; the rows were not examined"),
     "missing_constraint": ("constraint", "constraints that are not there"),
     "missing_index": ("index", "indexes that are not there"),
@@ -104,8 +108,10 @@ _COLUMNS: Final = [
     for column in table.columns
 ]
 UNSEEN: Final = {
-    "hidden_rows": "tables with row-level security for this role; the rows were not examined",
-    "unreadable": "what this role may not read; the rows were not examined",
+    "hidden_rows": "tables with row-level security for this role; the rows were not examined; ask "
+    "as the tables' owner, or as a role with BYPASSRLS",
+    "unreadable": "what this role may not read; the rows were not examined; ask as the tables' "
+    "owner",
 }
 
 # In whose sessions no trigger and no foreign key does its work.

@@ -8,8 +8,10 @@ the application's, `version_location` is the second entry of ``version_locations
 from __future__ import annotations
 
 import os
+import re
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -132,17 +134,17 @@ def upgrade(
         AdvisoryLockTimeoutError: another deployer is still migrating; the error says who.
         SchemaMismatchError: there are things of these names that differ from ours or belong to
             somebody else; nothing is changed, and the error lists them.
-        CommandError: no database is named or reached, or there is no such branch or revision;
-            Alembic's own.
+        CommandError: no database is named or reached, there is no such branch or revision, or the
+            database has a branch that is not named; Alembic's own.
     """
-    with _one_at_a_time:
-        config = _config_for(
-            target,
-            schema=schema,
-            lock_timeout=lock_timeout,
-            advisory_lock_timeout=advisory_lock_timeout,
-            branches=branches,
-        )
+    config = _config_for(
+        target,
+        schema=schema,
+        lock_timeout=lock_timeout,
+        advisory_lock_timeout=advisory_lock_timeout,
+        branches=branches,
+    )
+    with _one_at_a_time, _branches_named(branches):
         command.upgrade(config, revision or newest(branches))
 
 
@@ -167,16 +169,16 @@ def downgrade(
 
     Raises:
         AdvisoryLockTimeoutError: as for `upgrade`.
-        CommandError: no database is named or reached, or there is no such revision; Alembic's own.
+        CommandError: as for `upgrade`.
     """
-    with _one_at_a_time:
-        config = _config_for(
-            target,
-            schema=schema,
-            lock_timeout=lock_timeout,
-            advisory_lock_timeout=advisory_lock_timeout,
-            branches=branches,
-        )
+    config = _config_for(
+        target,
+        schema=schema,
+        lock_timeout=lock_timeout,
+        advisory_lock_timeout=advisory_lock_timeout,
+        branches=branches,
+    )
+    with _one_at_a_time, _branches_named(branches):
         command.downgrade(config, revision)
 
 
@@ -207,6 +209,21 @@ def database_url(given: str | URL | None) -> URL:
     if url.get_backend_name() != "postgresql":
         raise CommandError(f"PostgreSQL is needed, not {url.get_backend_name()}")
     return url
+
+
+@contextmanager
+def _branches_named(branches: Collection[str]) -> Iterator[None]:
+    """Say which opt-in branch is not named, where Alembic knows that a revision is nowhere."""
+    try:
+        yield
+    except CommandError as exc:
+        lost = re.search(rf"'ft_({'|'.join(BRANCHES)})_\d+'", str(exc))
+        if lost is None or lost[1] in branches:
+            raise
+        raise CommandError(
+            f"revision {lost[0]} belongs to the opt-in branch {lost[1]}, which a database that has "
+            f'it needs named each time: --branch {lost[1]}, or branches=["{lost[1]}"]'
+        ) from exc
 
 
 def _config_for(target: str | URL | Connection, **manner: Any) -> Config:

@@ -26,7 +26,10 @@ VERSION_TABLE: Final = "flametrench_tenancy_version"
 
 _PACKAGE: Final = __name__.split(".", maxsplit=1)[0]
 _FUNCTION_PREFIX: Final = "flametrench_tenancy_"
-_LOG: Final = re.compile(r"aud(_default|_\d{4}_\d{2}|_consumer|_skipped|_era)?")
+_APART: Final = re.compile(
+    r"aud(_default|_\d{4}_\d{2}|_consumer|_skipped|_era)?|flametrench_tenancy_cells"
+)
+_EXTENSION: Final = "pg_trgm"
 
 
 def include_object(
@@ -34,17 +37,17 @@ def include_object(
 ) -> bool:
     """Leave what is tenancy's in the application's schema to the migrations of tenancy.
 
-    That is its tables, and what alembic_utils knows besides: triggers, their functions, and the
-    policies and grants that the application does not declare itself. Where ``target_metadata`` has
-    our metadata too, the columns that the application has added to our tables are its own, and so
-    are their indexes and constraints.
+    That is its tables, and what alembic_utils knows besides: triggers, their functions, and those
+    policies, grants and extensions that the application does not declare itself. Where
+    ``target_metadata`` has our metadata too, the columns that the application has added to our
+    tables are its own, and so are their indexes and constraints.
     """
     ours = False
     match type_:
         case "table":
             compared = compare_to is not None and item.metadata is Base.metadata
             ours = (_is_ours(name) and not compared) or (
-                _is_the_logs(name) and reflected and compare_to is None
+                _is_apart(name) and reflected and compare_to is None
             )
         case "column":
             ours = is_own(item)
@@ -56,9 +59,11 @@ def include_object(
             ours = _FUNCTION_PREFIX in item.definition
         case "policy":
             table = item.on_entity.rpartition(".")[2]
-            ours = reflected and (_is_ours(table) or _is_the_logs(table))
+            ours = reflected and (_is_ours(table) or _is_apart(table))
         case "grant_table":
-            ours = reflected and (_is_ours(item.table) or _is_the_logs(item.table))
+            ours = reflected and (_is_ours(item.table) or _is_apart(item.table))
+        case "extension":
+            ours = reflected and item.signature == _EXTENSION
     return not ours
 
 
@@ -66,9 +71,9 @@ def _is_ours(table: str | None) -> bool:
     return is_own_table(table) or table == VERSION_TABLE
 
 
-def _is_the_logs(table: str | None) -> bool:
-    """Whether it is the audit log or a part of it, unless the application declares it itself."""
-    return table is not None and _LOG.fullmatch(table) is not None
+def _is_apart(table: str | None) -> bool:
+    """Whether it is of the audit log or the directory of cells, with a metadata of their own."""
+    return table is not None and _APART.fullmatch(table) is not None
 
 
 def process_revision_directives(

@@ -77,6 +77,15 @@ def _explained(url: URL) -> Iterator[None]:
         yield
     except Exception as exc:
         # Which is what drivers raise: their own errors, the network's, a TypeError.
-        advice = "; asyncpg has ssl instead" if "sslmode" in url.query else ""
-        hint = advice if isinstance(exc, TypeError) else ""
-        raise NoConnectionError(f"no connection by {url.drivername}: {reason(exc)}{hint}") from exc
+        said = f"no connection by {url.drivername}: {reason(exc)}"
+        raise NoConnectionError(said + _advice(url, exc)) from exc
+
+
+def _advice(url: URL, error: Exception) -> str:
+    match error:
+        case TypeError() if "sslmode" in url.query:
+            return "; asyncpg has ssl instead"
+        case ImportError() if url.drivername == "postgresql+psycopg":
+            # The package alone needs the system's libpq.
+            return "; `pip install 'psycopg[binary]'` brings what it needs"
+    return ""

@@ -24,6 +24,7 @@ _STRANGERS: Final = text(
     named AS (
         SELECT 'table ' || oid::regclass AS thing, relowner AS owner, relnamespace AS place
         FROM pg_class WHERE relname IN :tables
+            OR relname ~ '^aud_(default|pos_seq|[0-9]{4}_[0-9]{2})$'
         UNION ALL
         SELECT 'function ' || theirs.oid::regprocedure, proowner, pronamespace
         FROM pg_proc AS theirs WHERE starts_with(proname, 'flametrench_') OR EXISTS (

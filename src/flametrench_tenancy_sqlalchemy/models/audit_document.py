@@ -8,14 +8,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from ..errors import PreconditionError, Reason, shown
 from ..ids import require
+from ..policy import INDEXABLE, require_at_most
 from ..values import AuditOutcome
 from .audit_event import EVENT_BYTES
-from .base import is_storable
+from .base import is_moment, is_storable
 from .tuple import require_object_type
 
 _AUTH_KINDS: Final = ("session", "pat", "share", "system")
@@ -85,14 +87,7 @@ def event_document(
             "kind": where,
             "id": require(which, "org", "scope") if where == "org" else which,
         }
-    size = len(json.dumps(document, ensure_ascii=False).encode())
-    if size > EVENT_BYTES:
-        raise PreconditionError(
-            f"an event of {size} bytes is too large, the limit is {EVENT_BYTES}",
-            Reason.EVENT_SIZE,
-            parameter="metadata",
-            limit=EVENT_BYTES,
-        )
+    _require_small(json.dumps(document, ensure_ascii=False), "metadata")
     return document
 
 
@@ -108,7 +103,7 @@ def require_auth(
         acting: whether a user acts; ``system`` is nobody's.
 
     Raises:
-        PreconditionError: ``auth_format``.
+        PreconditionError: ``auth_format`` or ``event_size``.
 
     Specification: ADR 0016, ADR 0019.
     """
@@ -132,7 +127,7 @@ def require_on_behalf(
     """Return the agent that acts for somebody, if it is well-formed.
 
     Raises:
-        PreconditionError: ``on_behalf_format``; it is not ``{"agent_id": "…"}``.
+        PreconditionError: ``on_behalf_format``; it is not ``{"agent_id": "…"}``. ``event_size``.
 
     Specification: ADR 0019.
     """
@@ -149,7 +144,7 @@ def require_context(context: Mapping[str, Any] | None, parameter: str) -> Mappin
 
     Raises:
         PreconditionError: ``context_format``; it is not of ``request_id``, ``ip`` and
-            ``user_agent``, each a string.
+            ``user_agent``, each a string. ``event_size``.
 
     Specification: ADR 0019.
     """
@@ -164,38 +159,44 @@ def require_context(context: Mapping[str, Any] | None, parameter: str) -> Mappin
 
 def _moment(occurred_at: datetime | str) -> dict[str, str]:
     """Return a moment, and the words that it was given in."""
-    try:
-        moment = (
-            datetime.fromisoformat(occurred_at) if isinstance(occurred_at, str) else occurred_at
-        )
-        if moment.utcoffset() is not None:
-            words = {"occurred_as": occurred_at} if isinstance(occurred_at, str) else {}
-            return {"occurred_at": moment.isoformat(), **words}
-    except (AttributeError, ValueError):
-        pass
-    form = "a moment with a timezone"
-    raise _refused("occurred_at", occurred_at, form, Reason.OCCURRED_AT_FORMAT)
+    moment, words = occurred_at, dict[str, str]()
+    if isinstance(occurred_at, str) and is_storable(occurred_at):
+        words["occurred_as"] = occurred_at
+        with suppress(ValueError):
+            moment = datetime.fromisoformat(occurred_at)
+    if not is_moment(moment):
+        form = "a moment with a timezone"
+        raise _refused("occurred_at", occurred_at, form, Reason.OCCURRED_AT_FORMAT)
+    return {"occurred_at": moment.astimezone(UTC).isoformat(), **words}
 
 
 def _pair(value: tuple[str, str], parameter: str, reason: Reason) -> tuple[str, str]:
     match value:
-        case (str(kind), str(id_)) if kind and id_ and is_storable(kind) and is_storable(id_):
+        case (str(kind), str(id_)) if all(
+            0 < len(each) <= INDEXABLE and is_storable(each) for each in (kind, id_)
+        ):
             return kind, id_
-    raise _refused(parameter, value, "a kind and an id", reason)
+    form = f"a kind and an id, each of 1 to {INDEXABLE} characters"
+    raise _refused(parameter, value, form, reason)
 
 
 def _object(
     value: Mapping[str, Any], parameter: str, reason: Reason = Reason.METADATA_FORMAT
 ) -> dict[str, Any]:
-    """Return what JSON can express, and PostgreSQL store."""
-    try:
+    """Return what JSON can express, PostgreSQL store, and an event hold."""
+    written = "\0"
+    with suppress(TypeError, ValueError, RecursionError):
         if isinstance(value, Mapping):
             written = json.dumps(dict(value), ensure_ascii=False, allow_nan=False)
-            if is_storable(written) and not _NUL.search(written):
-                return dict(value)
-    except (TypeError, ValueError, RecursionError):
-        pass
-    raise _refused(parameter, value, "an object that JSON can express", reason)
+    if not is_storable(written) or _NUL.search(written):
+        raise _refused(parameter, value, "an object that JSON can express", reason)
+    _require_small(written, parameter)
+    return dict(value)
+
+
+def _require_small(written: str, parameter: str) -> None:
+    size = len(written.encode())
+    require_at_most(EVENT_BYTES, size, "bytes of an event", parameter, Reason.EVENT_SIZE)
 
 
 def _refused(parameter: str, value: object, form: str, reason: Reason) -> PreconditionError:

@@ -1,10 +1,10 @@
-"""What all models share: their metadata, the column types of the schema, and two judgements."""
+"""What all models share: their metadata, the column types of the schema, and three judgements."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeGuard, TypeVar
 
 from sqlalchemy import (
     CheckConstraint,
@@ -38,6 +38,11 @@ NAMING_CONVENTION: Final = {
 }
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+
+# A server shows moments in its own timezone: what it says must be a date there, too.
+_DAY: Final = timedelta(days=1)
+_FIRST: Final = datetime.min.replace(tzinfo=UTC) + _DAY
+_LAST: Final = datetime.max.replace(tzinfo=UTC) - _DAY
 
 
 class Base(DeclarativeBase):
@@ -153,6 +158,16 @@ def not_found(entity: type[Base], id_: object, parameter: str) -> NotFoundError:
 def is_storable(value: object) -> bool:
     """Tell whether PostgreSQL can store ``value`` as text: no NUL, no lone surrogate."""
     return isinstance(value, str) and _UNSTORABLE.search(value) is None
+
+
+def is_aware(value: object) -> TypeGuard[datetime]:
+    """Tell whether ``value`` is a datetime with a timezone."""
+    return isinstance(value, datetime) and value.utcoffset() is not None
+
+
+def is_moment(value: object) -> TypeGuard[datetime]:
+    """Tell whether ``value`` is one that has a date in every timezone."""
+    return is_aware(value) and _FIRST <= value <= _LAST
 
 
 def one_of(words: type[Term], table: str, column: str) -> CheckConstraint:

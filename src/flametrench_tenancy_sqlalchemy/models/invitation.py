@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping
-from datetime import UTC, datetime
-from typing import Final, Self, cast
+from datetime import datetime
+from typing import Self, cast
 
 from sqlalchemy import CheckConstraint, ColumnElement, ForeignKey, Index, Text, and_, func, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -20,10 +19,9 @@ from ..errors import (
     InvitationNotPendingError,
     PreconditionError,
     Reason,
-    shown,
 )
 from ..ids import WireId, new_id
-from ..policy import LETTER, Policy, require_at_most
+from ..policy import LETTER, Policy
 from ..values import InvitationStatus, PreTuple, Role, Status
 from .base import (
     Base,
@@ -31,19 +29,16 @@ from .base import (
     UtcDateTime,
     described,
     id_column,
-    is_storable,
     not_found,
     one_of,
     page_index,
     partial_index,
 )
 from .membership import Membership, require_administrator
+from .offers import effective, require_end, require_identifier
 from .organization import Organization
 from .pre_tuples import PreTuples, well_formed, well_formed_all
 from .user import User
-
-# Text without control characters, and without white space at its ends.
-_IDENTIFIER: Final = re.compile(r"(?!\s)[^\x00-\x1f\x7f-\x9f]+(?<!\s)")
 
 
 class Invitation(Base):
@@ -167,10 +162,10 @@ class Invitation(Base):
         return cls(
             id=id_ or new_id("inv"),
             org_id=org_id,
-            identifier=_require_identifier(policy.canonical(identifier), policy),
+            identifier=require_identifier(policy.canonical(identifier), policy),
             role=role,
             status=InvitationStatus.PENDING,
-            expires_at=_require_end(expires_at, policy, at),
+            expires_at=require_end(expires_at, policy, at),
             pre_tuples=well_formed_all(pre_tuples, org_id, policy),
             invited_by=invited_by,
             invited_user_id=None,
@@ -195,12 +190,11 @@ class Invitation(Base):
 
         By the clock of the repository that returned it; by the current time where none has.
         """
-        overdue = self.is_overdue(self.read_at or utc_now())
-        return InvitationStatus.EXPIRED if overdue else self.status
+        return effective(self.status, self.expires_at, self.read_at or utc_now())
 
     def is_overdue(self, at: datetime) -> bool:
         """Whether the invitation still says pending although its time is over."""
-        return self.status is InvitationStatus.PENDING and self.expires_at < at
+        return effective(self.status, self.expires_at, at) is not self.status
 
     @classmethod
     def overdue_at(cls, at: datetime) -> ColumnElement[bool]:
@@ -258,7 +252,7 @@ class Invitation(Base):
         self._require_pending()
         self.organization.require_active()
         # By a clock that is ahead it may have been created later than now.
-        self.expires_at = _require_end(expires_at, policy, max(at, self.created_at))
+        self.expires_at = require_end(expires_at, policy, max(at, self.created_at))
         self.read_at = at
 
     def canonicalize(self, policy: Policy) -> None:
@@ -269,7 +263,7 @@ class Invitation(Base):
             PreconditionError: ``identifier_format`` or ``identifier_length``.
         """
         self._require_pending()
-        self.identifier = _require_identifier(policy.canonical(self.identifier), policy)
+        self.identifier = require_identifier(policy.canonical(self.identifier), policy)
 
     def erase(self, at: datetime) -> None:
         """Forget whom the invitation is for; one that is pending ends."""
@@ -436,45 +430,3 @@ class Invitation(Base):
             raise IdentifierBindingRequiredError
         if policy.canonical(accepting_identifier) != policy.canonical(self.identifier):
             raise IdentifierMismatchError(accepting_identifier, self.identifier)
-
-
-def _require_identifier(identifier: str, policy: Policy) -> str:
-    if not is_storable(identifier) or not _IDENTIFIER.fullmatch(identifier):
-        raise PreconditionError(
-            f"identifier {shown(identifier)} is empty, has white space at an end or a control "
-            "character in it, or is not text that PostgreSQL can store",
-            Reason.IDENTIFIER_FORMAT,
-            parameter="identifier",
-        )
-    limit, length = policy.limits.identifier, len(identifier)
-    require_at_most(limit, length, "characters", "identifier", Reason.IDENTIFIER_LENGTH)
-    return identifier
-
-
-def _require_end(expires_at: datetime, policy: Policy, at: datetime) -> datetime:
-    if not isinstance(expires_at, datetime) or expires_at.utcoffset() is None:
-        raise PreconditionError(
-            f"expires_at {shown(expires_at)} is not a timezone-aware datetime",
-            Reason.NAIVE_EXPIRATION,
-            parameter="expires_at",
-        )
-    if not at < expires_at:
-        raise PreconditionError(
-            f"expires_at {expires_at.isoformat()} is not in the future",
-            Reason.PAST_EXPIRATION,
-            parameter="expires_at",
-        )
-    if policy.invitation_lifetime is not None and expires_at - at > policy.invitation_lifetime:
-        raise PreconditionError(
-            f"expires_at {expires_at.isoformat()} is over the limit, {policy.invitation_lifetime}",
-            Reason.EXPIRATION_RANGE,
-            parameter="expires_at",
-        )
-    try:
-        return expires_at.astimezone(UTC)
-    except OverflowError as exc:  # the last hours of the year 9999, west of Greenwich
-        raise PreconditionError(
-            f"expires_at {expires_at.isoformat()} is beyond what UTC can express",
-            Reason.EXPIRATION_RANGE,
-            parameter="expires_at",
-        ) from exc

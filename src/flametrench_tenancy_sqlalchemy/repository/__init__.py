@@ -4,7 +4,8 @@ The repository holds no rule: it locks, loads, asks the model and writes.
 """
 
 from ..authority import Actor
-from .acting import ActingTenancy, ActsForUsers
+from .acting import ActingTenancy
+from .actors import ActsForUsers
 from .departures import DepartureOperations
 from .guards import GuardOperations
 from .invitations import InvitationOperations

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from ..authority import Actor
+from ..ids import require
 from ..models import Invitation, Membership, Organization, User
 from ..models.base import not_found
-from ..models.user import user_id
 from ..results import (
     AcceptInvitationResult,
     CreateOrgResult,
@@ -19,6 +19,7 @@ from ..results import (
     TransferOwnershipResult,
 )
 from ..rows import Members, Requests, RoleChanges
+from ..transactions.isolation import View, Way
 from ..transactions.sessions import where_writes_go
 from ..values import (
     UNSET,
@@ -31,7 +32,8 @@ from ..values import (
     Status,
     Unset,
 )
-from .operation import guards, reads
+from .actors import ForOneUser
+from .kinds import guards, reads
 from .queries import Options
 
 if TYPE_CHECKING:
@@ -39,65 +41,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Acting = TypeVar("Acting")
-
-
-class ActsForUsers(ABC, Generic[Acting]):
-    """Whatever has the operations, and can have them for one user."""
-
-    def acting_as(
-        self,
-        usr_id: User | str,
-        *,
-        identifier: str | None = None,
-        auth: Mapping[str, Any] | None = None,
-        on_behalf: Mapping[str, Any] | None = None,
-        context: Mapping[str, Any] | None = None,
-    ) -> Acting:
-        """Return the operations for one user, each of which checks that the user may.
-
-        Args:
-            usr_id: the user whom authentication has established, or their wire id (``usr_…``).
-            identifier: the identifier that authentication has proven to be theirs; without it no
-                invitation is.
-            auth: how they have signed in, for the audit log: a ``kind`` of ``session``, ``pat``
-                and ``share``, and the id that is named after it.
-            on_behalf: ``agent_id`` of the agent that acts in their name.
-            context: the circumstances: ``request_id``, ``ip`` and ``user_agent``.
-
-        Raises:
-            InvalidIdError: ``usr_id`` is no ``usr_`` wire id, or a user who has none yet.
-            PreconditionError: ``auth_format``, ``on_behalf_format`` or ``context_format``; it has
-                not the form that the specification gives it.
-        """
-        return self._for(
-            Actor(
-                user_id(usr_id, "usr_id"),
-                identifier=identifier,
-                auth=auth,
-                on_behalf=on_behalf,
-                context=context,
-            )
-        )
-
-    @abstractmethod
-    def _for(self, actor: Actor) -> Acting: ...
-
-
-class ForOneUser:
-    """Whatever runs for one user."""
-
-    _actor: Actor
-
-    @property
-    def usr_id(self) -> str:
-        """The user's wire id."""
-        return self._actor.usr_id
-
-    @property
-    def identifier(self) -> str | None:
-        """The identifier that authentication has proven to be theirs."""
-        return self._actor.identifier
 
 
 class ActingTenancy(ForOneUser):
@@ -411,6 +354,27 @@ class ActingTenancy(ForOneUser):
     def expire_invitations(self, *, limit: int = 1000) -> int:
         """Refuse to do a periodic job, which is no user's."""
         return self._tenancy.expire_invitations(limit=limit)
+
+
+@contextmanager
+def reading_log(acting: ActingTenancy, org_id: str) -> Iterator[None]:
+    """Let the block read an organization's audit log for a user, as an owner or admin.
+
+    Args:
+        acting: the operations for the user.
+        org_id: the organization's wire id (``org_…``).
+
+    Raises:
+        InvalidIdError: ``org_id`` is no ``org_`` wire id.
+        NotFoundError: the user is no member of it.
+        ForbiddenError: the user lacks the role.
+        PreconditionError: ``org_not_active``; the organization is suspended.
+    """
+    require(org_id, "org", "org_id")
+    tenancy = acting._tenancy
+    with tenancy._seeing(View.of(Way.NAMED, org_id, log=True)):
+        tenancy._permit_reading_in("list_events", org_id)
+        yield
 
 
 def for_actor(

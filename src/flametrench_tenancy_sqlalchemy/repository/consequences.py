@@ -80,9 +80,10 @@ def end_offers(
 
 
 def grants_to_take(session: AnySession, parted: Iterable[Parting]) -> list[Tuple]:
-    """Return the tuples that their organizations' invitations brought those who leave for good.
+    """Return the tuples that invitations brought those who leave for good, as was promised there.
 
-    One that an organization to which they still belong has promised, too, is theirs to keep.
+    One that an organization to which they still belong has promised, too, is theirs to keep. It
+    goes with the last of those that have promised it, whichever it was that brought it.
     """
     left = {(p.membership.usr_id, p.membership.org_id) for p in parted if p.is_for_good}
     if not left:
@@ -91,12 +92,17 @@ def grants_to_take(session: AnySession, parted: Iterable[Parting]) -> list[Tuple
     reach(session, users)
     with seeing(session, View.of(Way.USERS, *users, beyond=True), undone=True):
         brought: dict[TupleKey, set[Origin]] = defaultdict(set)
+        concerned: set[TupleKey] = set()
         for usr_id, key, invitation in _promises(session, users):
+            brought[key].add((invitation.terminal_at, invitation.invited_by))
             if (usr_id, invitation.org_id) in left:
-                brought[key].add((invitation.terminal_at, invitation.invited_by))
-        held = tuples.find(session, brought, to_delete=True)
+                concerned.add(key)
+        held = tuples.find(session, concerned, to_delete=True)
         theirs = [t for t in held.values() if (t.created_at, t.created_by) in brought[t.key]]
         kept = promised(session, users, theirs, besides=left)
+        # Of two organizations that are left at once, the one that comes second sees the other
+        # gone, or, by an older snapshot, fails to serialize.
+        tuples.write_as_they_are(session, [t for t in theirs if t.key in kept])
     return [t for t in theirs if t.key not in kept]
 
 

@@ -12,7 +12,7 @@ from ..results import TransferOwnershipResult
 from ..transactions.isolation import View, Way
 from . import locks, queries
 from .consequences import promised
-from .operation import Repository
+from .frame import Repository
 
 
 class DepartureOperations(Repository):
@@ -169,7 +169,7 @@ class DepartureOperations(Repository):
             needy = {m.org_id: m for m in held if m.is_active_owner and len(owners[m.org_id]) == 1}
             _require_heirs(needy, named)
             places = {(named[org_id], org_id) for org_id in needy}
-            candidates = locks.acting(session, places, to_change=True)
+            candidates = locks.acting(session, places, alone=True)
             heirs_found = {org_id: candidates.get((named[org_id], org_id)) for org_id in needy}
             offers = locks.offers_made(session, {(org.id, usr_id) for org in orgs})
             tuples = self._tuples_that_go(usr_id, orgs)

@@ -136,7 +136,7 @@ class Entries:
         return ended
 
     def _others(self, offer: Invitation) -> list[Invitation]:
-        others = [o for o in self._live[offer.org_id, offer.identifier] if o is not offer]
+        others = self._live[offer.org_id, offer.identifier]
         if others and self._policy.pending_invitations == "refuse":
             raise DuplicateInvitationError(
                 f"invitation {others[0].id} to {offer.org_id} is open for the same identifier",

@@ -10,7 +10,8 @@ from ..transactions.isolation import View, Way
 from ..transactions.sessions import connection_of, where_writes_go
 from ..values import Role
 from . import queries
-from .operation import Repository, guards
+from .frame import Repository
+from .kinds import guards
 from .queries import Options
 
 

@@ -16,7 +16,8 @@ from ..transactions.isolation import NOWHERE, View, Way, reach, spans_organizati
 from ..values import InvitationStatus, Page, PreTuple, Role
 from . import lists, locks, queries
 from .entries import Entries, as_it_is, end_rivals
-from .operation import Repository, reads
+from .frame import Repository
+from .kinds import reads
 from .queries import Options
 
 
@@ -210,10 +211,8 @@ class InvitationOperations(Repository):
         ) as operation:
             user: User | None
             if as_usr_id is None:
-                invitation, user = (
-                    locks.invitation(self.session, inv_id, alone=alone),
-                    User.register(at=operation.at),
-                )
+                invitation = locks.invitation(self.session, inv_id, alone=alone)
+                user = User.register(at=operation.at)
                 reach(self.session, [user.id])
                 present = []
             else:

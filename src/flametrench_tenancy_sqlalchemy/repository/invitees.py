@@ -9,12 +9,14 @@ from ..errors import PreconditionError, Reason, shown
 from ..ids import require
 from ..models import Invitation
 from ..models.base import is_storable, not_found
+from ..models.offers import effective
 from ..results import InvitationPreview
 from ..transactions.isolation import View, Way
 from ..transactions.sessions import connection_of
-from ..values import InvitationStatus, Page
+from ..values import Page
 from . import lists, locks, queries
-from .operation import Repository, reads
+from .frame import Repository
+from .kinds import reads
 from .queries import Options
 
 
@@ -43,16 +45,13 @@ class InviteeOperations(Repository):
             row = found.one_or_none()
         if row is None:
             raise not_found(Invitation, inv_id, "inv_id")
-        now, status = time_of(self._clock), row.status
-        if status is InvitationStatus.PENDING and row.expires_at < now:
-            status = InvitationStatus.EXPIRED
         return InvitationPreview(
             row.name,
             row.slug,
             row.role,
             row.display_name,
             expires_at=row.expires_at,
-            effective_status=status,
+            effective_status=effective(row.status, row.expires_at, time_of(self._clock)),
         )
 
     @reads

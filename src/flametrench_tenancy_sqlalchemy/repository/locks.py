@@ -224,14 +224,20 @@ def administrators(
 
 
 def acting(
-    session: AnySession, places: Collection[tuple[str, str]], *, to_change: bool = False
+    session: AnySession, places: Collection[tuple[str, str]], *, alone: bool = False
 ) -> dict[tuple[str, str], Membership]:
-    """Lock the active memberships by which users act, at places: a user in an organization each."""
+    """Lock the active memberships by which users act, at places: a user in an organization each.
+
+    Args:
+        session: the Session.
+        places: the users and organizations.
+        alone: whether they are going to be changed, so that the locks may not be shared.
+    """
     if not places:
         return {}
     there = pairs_among(session, (_mem.c.usr_id, _mem.c.org_id), places)
     query = select(_mem).where(there, is_active(_mem)).order_by(_mem.c.id)
-    query = (reads.to_change if to_change else side_by_side)(query, _mem)
+    query = (to_change if alone else side_by_side)(query, _mem)
     found = session.scalars(deciding(query, Membership))
     return {(each.usr_id, each.org_id): each for each in found}
 

@@ -13,7 +13,8 @@ from ..transactions.isolation import View, Way
 from ..values import Page, Role, SeatCount, Status
 from . import lists, locks, queries
 from .entries import seats_of
-from .operation import Repository, reads
+from .frame import Repository
+from .kinds import reads
 from .queries import Options
 
 

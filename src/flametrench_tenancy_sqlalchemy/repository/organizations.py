@@ -11,7 +11,8 @@ from ..results import CreateOrgResult
 from ..transactions.isolation import View, Way, spans_organizations
 from ..values import UNSET, Page, Role, Status, Unset
 from . import lists, locks, queries
-from .operation import Repository, reads
+from .frame import Repository
+from .kinds import reads
 from .queries import Options
 
 

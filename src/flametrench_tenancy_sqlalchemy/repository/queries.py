@@ -98,8 +98,8 @@ def page(
         given: the query's further parameters.
     """
     limit = max(1, min(whole_number(limit), MAX_LIMIT))
-    # A table is named after its type of id.
     first = BEYOND_ALL if newest_first else BEFORE_ALL
+    # A table is named after its type of id.
     after = first if cursor is None else decode(cursor, entity.__tablename__, "cursor")
     given |= {"after": after, "rows": limit + 1}
     wanted = loading(query, options)

@@ -32,7 +32,8 @@ from ..values import Outcome, Role
 from ..writing import goes_by_flush
 from . import locks
 from .entries import Entries, Newcomer, as_it_is
-from .operation import Operation, Reference, Repository, existing_users
+from .frame import Repository, existing_users
+from .operation import Operation, Reference
 from .outcomes import attempt, done, settle, then
 
 T = TypeVar("T")

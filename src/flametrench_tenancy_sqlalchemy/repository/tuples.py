@@ -7,7 +7,8 @@ from ..models import Tuple
 from ..models.tuple import require_object_type, require_relation
 from ..transactions.isolation import View
 from . import queries
-from .operation import Repository, reads
+from .frame import Repository
+from .kinds import reads
 from .queries import Options
 
 

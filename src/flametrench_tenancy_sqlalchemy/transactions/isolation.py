@@ -28,9 +28,17 @@ from sqlalchemy.orm import Session
 
 from ..errors import PreconditionError, Reason
 from ..models import Organization
-from .sessions import AnySession, commits_by_itself, connection_of, in_our_schema, itself
+from .sessions import (
+    AnySession,
+    commits_by_itself,
+    connection_of,
+    in_our_schema,
+    in_our_sql,
+    itself,
+)
 from .tenant import (
     Seen,
+    hides,
     is_isolated,
     is_isolated_on,
     known,
@@ -66,6 +74,7 @@ class View:
         beyond: whether it goes beyond what the Session is bound to: for what is the user's own, and
             for what the rules want to know themselves.
         spanning: the operation's name, if it is about all of them by its nature.
+        log: whether it reads the audit log, which is hidden without that branch, too.
     """
 
     way: Way
@@ -74,6 +83,7 @@ class View:
     about: tuple[str, ...] = ()
     beyond: bool = False
     spanning: str | None = None
+    log: bool = False
 
     @classmethod
     def of(cls, way: Way, *given: str | None, **more: Any) -> View:
@@ -162,7 +172,7 @@ def seeing(
     """
     session, connection = itself(session), connection_of(session)
     sight = Sight(stays=view.way in (Way.NAMED, Way.SLUGS))
-    if not is_isolated_on(connection):
+    if not is_isolated_on(connection) and not (view.log and hides(connection, "aud")):
         yield sight
         return
     tenant = tenant_of(session)
@@ -201,7 +211,7 @@ def reach(session: AnySession, usr_ids: Collection[str]) -> None:
 
 def found_by(session: AnySession, way: Way, *given: str) -> list[str]:
     """Return the wire ids of organizations, whatever is in sight."""
-    function = in_our_schema(connection_of(session), f"flametrench_tenancy_{way}")
+    function = in_our_sql(connection_of(session), f"flametrench_tenancy_{way}")
     statement = text(f"SELECT unnest({function}(:given))").bindparams(
         bindparam("given", list(given), type_=ARRAY(Text() if way in _BY_WORDS else Uuid()))
     )
@@ -239,7 +249,7 @@ def _say(session: Session, connection: Connection, view: View, usr: str, about: 
         given = [uuid_of(each) for each in given]
     besides = [uuid_of(each) for each in view.besides]
     parameters = {"given": given, "besides": besides, "usr": usr, "about": about}
-    function = in_our_schema(connection, f"flametrench_tenancy_{view.way}")
+    function = in_our_sql(connection, f"flametrench_tenancy_{view.way}")
     statement = _saying(view.way, function)
     *before, orgs = connection.execute(statement, parameters).one()[:4]
     remember(session, connection, Seen(orgs, usr, about))

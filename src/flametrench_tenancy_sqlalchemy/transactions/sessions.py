@@ -18,9 +18,11 @@ from sqlalchemy import (
     tuple_,
     update,
 )
+from sqlalchemy.exc import TimeoutError as NoConnectionInTimeError
 from sqlalchemy.orm import Session, scoped_session
 
 from .._sql import array_of, array_type, rows_of
+from ..errors import PoolTimeoutError
 from ..models import Invitation, Membership, Organization, Tuple, User
 
 AnySession: TypeAlias = Session | scoped_session[Session]
@@ -36,6 +38,20 @@ def itself(session: AnySession) -> Session:
     return session() if isinstance(session, scoped_session) else session
 
 
+@contextmanager
+def pool_in_our_words() -> Iterator[None]:
+    """Say clearly that no connection was to be had in time.
+
+    Raises:
+        PoolTimeoutError: it was not.
+    """
+    try:
+        yield
+    except NoConnectionInTimeError as exc:
+        raise PoolTimeoutError from exc
+
+
+@pool_in_our_words()
 def connection_of(session: AnySession) -> Connection:
     """Return the connection on which a Session reaches our tables."""
     return session.connection(bind_arguments=BIND)
@@ -47,7 +63,15 @@ def in_our_schema(connection: Connection, name: str) -> str:
     schema = translated.get(None)
     if schema is None:
         return name
-    return f"{connection.dialect.identifier_preparer.quote_schema(schema)}.{name}"
+    quote = connection.dialect.identifier_preparer.quote_schema
+    # For drivers that look for %s it is doubled; in a `text` it will be once more.
+    percent = quote("%").strip('"')
+    return f"{quote(schema).replace(percent, '%')}.{name}"
+
+
+def in_our_sql(connection: Connection, name: str) -> str:
+    """Return the same as a part of a `text`, where a colon would begin a parameter."""
+    return in_our_schema(connection, name).replace(":", r"\:")
 
 
 def is_sqlite(session: AnySession) -> bool:

@@ -65,7 +65,7 @@ def audit_context(
 
     Raises:
         PreconditionError: ``auth_format`` or ``context_format``; it has not the form that the
-            specification gives it.
+            specification gives it. ``event_size``; it is larger than an event may be.
 
     Specification: ADR 0019.
     """

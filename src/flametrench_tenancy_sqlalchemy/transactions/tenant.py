@@ -7,11 +7,10 @@ transaction, and again when a rollback has taken that back.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Text,
     bindparam,
@@ -95,16 +94,16 @@ def is_isolated_on(connection: Connection) -> bool:
     """Tell the same of a connection, which is asked once."""
     isolated: bool | None = connection.info.get(_ISOLATED)
     if isolated is None:
-        isolated = connection.dialect.name == "postgresql" and bool(
-            connection.scalar(select(_hides(connection)))
-        )
-        connection.info[_ISOLATED] = isolated
+        isolated = connection.info[_ISOLATED] = hides(connection, "mem")
     return isolated
 
 
-def _hides(connection: Connection) -> ColumnElement[Any]:
-    relation = literal(in_our_schema(connection, "mem"), Text)
-    return func.row_security_active(func.to_regclass(relation))
+def hides(connection: Connection, table: str) -> bool:
+    """Ask whether row-level security hides rows of a table from a connection's role."""
+    if connection.dialect.name != "postgresql":
+        return False
+    relation = literal(in_our_schema(connection, table), Text)
+    return bool(connection.scalar(select(func.row_security_active(func.to_regclass(relation)))))
 
 
 def tenant_of(session: AnySession) -> Tenant:

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, select, text
 from sqlalchemy.orm import Session
 
 from ..models import AuditEvent
-from ..transactions.sessions import BIND, AnySession, connection_of, in_our_schema
+from ..transactions.sessions import BIND, AnySession, connection_of, in_our_sql
 
 _FUNCTION: Final = "flametrench_tenancy_log_event"
 # Whoever may not read the log gets back what they have written.
@@ -34,7 +34,7 @@ def write_events(
         DBAPIError: the database has no log, or the role may not write into it.
     """
     statement = (
-        text(_WRITE.format(function=in_our_schema(connection_of(session), _FUNCTION)))
+        text(_WRITE.format(function=in_our_sql(connection_of(session), _FUNCTION)))
         .bindparams(bindparam("events", json.dumps(documents)))
         .columns(*AuditEvent.__table__.columns)
     )

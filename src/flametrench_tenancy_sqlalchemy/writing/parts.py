@@ -150,8 +150,9 @@ def _statement(
     """Return the statement of a part.
 
     The parts run in no particular order, but for what they read from each other. So what is added
-    waits for all that changes, and tuples for the membership: as a flush and other clients write
-    them, or two who bring the same user in would wait for each other.
+    waits for all that changes, memberships for their organization, and tuples for the membership:
+    as a flush and other clients write them, or two who add the same would wait for each other. An
+    organization's log begins with it, then, too.
     """
     table = part.table
     arrays = {name: _parameter(part, number, name) for name in part.each}
@@ -185,7 +186,9 @@ def _statement(
             awaited = [
                 _done(cte)
                 for cte, other in before
-                if other.kind is Kind.CHANGE or (grants and other.brings_members)
+                if other.kind is Kind.CHANGE
+                or other.table is _org
+                or (grants and other.brings_members)
             ]
             if grants:
                 given = _OF_USERS | given

@@ -63,6 +63,10 @@ def test_it_can_be_searched(ask: Ask, cast: Cast) -> None:
     since = left["recorded_at"].replace("+", "%2B")
     assert events(ask, f"owner GET {EVENTS}?since={since}&limit=1") == [left]
     assert_refused(ask(f"owner GET {EVENTS}?cursor=x"), 422, "invalid_id")
+    for at in ("0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59Z", "2026-01-01T00:00:00"):
+        for bound in ("since", "until"):
+            refused = ask(f"owner GET {EVENTS}?{bound}={at}")
+            assert assert_refused(refused, 409, "precondition.moment_format")["parameter"] == bound
 
 
 @pytest.mark.parametrize(

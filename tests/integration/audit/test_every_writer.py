@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from flametrench_tenancy.postgres import PostgresTenancyStore
 from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import Policy, TenancyRepository
@@ -226,6 +227,65 @@ def test_statements_about_many_rows_are_recorded_row_by_row(
     before = Before.now(logged)
     run(logged, scene, statement)
     before.require_all()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE org SET id = gen_random_uuid(), name = 'Other' WHERE name = 'Alone'",
+        "UPDATE inv SET id = gen_random_uuid(), role = 'guest' WHERE id = {first@acme}",
+        "UPDATE tup SET id = gen_random_uuid(), relation = 'judge' WHERE relation = 'auditor'",
+        "INSERT INTO tup SELECT * FROM tup WHERE relation = 'auditor' ON CONFLICT (id) "
+        "DO UPDATE SET id = gen_random_uuid()",
+    ],
+)
+def test_what_the_log_knows_by_its_id_keeps_it(statement: str, logged: Connection) -> None:
+    (scene,) = stage(logged)
+    alone = "INSERT INTO org (id, name) VALUES (gen_random_uuid(), 'Alone')"
+    run(logged, scene, grant("liz", "auditor"), alone)
+    with pytest.raises(DBAPIError, match="an id never changes"):
+        run(logged, scene, statement)
+
+
+# Whatever the recording itself calls what it finds out, and what events have.
+OWN: Final = (
+    *("was", "ends", "erased", "fields", "place", "at", "what", "offered", "ended_at", "number"),
+    *("action", "metadata", "auth", "actor", "operation", "said"),
+)
+
+
+def test_columns_of_ones_own_are_in_nobodys_way(logged: Connection) -> None:
+    names = ", ".join(f"ADD COLUMN {name} text" for name in OWN)
+    tables = (f"ALTER TABLE {table} {names}" for table in ("org", "mem", "inv", "tup"))
+    run(logged, Scene.new(), *tables, "ALTER TABLE tup ADD COLUMN org_id uuid")
+    (scene,) = stage(logged)
+    run(logged, scene, grant("liz", "auditor"))
+    before = Before.now(logged)
+    run(
+        *(logged, scene),
+        "UPDATE org SET name = 'New', status = 'suspended' WHERE id = {acme}",
+        "UPDATE inv SET role = 'viewer' WHERE id = {first@acme}",
+        *(turn("eve@acme", "revoked"), withdraw("eve")),
+        *(join("eve", "admin", replaces="eve@acme"), grant("eve", "admin")),
+        "DELETE FROM inv WHERE id = {other@bolt}",
+    )
+    assert len(before.require_all()) == 5
+    position = mark(logged)
+    run(logged, scene, "UPDATE tup SET relation = 'judge' WHERE relation = 'auditor'")
+    run(logged, scene, "DELETE FROM tup WHERE relation = 'judge'")
+    assert [event.action for event in events_since(logged, position)] == [
+        *("authz.tuple_deleted", "authz.tuple_created", "authz.tuple_deleted")
+    ]
+
+
+def test_a_temporary_table_is_no_log(logged: Connection) -> None:
+    (scene,) = stage(logged)
+    position = mark(logged)
+    run(logged, scene, "CREATE TEMPORARY TABLE aud (LIKE aud INCLUDING ALL)")
+    run(logged, scene, "UPDATE org SET name = 'New' WHERE id = {acme}")
+    assert logged.scalar(text("SELECT count(*) FROM aud")) == 0
+    run(logged, scene, "DROP TABLE pg_temp.aud")
+    assert [event.action for event in events_since(logged, position)] == ["tenancy.org_updated"]
 
 
 def test_copy_is_recorded(logged: Connection) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+import secrets
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final
 from uuid import UUID
 
@@ -14,12 +15,14 @@ from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import (
     AuditEvent,
+    AuditOutcome,
     NotFoundError,
     PreconditionError,
     TenancyRepository,
     new_id,
 )
 from flametrench_tenancy_sqlalchemy._integrity import broken_rule, constraint_name
+from flametrench_tenancy_sqlalchemy.audit import AuditLog
 from flametrench_tenancy_sqlalchemy.audit.retention import (
     add_months,
     drop_months,
@@ -36,6 +39,13 @@ from tests.support.raw import run, turn, withdraw
 from tests.support.scenes import Scene, stage
 
 NOW: Final = datetime(2026, 3, 1, tzinfo=UTC)
+FIRST: Final = datetime.min.replace(tzinfo=UTC) + timedelta(days=1)
+LAST: Final = datetime.max.replace(tzinfo=UTC) - timedelta(days=1)
+NO_MOMENTS: Final = [
+    NOW.replace(tzinfo=None),
+    datetime.min.replace(tzinfo=timezone(timedelta(hours=14))),
+    datetime.max.replace(tzinfo=UTC),  # which has no date where a server is in the east
+]
 
 
 @pytest.fixture
@@ -74,7 +84,7 @@ def insert(connection: Connection, **columns: Any) -> None:
         "DELETE FROM aud_{month}",
         "TRUNCATE aud",
         "TRUNCATE aud_{month}",
-        "TRUNCATE aud_default",
+        *(f"TRUNCATE aud_{part}" for part in ("default", "consumer", "skipped", "era")),
         "SET LOCAL tenancy.forget_context = on; UPDATE aud SET context = NULL, outcome = 'failure'",
         "SET LOCAL tenancy.forget_context = on; UPDATE aud SET context = '{{}}'",
     ],
@@ -137,12 +147,19 @@ def test_an_event_may_lack_all_that_is_optional_and_have_all_of_it(logged: Conne
         ({"scope": ("org",)}, "scope_format"),
         ({"outcome": "maybe"}, "status_format"),
         ({"occurred_at": "yesterday"}, "occurred_at_format"),
-        ({"occurred_at": NOW.replace(tzinfo=None)}, "occurred_at_format"),
+        *(({"occurred_at": moment}, "occurred_at_format") for moment in NO_MOMENTS),
+        ({"occurred_at": "2026-03-01\x0012:00Z"}, "occurred_at_format"),
+        ({"occurred_at": "2026-03-01\ud80012:00Z"}, "occurred_at_format"),
+        ({"target": ("doc", "x" * 601)}, "target_format"),
+        ({"scope": ("proj", "x" * 601)}, "scope_format"),
         ({"auth": SYSTEM, "actor_usr_id": new_id("usr")}, "auth_format"),
         ({"metadata": {"x": object()}}, "metadata_format"),
         ({"metadata": {"x": "\x00"}}, "metadata_format"),
         ({"metadata": {"x": float("nan")}}, "metadata_format"),
         ({"metadata": {"diff": "x" * 65536}}, "event_size"),
+        ({"context": {"ip": "x" * 65536}}, "event_size"),
+        ({"auth": {"kind": "pat", "pat_id": "x" * 65536}}, "event_size"),
+        ({"on_behalf": {"agent_id": "x" * 65536}}, "event_size"),
     ],
 )
 def test_what_cannot_be_an_event_is_refused_before_the_database(
@@ -172,8 +189,37 @@ def test_an_applications_event_comes_back_in_its_own_words(session: Session) -> 
     assert abs(event.recorded_at - datetime.now(UTC)) < timedelta(minutes=1)
 
 
-def test_nobody_forges_what_happens_itself(session: Session) -> None:
-    document = event_document("tenancy.member_left", ("mem", new_id("mem")), occurred_at=NOW)
+def test_the_longest_target_that_an_event_may_have_is_found_again(session: Session) -> None:
+    # Four bytes each, and different enough to resist compression.
+    longest = "".join(chr(secrets.randbelow(0xFFFF) + 0x10000) for _ in range(600))
+    written = AuditLog(session).write("doc.read", ("doc", longest), scope=("proj", longest))
+    assert AuditLog(session).query(target=longest).data == [written]
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Etc/GMT+12"])
+@pytest.mark.parametrize("at", [FIRST, LAST])
+def test_any_moment_is_read_wherever_the_server_is(
+    session: Session, at: datetime, zone: str
+) -> None:
+    session.execute(text(f"SET LOCAL TimeZone = '{zone}'"))
+    log = AuditLog(session)
+    written = log.write("doc.read", ("doc", "1"), occurred_at=at)
+    session.expunge_all()
+    assert log.get(written.id).occurred_at == at
+    assert log.count(since=at, until=at) == 0
+
+
+def test_an_offset_of_seconds_is_a_timezone_too(session: Session) -> None:
+    at = NOW.astimezone(timezone(timedelta(seconds=3601, microseconds=5)))
+    assert AuditLog(session).write("doc.read", ("doc", "1"), occurred_at=at).occurred_at == at
+
+
+@pytest.mark.parametrize("outcome", AuditOutcome)
+def test_nobody_forges_what_happens_itself(outcome: AuditOutcome, session: Session) -> None:
+    """History would be told by it, whatever its outcome."""
+    document = event_document(
+        "tenancy.member_suspended", ("mem", new_id("mem")), occurred_at=NOW, outcome=outcome
+    )
     with pytest.raises(DBAPIError) as caught:
         write_events(session, [document])
     error = broken_rule(caught.value)
@@ -212,7 +258,7 @@ def test_a_missing_month_stops_no_write_and_is_made_up_for(
     recorded = mark(logged)
     run(logged, scene, f"ALTER TABLE aud DETACH PARTITION {month}", f"DROP TABLE {month}")
     run(logged, scene, turn("dan@acme", "suspended"), withdraw("dan"))
-    assert _of_log(session) == {"log_default_in_use": 1}
+    assert _of_log(session) == {"log_month_missing": 1, "log_default_in_use": 1}
     insert(logged, recorded_at=datetime(2020, 12, 5, tzinfo=UTC))
     add_months(session)
     assert _of_log(session) == {}
@@ -220,6 +266,34 @@ def test_a_missing_month_stops_no_write_and_is_made_up_for(
     assert list(map(str, logged.scalars(where, {"mark": recorded}))) == [month, "aud_2020_12"]
     with pytest.raises(DBAPIError, match="an event never changes"):
         run(logged, scene, "DELETE FROM aud_2020_12")
+
+
+def test_a_month_that_was_put_aside_is_missed_and_not_taken_for_one(
+    logged: Connection, session: Session, scene: Scene
+) -> None:
+    month = datetime.now(UTC).strftime("aud_%Y_%m")
+    run(logged, scene, f"ALTER TABLE aud DETACH PARTITION {month}")
+    assert _of_log(session) == {"log_month_missing": 1}
+    with pytest.raises(DBAPIError, match=f'relation "{month}" already exists'):
+        add_months(session)
+
+
+@pytest.mark.parametrize(
+    "at, month",
+    [
+        ("2031-01-31 23:59:59.999999+00", "aud_2031_01"),
+        ("2031-02-01 00:00:00+00", "aud_2031_02"),
+        ("2031-01-31 23:30:00-02", "aud_2031_02"),
+        ("2031-12-31 23:59:59.999999+00", "aud_2031_12"),
+    ],
+)
+def test_months_begin_and_end_by_utc(
+    at: str, month: str, logged: Connection, session: Session
+) -> None:
+    run(logged, Scene.new(), "SET LOCAL timezone = 'Pacific/Auckland'")
+    insert(logged, recorded_at=datetime.fromisoformat(at))
+    add_months(session)
+    assert logged.scalar(text("SELECT CAST(CAST(tableoid AS regclass) AS text) FROM aud")) == month
 
 
 def test_the_doctor_sees_that_a_month_is_missing(logged: Connection, session: Session) -> None:
@@ -235,9 +309,13 @@ def test_the_doctor_sees_that_a_month_is_missing(logged: Connection, session: Se
     [
         ("DROP TRIGGER mem_log_update ON mem", "missing_trigger"),
         ("ALTER TABLE tup DISABLE TRIGGER tup_log_insert", "disabled_trigger"),
-        ("ALTER TABLE aud DISABLE TRIGGER aud_is_final_updated", "disabled_trigger"),
+        ("ALTER TABLE ONLY aud DISABLE TRIGGER aud_is_final_updated", "disabled_trigger"),
         ("ALTER FUNCTION flametrench_tenancy_said() SECURITY INVOKER", "insecure_function"),
         ("DROP INDEX aud_actor_idx", "missing_index"),
+        ("ALTER TABLE aud_default DISABLE TRIGGER aud_is_final_deleted", "log_open"),
+        ("DROP TRIGGER aud_keeps_rows ON aud_default", "log_open"),
+        ("ALTER TABLE aud_default DISABLE ROW LEVEL SECURITY", "log_open"),
+        ("ALTER TABLE aud DISABLE ROW LEVEL SECURITY", "log_open"),
         (
             "INSERT INTO aud (occurred_at, action, target_kind, target_id, xid) "
             "VALUES (now(), 'a', 'doc', 'x', '9000000000000000000')",
@@ -268,6 +346,21 @@ def test_retention_drops_whole_months_that_have_been_listed(
     drop_months(session, ["aud_2020_12"])
     assert logged.scalar(text("SELECT count(*) FROM aud")) == 1
     assert "aud_2020_12" not in {month.name for month in months(session)}
+
+
+@pytest.mark.parametrize("before", NO_MOMENTS)
+def test_retention_needs_a_moment_and_a_number_of_months(session: Session, before: Any) -> None:
+    for act in (expired, forget_context):
+        with pytest.raises(PreconditionError) as caught:
+            act(session, before=before)
+        assert caught.value.details["parameter"] == "before"
+    for ahead in (-1, 1201, 10**5_000, "3", True):
+        with pytest.raises(PreconditionError, match="ahead") as caught:
+            add_months(session, ahead=ahead)  # type: ignore[arg-type]
+        assert caught.value.reason == "limit_format"
+    with pytest.raises(NotFoundError) as missing:
+        drop_months(session, ["x" * 1_000])
+    assert len(f"{missing.value}{missing.value.details}") < 400
 
 
 def test_contexts_are_forgotten_and_nothing_else(logged: Connection, session: Session) -> None:
@@ -323,6 +416,26 @@ def test_the_least_privileged_role_is_recorded_and_sees_its_own_organization_at_
 def test_the_least_privileged_role_does_nothing_else(statement: str, as_app: Connection) -> None:
     with pytest.raises(DBAPIError, match="permission denied"):
         as_app.execute(text(statement))
+
+
+def test_a_month_that_is_asked_by_its_name_shows_nothing_whatever_is_granted_by_default(
+    logged: Connection, scene: Scene
+) -> None:
+    everything = "SELECT, INSERT, UPDATE, DELETE ON TABLES TO log_anybody"
+    run(
+        *(logged, scene, "CREATE ROLE log_anybody"),
+        f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT {everything}",
+        "SELECT flametrench_tenancy_add_month(CAST('2040-01-01' AS date))",
+    )
+    insert(logged, recorded_at=datetime(2040, 1, 5, tzinfo=UTC))
+    run(logged, scene, "SET LOCAL ROLE log_anybody")
+    assert logged.scalar(text("SELECT count(*) FROM aud_2040_01")) == 0
+    with pytest.raises(DBAPIError, match="row-level security"):
+        run(
+            *(logged, scene),
+            "INSERT INTO aud_2040_01 (occurred_at, recorded_at, action, target_kind, target_id, "
+            "pos, xid) VALUES (now(), '2040-01-05', 'a', 'doc', 'x', 1, '1')",
+        )
 
 
 def test_an_operator_sees_all_of_it(logged: Connection, scene: Scene) -> None:

@@ -274,11 +274,14 @@ class Reference(Reads):
                 if self.belongs(inv.org_id, usr_id)
                 for grant in inv.pre_tuples
             }
+            promised = {
+                grant for inv in accepted if inv.org_id == org_id for grant in inv.pre_tuples
+            }
             for inv in accepted:
-                for grant in inv.pre_tuples if inv.org_id == org_id else ():
+                for grant in promised.intersection(inv.pre_tuples) - kept:
                     key = {"subject_type": "usr", "subject_id": usr_id, **grant._asdict()}
                     origin = {"created_at": inv.terminal_at, "created_by": inv.invited_by}
-                    for tup in self.all(Tup, **key, **origin) if grant not in kept else ():
+                    for tup in self.all(Tup, **key, **origin):
                         del self.tables.of(Tup)[tup.id]
 
     def _may_offer(self, org_id: str, usr_id: str, role: str) -> bool:

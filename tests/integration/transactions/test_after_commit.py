@@ -25,6 +25,7 @@ from flametrench_tenancy_sqlalchemy import (
 )
 from flametrench_tenancy_sqlalchemy.aio import AsyncTenancyRepository, AsyncTenancyStore
 from flametrench_tenancy_sqlalchemy.testing.factories import make_org, make_user
+from tests.support.cluster import ASYNC_DRIVERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -221,7 +222,7 @@ def test_an_operation_in_memory(heard: list[str], policy: Policy) -> None:
     assert heard == ["create_org"]
 
 
-@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+@pytest.mark.parametrize("driver", ASYNC_DRIVERS)
 def test_awaited_operations(db: Engine, heard: list[str], policy: Policy, driver: str) -> None:
     async def play() -> None:
         engine = create_async_engine(db.url.set(drivername=f"postgresql+{driver}"))

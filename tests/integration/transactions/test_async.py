@@ -56,11 +56,12 @@ from flametrench_tenancy_sqlalchemy.aio import (
     AsyncTenancyStore,
     unit_of_work,
 )
-from flametrench_tenancy_sqlalchemy.repository.operation import Kind, kind_of
+from flametrench_tenancy_sqlalchemy.repository.kinds import Kind, kind_of
 from flametrench_tenancy_sqlalchemy.testing.factories import make_org, make_user
 from tests.support.adopter import Note, Project
 from tests.support.calls import CALLS
 from tests.support.calls import call as call_operation
+from tests.support.cluster import ASYNC_DRIVERS
 from tests.support.counting import sent
 from tests.support.operations import OPERATIONS, Operation, every_operation, representative
 from tests.support.results import entities_in, unloaded_columns
@@ -97,7 +98,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(params=["psycopg", "asyncpg"])
+@pytest.fixture(params=ASYNC_DRIVERS)
 async def async_engine(request: pytest.FixtureRequest, db: Engine) -> AsyncIterator[AsyncEngine]:
     """An asynchronous engine, on one driver and the other."""
     engine = create_async_engine(db.url.set(drivername=f"postgresql+{request.param}"))

@@ -29,7 +29,7 @@ from flametrench_tenancy_sqlalchemy import (
     new_id,
     unit_of_work,
 )
-from flametrench_tenancy_sqlalchemy.repository.operation import Kind, kind_of
+from flametrench_tenancy_sqlalchemy.repository.kinds import Kind, kind_of
 from flametrench_tenancy_sqlalchemy.testing.factories import make_member, make_org, make_user
 from tests.support.adopter import Note
 from tests.support.calls import CALLS, call

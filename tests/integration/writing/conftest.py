@@ -12,6 +12,8 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
+from tests.support.cluster import ASYNC_DRIVERS
+
 if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
 
@@ -19,7 +21,7 @@ Play: TypeAlias = Callable[[Callable[[Session], Any]], Any]
 """Runs a scene on a Session, and rolls it back."""
 
 
-@pytest.fixture(params=["psycopg", "asyncpg"])
+@pytest.fixture(params=ASYNC_DRIVERS)
 def play(request: pytest.FixtureRequest, engine: Engine, database_url: URL) -> Play:
     """Runs a scene on a Session of either driver, behind the asynchronous door of one of them."""
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from sqlalchemy.orm import Session
 
 from ...doctor import Finding, Repair, diagnose, repair
+from ...doctor.findings import HELP
 from ..answers import Answer, Column, Exit, Part, Table
 from ..options import READING, takes
 from ..progress import progress
@@ -51,7 +52,8 @@ def _doctor(arguments: Namespace) -> Answer:
         "findings": [asdict(finding) for finding in findings],
     }
     exit_code = Exit.REFUSED if findings else Exit.DONE
-    return Answer(document, [*_parts(findings, repairs)], exit_code=exit_code)
+    notes = [f"What helps: {HELP}"] if findings else []
+    return Answer(document, [*_parts(findings, repairs)], notes=notes, exit_code=exit_code)
 
 
 def _parts(findings: Sequence[Finding], repairs: Sequence[Repair]) -> Iterator[Part]:

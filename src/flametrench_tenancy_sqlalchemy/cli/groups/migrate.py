@@ -72,7 +72,9 @@ def _current(arguments: Namespace) -> Answer:
         return sorted(context.get_current_heads())
 
     heads = in_session(arguments, revisions)
-    return Answer({"revisions": heads}, [", ".join(heads) or "base"])
+    nowhere = f"no revision in {migrations.VERSION_TABLE}; Alembic of the application's has its own"
+    notes = [] if heads else [nowhere]
+    return Answer({"revisions": heads}, [", ".join(heads) or "base"], notes=notes)
 
 
 def _sql(arguments: Namespace) -> Answer:

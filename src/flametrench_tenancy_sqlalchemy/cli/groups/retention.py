@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from ...audit.retention import (
     AHEAD,
@@ -20,7 +20,7 @@ from ..answers import Answer, Column, Table
 from ..options import CHANGING, READING, YES, actions, past
 from ..working import as_system
 
-_COLUMNS = tuple(map(Column, ("month", "since", "until", "events", "bytes")))
+_COLUMNS: Final = tuple(map(Column, ("MONTH", "SINCE", "UNTIL", "EVENTS (ABOUT)", "BYTES")))
 
 
 def fill(group: ArgumentParser) -> None:
@@ -60,7 +60,9 @@ def _told(found: Sequence[Month]) -> Answer:
         }
         for month in found
     ]
-    rows = [["" if each is None else str(each) for each in one.values()] for one in documents]
+    if not documents:
+        return Answer({"months": []}, notes=["no months"])
+    rows = [["-" if each is None else str(each) for each in one.values()] for one in documents]
     return Answer({"months": documents}, [Table(_COLUMNS, rows)])
 
 
@@ -85,9 +87,9 @@ def _drop(arguments: Namespace) -> Answer:
         drop_months(system.session, [month.name for month in gone])
         return _told(gone)
 
-    def question(system: TenancyRepository) -> str:
+    def question(system: TenancyRepository) -> str | None:
         names = ", ".join(month.name for month in old(system))
-        return f"drop {names or 'no month'}, events and all?"
+        return f"drop {names}, events and all?" if names else None
 
     return as_system(arguments, work, question=question)
 
