@@ -38,19 +38,13 @@ ON_LIBRARIES := tests/unit tests/adopters/test_drivers.py tests/migration \
 ON_SERVERS := tests/adopters/test_drivers.py tests/adopters/test_pgbouncer.py tests/migration \
 	tests/integration/test_acceptance.py tests/integration/test_schema_rules.py
 # As a request's role, whatever needs the owner neither for its question nor to set the stage.
-AS_APP := tests/integration $(addprefix --ignore=tests/integration/,model transactions test_cli.py \
-	test_doctor.py test_grants.py test_hostile_commands.py test_page_plans.py test_schema_rules.py \
-	test_search.py)
-# Under row-level security the same, but for what counts statements, reads rows by itself outside any
-# operation, or is about all organizations, which `tests/integration/isolation` sees refused.
-ISOLATED := $(AS_APP) $(addprefix --ignore=tests/integration/,audit test_bad_input.py \
-	test_canonicalize.py test_cli_operations.py test_hostile_input.py test_statement_budget.py) \
-	-k "not (so_many_statements or at_the_price or list_orgs or expiring or expire_invitations \
-	or all_spellings or query or no_untruth or deletes_meanwhile or narrowed \
-	or without_a_statement or whatever_session_they_are_in or overdue_invitations \
-	or does_not_slow or shared_unless or as_one_by_one or wire_ids_for_registered \
-	or only_those_asked_for or ends_all_that_is_open \
-	or transfer_ownership-from_not_active)"
+AS_APP := tests/integration $(addprefix --ignore=tests/integration/,model transactions test_cells.py \
+	test_cli.py test_doctor.py test_grants.py test_hostile_commands.py test_page_plans.py \
+	test_schema_rules.py test_search.py)
+# Under row-level security the same, but for what it rightly refuses, what has databases of its own, and
+# arguments that never reach a row.
+ISOLATED := $(AS_APP) $(addprefix --ignore=tests/integration/,audit isolation test_bad_input.py \
+	test_hostile_input.py) -m "not sees_all"
 ON_DOCKER := tests/adopters/test_drivers.py tests/integration/test_acceptance.py
 # On a cluster, which takes neither the log nor row-level security; other tests say why they do not run.
 ON_CITUS := tests/integration tests/concurrency $(addprefix --ignore=tests/integration/,audit isolation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from flametrench_tenancy_sqlalchemy.migrations.grants import grants
 from flametrench_tenancy_sqlalchemy.testing import plugin, servers
 from flametrench_tenancy_sqlalchemy.testing.databases import Databases, empty_tables
 from tests.support import cluster
+from tests.support.isolation import ISOLATED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,6 +62,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         plugin.start_server(session.config)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what tries an operation on all organizations, among others."""
+    for item in items:
+        if re.search(r"\[.*\b(list_orgs|expire_invitations)\b", item.name):
+            item.add_marker("sees_all")
+
+
 @pytest.fixture(scope="session")
 def tenancy_databases(tenancy_server: Server) -> Databases:
     """Databases, or cells in their place."""
@@ -95,7 +105,7 @@ def tenancy_engine(owner_engine: Engine) -> Iterator[Engine]:
         yield owner_engine
         return
     role = f"{owner_engine.url.database}_{purpose}"
-    branches = ["rls"] if os.environ.get("TENANCY_TEST_ISOLATION") else []
+    branches = ["rls"] if ISOLATED else []
     with owner_engine.begin() as connection:
         upgrade(connection, branches=branches)
         for statement in (f'CREATE ROLE "{role}"', *grants(role, purpose, branches=branches)):

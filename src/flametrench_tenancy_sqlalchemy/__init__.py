@@ -111,8 +111,8 @@ from .results import (
 from .rows import InvitationRequest, NewMember, RoleChange
 from .store import ActingTenancyStore, TenancyStore, unit_of_work
 from .transactions.afterwards import after_commit
-from .transactions.isolation import bind_tenant
 from .transactions.settings import audit_context
+from .transactions.tenant import bind_tenant
 from .values import (
     UNSET,
     AuditOutcome,

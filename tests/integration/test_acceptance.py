@@ -141,6 +141,7 @@ def test_tuples_that_exist_already_are_kept_and_still_reported(
     assert max(len(statement.parameters) for statement in statements) < 50
 
 
+@pytest.mark.sees_all
 def test_a_tuple_that_another_client_deletes_meanwhile_is_written_after_all(
     clean_engine: Engine,
 ) -> None:

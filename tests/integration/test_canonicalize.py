@@ -22,6 +22,8 @@ from flametrench_tenancy_sqlalchemy.cli import main
 from flametrench_tenancy_sqlalchemy.clock import utc_now
 from tests.support.stage import DAY, Stage
 
+pytestmark = pytest.mark.sees_all
+
 ALL, LEFT, FAILED = 0, 1, 2
 ANSWERED = "answered invitations keep theirs."
 POLICIES = """

@@ -123,7 +123,7 @@ def member_is(stage: Stage, a: Arguments, status: Status, parameter: str = "mem_
     """Suspend or revoke a membership, beside another owner's if need be."""
     membership = stage.tenancy.get_membership(a[parameter])
     if membership.is_active_owner:
-        stage.member(membership.organization, Role.OWNER)
+        stage.member(stage.tenancy.get_org(membership.org_id), Role.OWNER)
     if status is Status.SUSPENDED:
         stage.tenancy.suspend_membership(membership.id)
     elif membership.status is Status.ACTIVE:

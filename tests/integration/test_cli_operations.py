@@ -282,6 +282,7 @@ def test_a_dry_run_asks_what_is_asked_at_the_commit(scene: Scene, owner_engine: 
             connection.execute(text("DROP FUNCTION no() CASCADE"))
 
 
+@pytest.mark.sees_all
 def test_lists_go_on_where_they_ended(scene: Scene) -> None:
     with Session(scene.engine) as session, session.begin():
         stage = Stage(session)
@@ -304,6 +305,7 @@ def test_lists_go_on_where_they_ended(scene: Scene) -> None:
     assert err == f"there are more: --all, or --cursor {ids[1]}\n"
 
 
+@pytest.mark.sees_all
 def test_lists_can_be_narrowed(scene: Scene) -> None:
     def found(command: str) -> list[str]:
         document = scene.document(command)
@@ -324,6 +326,7 @@ def test_lists_can_be_narrowed(scene: Scene) -> None:
     assert scene.run("members list acme --role guest") == (DONE, "", "no members\n")
 
 
+@pytest.mark.sees_all
 def test_overdue_invitations_are_ended_batch_by_batch(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,6 +341,7 @@ def test_overdue_invitations_are_ended_batch_by_batch(
     assert scene.run("invitations expire")[1] == "0 invitations have expired.\n"
 
 
+@pytest.mark.sees_all
 def test_anything_with_an_id_is_shown_with_what_hangs_on_it(scene: Scene) -> None:
     scene.document("members role {ben@acme} admin")
     acme = scene.document("show acme")
@@ -401,6 +405,7 @@ def test_an_url_in_the_wrong_place_tells_no_password(scene: Scene) -> None:
     assert "secret" not in str(refused)
 
 
+@pytest.mark.sees_all
 @on_one_server("the URL's only option is another one")
 def test_what_does_not_work_ends_with_two(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     impatient = scene.engine.url.update_query_dict({"options": "-clock_timeout=20ms"})

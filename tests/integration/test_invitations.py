@@ -166,6 +166,7 @@ def test_a_pending_invitation_counts_as_expired_once_its_time_is_over(
     assert snapshot(stage.session)[invitation.id]["status"] == "pending"
 
 
+@pytest.mark.sees_all
 @pytest.mark.parametrize(
     "limit, moved", [(-1, 1), (0, 1), (1, 1), (2, 2), (3, 3), (10_000, 3), (2**64, 3), (None, 3)]
 )
@@ -195,6 +196,7 @@ def locked(engine: Engine, inv_id: str) -> Iterator[None]:
         yield
 
 
+@pytest.mark.sees_all
 def test_expiring_skips_what_others_have_locked_and_moves_it_the_next_time(
     clean_engine: Engine,
 ) -> None:

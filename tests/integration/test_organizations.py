@@ -22,6 +22,7 @@ from flametrench_tenancy_sqlalchemy import (
     Tuple,
 )
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
+from tests.support.isolation import in_full
 from tests.support.sql import bare, fact, insert, snapshot, wire
 from tests.support.stage import DAY, NOW, TICK, Stage, mem, role_of, tup
 
@@ -201,8 +202,9 @@ def test_revoke_org_leaves_no_untruth_where_only_a_part_was_loaded(
     parts = [Membership.updated_at, Invitation.terminal_at, Tuple.relation]
     stage.session.expunge_all()
     only = load_only(Membership.org_id, Membership.role)
-    spared = stage.session.scalars(select(Membership).where(id_).options(only)).one()
-    held = [stage.session.scalars(select(p.class_).options(load_only(p))).all() for p in parts]
+    with in_full(stage.session):
+        spared = stage.session.scalars(select(Membership).where(id_).options(only)).one()
+        held = [stage.session.scalars(select(p.class_).options(load_only(p))).all() for p in parts]
     assert all(held)
     stage.clock.now = LATER
     with stage.writes():  # which looks for untruths

@@ -133,6 +133,7 @@ def test_a_list_of_what_does_not_exist_is_not_found(
         getattr(tenancy, operation)(unknown, **options)
 
 
+@pytest.mark.sees_all
 def test_a_list_may_be_narrowed_to_a_status_given_as_enum_or_word(
     stage: Stage, tenancy: TenancyRepository
 ) -> None:
@@ -184,6 +185,7 @@ FOUND: list[tuple[tuple[str, ...], set[str | None]]] = [
 ]
 
 
+@pytest.mark.sees_all
 def test_a_query_is_a_plain_part_of_a_name_or_slug_in_any_case(
     stage: Stage, tenancy: TenancyRepository
 ) -> None:
@@ -196,6 +198,7 @@ def test_a_query_is_a_plain_part_of_a_name_or_slug_in_any_case(
         assert page.next_cursor is None
 
 
+@pytest.mark.sees_all
 def test_a_query_goes_with_a_status_and_with_pages(
     stage: Stage, tenancy: TenancyRepository
 ) -> None:
@@ -267,6 +270,7 @@ def test_a_narrowed_list_of_what_does_not_exist_is_not_found(
             tenancy.list_members(new_id("org"), **narrowed)
 
 
+@pytest.mark.sees_all
 @pytest.mark.parametrize("load", [joinedload, selectinload])
 def test_what_options_ask_for_is_read_without_a_statement(
     load: Any, stage: Stage, tenancy: TenancyRepository

@@ -37,6 +37,7 @@ from flametrench_tenancy_sqlalchemy import (
 from flametrench_tenancy_sqlalchemy.testing.factories import make_org, make_user
 from tests.support.calls import CALLS
 from tests.support.counting import Sent, sent
+from tests.support.isolation import in_full
 from tests.support.rows import committed_rows
 from tests.support.stage import DAY, IDENTIFIER, NOW, Stage
 
@@ -152,7 +153,8 @@ class Cast:
         tables = {}
         for mapper in Base.registry.mappers:
             columns = {a.key: a.columns[0].label(a.key) for a in mapper.column_attrs}
-            rows = connection.execute(select(*columns.values())).mappings()
+            with in_full(connection):
+                rows = connection.execute(select(*columns.values())).mappings().all()
             tables[mapper.class_.__name__] = sorted(self._known(mapper.class_, row) for row in rows)
         return tables
 

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import PreTuple, TenancyRepository, Tuple, new_id
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
+from tests.support.isolation import in_full
 from tests.support.sql import bare, insert, wire
 from tests.support.stage import Stage
 
@@ -94,6 +95,8 @@ def test_a_query_may_compare_a_tuples_ids_with_every_form(
     accepted = tenancy.accept_invitation(invitation.id)
     (granted,) = accepted.materialized_tuples
     query = select(Tuple).where(Tuple.subject_id == accepted.membership.usr_id)
-    for given in (str(project), project.hex, f"proj_{project.hex}", project):
-        assert stage.session.scalars(query.where(Tuple.object_id == given)).one().id == granted.id
-    assert stage.session.scalars(query.where(Tuple.object_id == org.id)).one().id != granted.id
+    with in_full(stage.session):
+        for given in (str(project), project.hex, f"proj_{project.hex}", project):
+            found = stage.session.scalars(query.where(Tuple.object_id == given)).one()
+            assert found.id == granted.id
+        assert stage.session.scalars(query.where(Tuple.object_id == org.id)).one().id != granted.id

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from flametrench_tenancy_sqlalchemy import TenancyRepository
-from flametrench_tenancy_sqlalchemy.transactions.isolation import is_isolated
+from flametrench_tenancy_sqlalchemy.transactions.tenant import is_isolated
 from tests.support.counting import sent
 
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s")

@@ -71,7 +71,8 @@ def _value(name: str, value: Any) -> Any:
 def insert(reader: Reader, table: str, **values: object) -> None:
     """Write a row as another program would."""
     names, places = ", ".join(values), ", ".join(f":{name}" for name in values)
-    reader.execute(text(f"INSERT INTO {table} ({names}) VALUES ({places})"), values)
+    with in_full(reader):
+        reader.execute(text(f"INSERT INTO {table} ({names}) VALUES ({places})"), values)
 
 
 def disagreements(reader: Reader) -> list[Any]:

@@ -20,11 +20,13 @@ LOG: Final = "aud"
 LOG_POLICIES: Final = frozenset({"aud_own_organization"})
 """Those of the audit log, which has them whether the others do or not; `log` says if it is open."""
 
+# Functions are qualified: what somebody has put into the schema might fit better.
 _THERE: Final = text(
     """
     SELECT EXISTS (
         SELECT FROM pg_proc WHERE proname = 'flametrench_tenancy_orgs_of_memberships'
-            AND pronamespace = quote_ident(current_schema())::regnamespace
+            AND pronamespace
+                = pg_catalog.quote_ident(pg_catalog.current_schema())::regnamespace::oid
     )
     """
 )
@@ -33,15 +35,16 @@ _STATE: Final = text(
     SELECT relname AS table, relrowsecurity AS enabled,
         EXISTS (
             SELECT FROM pg_proc JOIN pg_roles ON pg_roles.oid = proowner
-            WHERE pronamespace = relnamespace AND starts_with(proname, 'flametrench_tenancy_')
+            WHERE pronamespace = relnamespace
+                AND pg_catalog.starts_with(proname, 'flametrench_tenancy_')
                 AND NOT (
-                    rolsuper OR rolbypassrls
-                    OR NOT relforcerowsecurity AND pg_has_role(proowner, relowner, 'USAGE')
+                    rolsuper OR rolbypassrls OR NOT relforcerowsecurity
+                        AND pg_catalog.pg_has_role(proowner, relowner, 'USAGE')
                 )
         ) AS blinds,
         ARRAY(SELECT polname::text FROM pg_policy WHERE polrelid = pg_class.oid) AS policies
     FROM pg_class
-    WHERE relnamespace = quote_ident(current_schema())::regnamespace
+    WHERE relnamespace = pg_catalog.quote_ident(pg_catalog.current_schema())::regnamespace::oid
         AND relname IN :tables
     ORDER BY relname
     """

@@ -25,7 +25,7 @@ from ..errors import (
 from ..models import Base, Organization, User
 from ..models.base import not_found
 from ..policy import LETTER, Policy
-from ..transactions.isolation import Sight, View, Way, keep, seeing
+from ..transactions.isolation import Sight, View, Way, seeing
 from ..transactions.savepoint import savepoint
 from ..transactions.sessions import (
     AnySession,
@@ -35,6 +35,7 @@ from ..transactions.sessions import (
     where_writes_go,
 )
 from ..transactions.settings import Saying
+from ..transactions.tenant import keep
 from .operation import Operation, Reference
 from .permission import ForSomebody
 

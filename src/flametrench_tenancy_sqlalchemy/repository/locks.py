@@ -19,8 +19,9 @@ from .._sql import deciding, table_of, word
 from ..ids import decode
 from ..models import Base, Invitation, Membership, Organization, Tuple, User
 from ..models.base import not_found
-from ..transactions.isolation import Way, found_by, is_isolated
+from ..transactions.isolation import Way, found_by
 from ..transactions.sessions import AnySession, among, connection_of, found_first, pairs_among
+from ..transactions.tenant import is_isolated
 from ..values import InvitationStatus, Status
 from ..writing import overdue
 from . import locking_reads as reads

@@ -2,18 +2,17 @@
 
 Where the opt-in branch isolates a role, an operation looks for its organizations first: it cannot
 see them before it names them. That takes one statement, which is left out where nothing is hidden
-and where the transaction sees them already. A Session that is bound to a tenant sees no others.
+and where the transaction sees them already. A Session that is bound to a `tenant` sees no others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from typing import Any, Final, NamedTuple
-from uuid import UUID
+from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
@@ -22,19 +21,13 @@ from sqlalchemy import (
     TextClause,
     Uuid,
     bindparam,
-    event,
-    func,
-    literal,
-    select,
     text,
 )
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.orm import Session
 
 from ..errors import PreconditionError, Reason
-from ..ids import require
-from ..models import Organization, User
-from ..models.user import user_id_if_given
+from ..models import Organization
 from .sessions import (
     AnySession,
     commits_by_itself,
@@ -43,19 +36,19 @@ from .sessions import (
     in_our_sql,
     itself,
 )
+from .tenant import (
+    Seen,
+    hides,
+    is_isolated,
+    is_isolated_on,
+    known,
+    remember,
+    tenant_of,
+    together,
+    uuid_of,
+)
 
-_TENANT: Final = "flametrench_tenancy.tenant"
-_BOUND_LATE: Final = "flametrench_tenancy.bound_late"
-_SEEN: Final = "flametrench_tenancy.seen"
-_ISOLATED: Final = "flametrench_tenancy.isolated"
 _WITHIN: Final = "flametrench_tenancy.within"
-
-
-class Tenant(NamedTuple):
-    """Whose rows a Session sees."""
-
-    org_id: str | None
-    usr_id: str | None
 
 
 class Way(StrEnum):
@@ -121,51 +114,6 @@ NOWHERE: Final = View(Way.NAMED, ())
 """What an operation sees that looks at no organization in particular."""
 
 
-class _Seen(NamedTuple):
-    """The settings, as they are in the database."""
-
-    orgs: str
-    usr: str
-    about: str
-
-    @property
-    def is_one(self) -> bool:
-        """Whether there is one organization."""
-        return bool(self.orgs) and "," not in self.orgs
-
-
-def bind_tenant(
-    session: AnySession, *, org_id: str | None = None, usr_id: User | str | None = None
-) -> None:
-    """Let a Session see the rows of one organization, or what is a user's own, from now on.
-
-    It is said to the database when each transaction begins, and again when a rollback has taken it
-    back. Operations stay within the organization, too: those of others are not found. Nothing of
-    both ends it. Without the opt-in branch, and for the owner of the tables, it hides nothing.
-
-    Args:
-        session: the Session, or a ``scoped_session``; of an ``AsyncSession``, by ``run_sync``.
-        org_id: the organization's wire id (``org_…``).
-        usr_id: the user, or their wire id (``usr_…``).
-
-    Raises:
-        InvalidIdError: an id is malformed or of another type, or the user has none yet.
-    """
-    if org_id is not None:
-        require(org_id, "org", "org_id")
-    tenant = Tenant(org_id, user_id_if_given(usr_id, "usr_id"))
-    session = itself(session)
-    if not event.contains(session, "after_begin", _bind):
-        event.listen(session, "after_begin", _bind)
-        event.listen(session, "after_soft_rollback", _bind_again)
-    session.info[_TENANT] = tenant
-    session.info[_BOUND_LATE] = session.in_nested_transaction()
-    if session.in_transaction():
-        _tell(session, connection_of(session))
-    if tenant == Tenant(None, None):
-        del session.info[_TENANT]
-
-
 def spans_organizations(
     session: AnySession, operation: str, table: str, purpose: str | None
 ) -> None:
@@ -181,10 +129,10 @@ def spans_organizations(
         PreconditionError: ``spans_organizations``.
     """
     connection = connection_of(session)
-    if not _is_isolated(connection):
+    if not is_isolated_on(connection):
         return
     given = {"relation": in_our_schema(connection, table)}
-    if _tenant_of(session).org_id is None and connection.scalar(_SEES_ALL, given):
+    if tenant_of(session).org_id is None and connection.scalar(_SEES_ALL, given):
         return
     role = f"a role of `flametrench-tenancy grants ROLE --as {purpose}`"
     raise _spans(operation, f"take {role if purpose else 'the owner of the tables'}")
@@ -192,7 +140,7 @@ def spans_organizations(
 
 def stays_within(session: AnySession, org_id: str) -> bool:
     """Tell whether what happens in an organization may be told on a Session that is bound."""
-    return _tenant_of(session).org_id in (None, org_id) or not is_isolated(session)
+    return tenant_of(session).org_id in (None, org_id) or not is_isolated(session)
 
 
 @contextmanager
@@ -224,14 +172,14 @@ def seeing(
     """
     session, connection = itself(session), connection_of(session)
     sight = Sight(stays=view.way in (Way.NAMED, Way.SLUGS))
-    if not _is_isolated(connection) and not (view.log and _hides(connection, "aud")):
+    if not is_isolated_on(connection) and not (view.log and hides(connection, "aud")):
         yield sight
         return
-    tenant = _tenant_of(session)
+    tenant = tenant_of(session)
     if view.spanning and tenant.org_id is not None:
         raise _spans(view.spanning, "use a Session that is bound to no organization")
     before = _look(session, connection, view, usr_id)
-    said = _known(session, connection)
+    said = known(session, connection)
     info = connection.info  # of a connection that is lost meanwhile, it is not to be had
     within = info.get(_WITHIN, False)
     info[_WITHIN] = True
@@ -250,22 +198,15 @@ def seeing(
         if said is not None and not within:
             stays = sight.stays and said.is_one and not (view.beyond and tenant.org_id)
             after = before._replace(orgs=said.orgs if stays else before.orgs, usr=said.usr)
-        if after != _known(session, connection):
+        if after != known(session, connection):
             _set(session, connection, after)
 
 
 def reach(session: AnySession, usr_ids: Collection[str]) -> None:
     """Let the rest of an operation write and withdraw tuples of users, whatever they are about."""
     session, connection = itself(session), connection_of(session)
-    if _is_isolated(connection) and (seen := _known(session, connection)) is not None:
-        _set(session, connection, seen._replace(about=_together(usr_ids)))
-
-
-def keep(session: AnySession) -> None:
-    """Remember what is in sight, though the savepoint is gone in which it was said."""
-    info = itself(session).info
-    if (known := info.get(_SEEN)) is not None:
-        info[_SEEN] = (_innermost(itself(session)), known[1])
+    if is_isolated_on(connection) and (seen := known(session, connection)) is not None:
+        _set(session, connection, seen._replace(about=together(usr_ids)))
 
 
 def found_by(session: AnySession, way: Way, *given: str) -> list[str]:
@@ -278,46 +219,26 @@ def found_by(session: AnySession, way: Way, *given: str) -> list[str]:
     return list(found.scalars())
 
 
-def is_isolated(session: AnySession) -> bool:
-    """Tell whether row-level security hides anything from a Session's role."""
-    return _is_isolated(connection_of(session))
-
-
-def _is_isolated(connection: Connection) -> bool:
-    """Tell the same of a connection, which is asked once."""
-    known: bool | None = connection.info.get(_ISOLATED)
-    if known is None:
-        known = connection.info[_ISOLATED] = _hides(connection, "mem")
-    return known
-
-
-def _hides(connection: Connection, table: str) -> bool:
-    if connection.dialect.name != "postgresql":
-        return False
-    relation = literal(in_our_schema(connection, table), Text)
-    return bool(connection.scalar(select(func.row_security_active(func.to_regclass(relation)))))
-
-
-def _look(session: Session, connection: Connection, view: View, usr_id: str | None) -> _Seen | None:
+def _look(session: Session, connection: Connection, view: View, usr_id: str | None) -> Seen | None:
     """Bring what an operation needs into sight, and return what was before, if it was not there."""
-    tenant, known = _tenant_of(session), _known(session, connection)
-    usr = _together([usr_id or tenant.usr_id]) or (known.usr if known else "")
-    about = _together(view.about) or (known.about if known else "")
+    tenant, seen = tenant_of(session), known(session, connection)
+    usr = together([usr_id or tenant.usr_id]) or (seen.usr if seen else "")
+    about = together(view.about) or (seen.about if seen else "")
     beyond = view.beyond or tenant.org_id is None or tenant.usr_id in view.given
     if not beyond:
         view = View.of(Way.NAMED, tenant.org_id)
-    orgs = _together([*view.given, *view.besides]) if view.way is Way.NAMED else None
-    if known is not None and known == _Seen(orgs or "", usr, about) and orgs is not None:
+    orgs = together([*view.given, *view.besides]) if view.way is Way.NAMED else None
+    if seen is not None and seen == Seen(orgs or "", usr, about) and orgs is not None:
         return None
     return _say(session, connection, view, usr, about)
 
 
-def _set(session: Session, connection: Connection, seen: _Seen) -> None:
+def _set(session: Session, connection: Connection, seen: Seen) -> None:
     orgs = View(Way.NAMED, tuple(filter(None, seen.orgs.split(","))))
     _say(session, connection, orgs, seen.usr, seen.about)
 
 
-def _say(session: Session, connection: Connection, view: View, usr: str, about: str) -> _Seen:
+def _say(session: Session, connection: Connection, view: View, usr: str, about: str) -> Seen:
     """Tell the database what is to be seen, and return what was to be seen before."""
     if commits_by_itself(connection):
         raise InvalidRequestError(
@@ -325,14 +246,14 @@ def _say(session: Session, connection: Connection, view: View, usr: str, about: 
         )
     given: list[Any] = [*view.given]
     if view.way not in _BY_WORDS:
-        given = [_uuid(each) for each in given]
-    besides = [_uuid(each) for each in view.besides]
+        given = [uuid_of(each) for each in given]
+    besides = [uuid_of(each) for each in view.besides]
     parameters = {"given": given, "besides": besides, "usr": usr, "about": about}
     function = in_our_sql(connection, f"flametrench_tenancy_{view.way}")
     statement = _saying(view.way, function)
     *before, orgs = connection.execute(statement, parameters).one()[:4]
-    _remember(session, connection, _Seen(orgs, usr, about))
-    return _Seen(*(each or "" for each in before))
+    remember(session, connection, Seen(orgs, usr, about))
+    return Seen(*(each or "" for each in before))
 
 
 @cache
@@ -348,66 +269,6 @@ def _saying(way: Way, function: str) -> TextClause:
         bindparam("usr", type_=Text()),
         bindparam("about", type_=Text()),
     )
-
-
-def _bind(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
-    if not transaction.nested and _TENANT in session.info:
-        session.info[_BOUND_LATE] = False
-        _tell(session, connection)
-
-
-def _bind_again(session: Session, rolled_back: SessionTransaction) -> None:
-    if rolled_back.nested and session.info.get(_BOUND_LATE) and session.is_active:
-        connection = connection_of(session)
-        if not connection.closed and not connection.invalidated:
-            _tell(session, connection)
-
-
-def _tell(session: Session, connection: Connection) -> None:
-    """Tell the database what a Session is bound to; it is asked along whether that matters."""
-    if connection.dialect.name != "postgresql":
-        return
-    tenant = _tenant_of(session)
-    seen = _Seen(_together([tenant.org_id]), _together([tenant.usr_id]), "")
-    given = {"mem": in_our_schema(connection, "mem"), "org": seen.orgs, "usr": seen.usr}
-    row = connection.execute(_TELLING, given).one()
-    connection.info[_ISOLATED] = bool(row[0])
-    _remember(session, connection, seen)
-
-
-def _remember(session: Session, connection: Connection, seen: _Seen) -> None:
-    session.info[_SEEN] = (_innermost(session), seen)
-    connection.info[_SEEN] = seen
-
-
-def _tenant_of(session: AnySession) -> Tenant:
-    tenant: Tenant = itself(session).info.get(_TENANT, Tenant(None, None))
-    return tenant
-
-
-def _known(session: Session, connection: Connection) -> _Seen | None:
-    """Return what is to be seen, if that is known.
-
-    What a rollback may have taken back is not, nor what another Session on the connection has said.
-    """
-    transaction, seen = session.info.get(_SEEN, (None, None))
-    under_way = _innermost(session)
-    while under_way is not None and under_way is not transaction:
-        under_way = under_way.parent
-    said_last = seen is connection.info.get(_SEEN)
-    return seen if under_way is not None and said_last else None
-
-
-def _innermost(session: Session) -> SessionTransaction | None:
-    return session.get_nested_transaction() or session.get_transaction()
-
-
-def _uuid(id_: str) -> UUID:
-    return UUID(id_[-32:].replace("-", "")) if id_[-33:-32] == "_" else UUID(id_)
-
-
-def _together(ids: Iterable[str | None]) -> str:
-    return ",".join(str(_uuid(each)) for each in ids if each is not None)
 
 
 def _spans(operation: str, instead: str) -> PreconditionError:
@@ -431,13 +292,6 @@ _SAYING: Final = """
         SELECT array_to_string({found} || CAST(:besides AS uuid[]), ',') AS orgs OFFSET 0
     ) AS found
 """
-# Built once: for each transaction, that would take longer than the server does.
-_TELLING: Final = text(
-    """
-    SELECT row_security_active(to_regclass(:mem)), set_config('tenancy.org', :org, true),
-        set_config('tenancy.usr', :usr, true), set_config('tenancy.about', '', true)
-    """
-).bindparams(*(bindparam(name, type_=Text()) for name in ("mem", "org", "usr")))
 _SEES_ALL: Final = text(
     """
     SELECT NOT pg_catalog.row_security_active(pg_catalog.to_regclass(:relation)) OR EXISTS (

@@ -246,6 +246,7 @@ def test_an_organization_ends_in_batches_and_every_end_is_heard(
     }
 
 
+@pytest.mark.sees_all
 @pytest.mark.parametrize("limit,expired", [(1, 1), (4, 4), (6, 6), (1000, 9)])
 def test_overdue_invitations_end_in_batches_up_to_the_limit(
     session: Session, small_batches: int, limit: int, expired: int
