@@ -42,7 +42,8 @@ _MISSING: Final = text(
     ) AS name
     WHERE NOT EXISTS (
         SELECT FROM pg_inherits
-        WHERE inhparent = pg_catalog.to_regclass('aud') AND inhrelid = pg_catalog.to_regclass(pg_catalog.quote_ident(name))
+        WHERE inhparent = to_regclass('aud')
+            AND inhrelid = to_regclass(pg_catalog.quote_ident(name))
     )
     """
 )
