@@ -248,7 +248,8 @@ RETRIED: Final = [
     Step(
         "create_invitation by its id",
         lambda t, s: t.create_invitation(
-            s["acme"], s.address, Role.MEMBER, s["ann"], s.expires_at, inv_id=s["fresh@acme"]
+            *(s["acme"], "new@example.com", Role.MEMBER, s["ann"], s.expires_at),
+            inv_id=s["fresh@acme"],
         ),
     ),
 ]
