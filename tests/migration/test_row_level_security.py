@@ -166,14 +166,29 @@ def test_forced_upon_an_owner_who_bypasses_it_all_is_well_and_their_members_are_
         assert [f for f in diagnose(session) if f.severity is Severity.ERROR] == []
 
 
-def test_the_doctor_of_a_request_knows_that_it_does_not_see_everything(blank: Connection) -> None:
-    upgrade(blank, branches=RLS)
-    for statement in ("CREATE ROLE request", *grants("request", branches=RLS)):
+HIDES_ACME = "CREATE POLICY no_acme ON mem AS RESTRICTIVE FOR SELECT USING (org_id IS NULL)"
+
+
+@pytest.mark.parametrize(
+    "purpose, besides, found",
+    [
+        ("app", [], {"hidden_rows", "log_unreadable"}),
+        ("operator", [], set()),
+        ("operator", [HIDES_ACME], {"hidden_rows", "isolation_policy_foreign"}),
+    ],
+)
+def test_the_doctor_knows_whether_its_role_sees_everything(
+    blank: Connection, purpose: str, besides: list[str], found: set[str]
+) -> None:
+    branches = ["audit", "rls"]
+    upgrade(blank, branches=branches)
+    blank.execute(text("SELECT flametrench_tenancy_add_month(now()::date)"))
+    blank.execute(text("SELECT flametrench_tenancy_add_month((now() + interval '1 month')::date)"))
+    for statement in ("CREATE ROLE r", *grants("r", purpose, branches=branches), *besides):
         run(blank, statement)
-    run(blank, "SET LOCAL ROLE request")
+    run(blank, "SET LOCAL ROLE r")
     with Session(blank) as session:
-        found = {each.check for each in diagnose(session)}
-    assert found == {"hidden_rows"}
+        assert {each.check for each in diagnose(session)} == found
 
 
 def test_the_command_line_grants_what_each_role_needs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 from ..migrations import catalog
 from ..migrations.catalog import Part
 from ..models import AuditBase
+from ..transactions.isolation import SEES_ALL
 from .findings import Finding, Severity
 
 TABLE: Final = "aud"
@@ -31,8 +32,10 @@ TRIGGERS: Final = frozenset(
 PARTS: Final = frozenset(catalog.items(AuditBase.metadata)) | TRIGGERS
 
 _READABLE: Final = text(
-    "SELECT has_table_privilege('aud', 'SELECT') AND NOT row_security_active('aud')"
-    " AND has_table_privilege('aud_default', 'SELECT')"
+    f"""
+    SELECT bool_and(has_table_privilege(oid, 'SELECT') AND {SEES_ALL.format(table="its.oid")})
+    FROM (VALUES (to_regclass('aud')), (to_regclass('aud_default'))) AS its (oid)
+    """  # noqa: S608 - put together of constants
 )
 _WITHOUT_MONTH: Final = text("SELECT count(*) FROM aud_default")
 _MISSING: Final = text(

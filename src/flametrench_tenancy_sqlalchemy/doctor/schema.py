@@ -14,6 +14,7 @@ from ..migrations.catalog import Definitions, Part
 from ..migrations.comparison import differences
 from ..migrations.functions import INSECURE_FUNCTIONS
 from ..models.columns import OWN_SCHEMA
+from ..transactions.isolation import SEES_ALL
 from . import isolation, log
 from .findings import EXAMPLES, Finding, Severity
 
@@ -84,13 +85,14 @@ _LOGGED: Final = text(
 
 # What a role may not see, it must not judge: a tuple that is hidden is not missing.
 _UNSEEN: Final = text(
-    """
+    f"""
     WITH seen AS (
         SELECT pg_class.oid, relname, nspname, pg_namespace.oid AS schema
         FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
         WHERE nspname = :schema AND relname IN :tables
     )
-    SELECT 'hidden_rows', format('table %s', relname) FROM seen WHERE row_security_active(oid)
+    SELECT 'hidden_rows', format('table %s', relname) FROM seen
+    WHERE NOT {SEES_ALL.format(table="seen.oid")}
     UNION
     SELECT 'unreadable', CASE WHEN has_any_column_privilege(oid, 'SELECT')
         THEN format('column %s of %s', attname, relname) ELSE format('table %s', relname) END
@@ -100,7 +102,7 @@ _UNSEEN: Final = text(
     UNION
     SELECT 'unreadable', format('schema %s', nspname) FROM seen
     WHERE NOT has_schema_privilege(schema, 'USAGE')
-    """
+    """  # noqa: S608 - put together of constants
 ).bindparams(bindparam("tables", expanding=True), bindparam("columns", expanding=True))
 _COLUMNS: Final = [
     f"{table.name}.{column.name}"
@@ -109,7 +111,7 @@ _COLUMNS: Final = [
 ]
 UNSEEN: Final = {
     "hidden_rows": "tables with row-level security for this role; the rows were not examined; ask "
-    "as the tables' owner, or as a role with BYPASSRLS",
+    "as the tables' owner, or as an operator (`flametrench-tenancy grants`)",
     "unreadable": "what this role may not read; the rows were not examined; ask as the tables' "
     "owner",
 }

@@ -8,11 +8,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
-# What the opt-in audit log adds: privileges on tables, and whether all of it may be seen. A request
-# reads the organization that its transaction names, by the table's policy.
-LOG: Final[Mapping[str, tuple[Mapping[str, str], bool]]] = {
-    "app": ({"aud": "SELECT"}, False),
-    "operator": (dict.fromkeys(("aud", "aud_consumer", "aud_skipped", "aud_era"), "SELECT"), True),
+# What the opt-in audit log adds: privileges on tables, and those all of whose rows may be seen. A
+# request reads the organization that its transaction names, by the table's policy.
+LOG: Final[Mapping[str, tuple[Mapping[str, str], Collection[str]]]] = {
+    "app": ({"aud": "SELECT"}, ()),
+    # The doctor asks what is in no month's partition.
+    "operator": (
+        dict.fromkeys(("aud", "aud_default", "aud_consumer", "aud_skipped", "aud_era"), "SELECT"),
+        ("aud", "aud_default"),
+    ),
     # Whoever follows the log, too.
     "worker": (
         {
@@ -21,7 +25,7 @@ LOG: Final[Mapping[str, tuple[Mapping[str, str], bool]]] = {
             "aud_skipped": "SELECT, INSERT",
             "aud_era": "SELECT",
         },
-        True,
+        ("aud",),
     ),
 }
 LOG_FUNCTION: Final = "flametrench_tenancy_log_event(jsonb)"
@@ -82,12 +86,12 @@ def grants(
     for table, privileges in PURPOSES[purpose].items():
         yield f"GRANT {privileges} ON {place}.{table} TO {whom}"
     if "audit" in branches:
-        tables, everything = LOG[purpose]
+        tables, shown = LOG[purpose]
         for table, privileges in tables.items():
             yield f"GRANT {privileges} ON {place}.{table} TO {whom}"
         yield f"GRANT EXECUTE ON FUNCTION {place}.{LOG_FUNCTION} TO {whom}"
-        if everything:
-            yield from _shows_all(role, f"{place}.aud", "aud", "SELECT")
+        for table in shown:
+            yield from _shows_all(role, f"{place}.{table}", table, "SELECT")
     if "rls" in branches:
         for function in FINDERS if purpose != "worker" else ():
             yield f"GRANT EXECUTE ON FUNCTION {place}.{function} TO {whom}"

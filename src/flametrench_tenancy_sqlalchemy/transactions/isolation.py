@@ -292,16 +292,19 @@ _SAYING: Final = """
         SELECT array_to_string({found} || CAST(:besides AS uuid[]), ',') AS orgs OFFSET 0
     ) AS found
 """
-_SEES_ALL: Final = text(
-    """
-    SELECT NOT pg_catalog.row_security_active(pg_catalog.to_regclass(:relation)) OR EXISTS (
-        SELECT FROM pg_catalog.pg_policy
-        WHERE polrelid = pg_catalog.to_regclass(:relation) AND polcmd IN ('r', '*')
-            AND pg_catalog.pg_get_expr(polqual, polrelid) = 'true'
-            AND EXISTS (
-                SELECT FROM unnest(polroles) AS role
-                WHERE role = 0 OR pg_catalog.pg_has_role(role, 'USAGE')
-            )
+SEES_ALL: Final = """(
+    NOT pg_catalog.row_security_active({table}) OR (
+        SELECT coalesce(bool_or(polpermissive AND shown = 'true'), false)
+            AND NOT coalesce(bool_or(NOT polpermissive AND shown <> 'true'), false)
+        FROM pg_catalog.pg_policy, pg_catalog.pg_get_expr(polqual, polrelid) AS shown
+        WHERE polrelid = {table} AND polcmd IN ('r', '*') AND EXISTS (
+            SELECT FROM pg_catalog.unnest(polroles) AS role
+            WHERE role = 0 OR pg_catalog.pg_has_role(role, 'USAGE')
+        )
     )
-    """
+)"""
+"""A condition in SQL: whether all rows of the table whose ``oid`` this is are shown to the role."""
+_SEES_ALL: Final = text(
+    f"SELECT {SEES_ALL.format(table='given.oid')} "  # noqa: S608 - a constant
+    "FROM (SELECT pg_catalog.to_regclass(:relation)::oid AS oid) AS given"
 ).bindparams(bindparam("relation", type_=Text()))
