@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from inspect import signature
 from typing import Final
 
@@ -10,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from flametrench_tenancy_sqlalchemy import ActingTenancy, Organization, Role, bind_tenant
+from flametrench_tenancy_sqlalchemy import (
+    ActingTenancy,
+    CreateOrgResult,
+    InMemoryTenancyStore,
+    Organization,
+    Role,
+    TenancyError,
+    bind_tenant,
+    new_id,
+)
 from tests.support.calls import CALLS, Arguments, call, parameters
 from tests.support.hostile import FEW, anything, survived
 from tests.support.stage import IDENTIFIER, Stage
@@ -86,3 +96,24 @@ def test_so_does_what_a_session_is_bound_to(tenant: Arguments, stage: Stage) -> 
     with survived(stage.session) as survives:
         survives(lambda: bind_tenant(stage.session, **tenant))
     bind_tenant(stage.session)
+
+
+@pytest.fixture(scope="module")
+def in_memory() -> tuple[InMemoryTenancyStore, CreateOrgResult]:
+    store = InMemoryTenancyStore()
+    return store, store.create_org(new_id("usr"))
+
+
+@pytest.mark.parametrize("operation", CALLS)
+@FEW
+@given(data=st.data())
+def test_so_does_a_store_in_memory(
+    operation: str, data: st.DataObject, in_memory: tuple[InMemoryTenancyStore, CreateOrgResult]
+) -> None:
+    store, created = in_memory
+    org, owner = created.org, created.owner_membership
+    there = st.sampled_from([org.id, owner.id, owner.usr_id, Role.MEMBER])
+    arguments = {name: data.draw(there | anything) for name in parameters(operation)}
+    with suppress(TenancyError):
+        call(store, operation, arguments)
+    assert store.get_org(org.id).id == org.id

@@ -16,6 +16,7 @@ from flametrench_tenancy_sqlalchemy import (
     Role,
     Status,
     TenancyRepository,
+    TenancyStore,
 )
 from flametrench_tenancy_sqlalchemy.ids import new_uuid
 from tests.support.stage import DAY, IDENTIFIER, Stage
@@ -187,7 +188,9 @@ CALLS: Final[dict[str, Callable[[Stage], Arguments]]] = {
 }
 
 
-def call(tenancy: TenancyRepository | ActingTenancy, operation: str, arguments: Arguments) -> Any:
+def call(
+    tenancy: TenancyRepository | ActingTenancy | TenancyStore, operation: str, arguments: Arguments
+) -> Any:
     """Call an operation with its arguments by name; the roles to require have none."""
     if operation == "require_role":
         options = {name: arguments[name] for name in arguments if name == "options"}

@@ -145,7 +145,7 @@ def main(url: str) -> None:
             session.rollback()
             given = arguments_on(stage)
             session.commit()
-        call(TenancyStore(sessionmaker(engine), clock=lambda: NOW), name, given)  # type: ignore[arg-type]
+        call(TenancyStore(sessionmaker(engine), clock=lambda: NOW), name, given)
         with engine.begin() as connection:  # the next one may want the same slug
             connection.execute(update(ORG).where(ORG.c.slug.is_not(None)).values(slug=None))
     with Session(engine) as session:
