@@ -38,14 +38,15 @@ WITH ended AS (
     RETURNING id, usr_id, org_id
 ), succeeded AS (
     INSERT INTO mem (id, usr_id, org_id, role, replaces)
-    SELECT gen_random_uuid(), usr_id, org_id, 'viewer', id FROM ended
+    SELECT seeded_id('mem', :newest + row_number() OVER ()), usr_id, org_id, 'viewer', id FROM ended
 ), taken AS (
     DELETE FROM tup USING ended
     WHERE subject_type = 'usr' AND subject_id = usr_id
         AND object_type = 'org' AND object_id = org_id
 )
 INSERT INTO tup (id, subject_type, subject_id, relation, object_type, object_id)
-SELECT gen_random_uuid(), 'usr', usr_id, 'viewer', 'org', org_id FROM ended
+SELECT seeded_id('tup', :newest + row_number() OVER ()), 'usr', usr_id, 'viewer', 'org', org_id
+FROM ended
 """
 
 
@@ -59,9 +60,10 @@ def measure(url: URL, members: int) -> Iterator[tuple[str, float]]:
         for setting in AT_ITS_PACE:
             connection.execute(text(setting))
         yield "ms of a guard", _guards(url, members, Event(), GUARDS)
-        for share, parts in SHARES.items():
+        for number, (share, parts) in enumerate(SHARES.items(), 1):
             before = {table: size_of_table(url, table) for table in TABLES}
-            connection.execute(text(CHANGE_ROLES), {"parts": parts})
+            given = {"parts": parts, "newest": members * number}
+            connection.execute(text(CHANGE_ROLES), given)
             for table in TABLES:
                 growth = size_of_table(url, table) / before[table] - 1
                 yield f"% that {table} grew by, {share} changed", growth * 100
