@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import termios
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 COMMAND: Final = [
@@ -75,6 +77,8 @@ def terminal(words: Sequence[str], *, columns: int = 100, **variables: str) -> I
         stderr=there,
         env=_environment(variables),
         start_new_session=True,
+        # As a shell's foreground has it, though these tests may run in somebody's background.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no lock
     )
     os.close(there)
     try:
