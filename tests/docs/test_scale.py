@@ -9,10 +9,11 @@ from typing import Final
 
 import pytest
 
+from flametrench_tenancy_sqlalchemy.migrations import upgrade
 from scripts.scale.__main__ import MEASURED
 from scripts.scale.load import CLIENTS, OPERATIONS
 from scripts.scale.plan import Application, plan
-from tests.support.guides import DOCS
+from tests.support.guides import DOCS, Reader, chapters
 
 PAGE: Final = DOCS / "concepts" / "scale.md"
 FIGURES: Final[dict[str, float]] = json.loads(MEASURED.read_text(encoding="utf-8"))["figures"]
@@ -32,10 +33,13 @@ def number(need: str) -> float:
     return float(need.partition(" ")[0].replace(",", ""))
 
 
-def test_the_page_shows_the_plan_that_the_command_prints() -> None:
-    shown = re.search(r"```text\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert shown is not None
-    assert shown[1] == "".join(f"{name:60} {need}\n" for name, need in plan(APPLICATION, FIGURES))
+def test_what_is_to_be_set_can_be_set_and_the_plan_is_what_the_command_prints(
+    reader: Reader,
+) -> None:
+    upgrade(reader.database)
+    [[settings, plan_]] = chapters("concepts/scale.md")
+    reader.follow([settings])
+    assert plan_.code == "".join(f"{it:60} {need}\n" for it, need in plan(APPLICATION, FIGURES))
 
 
 def test_the_page_quotes_figures_that_were_measured() -> None:
