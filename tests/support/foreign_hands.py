@@ -81,7 +81,7 @@ REFUSED_AT_ONCE: Final[dict[str, list[Attempt]]] = {
     "mem_identity_is_final": [
         Attempt(f"changed {column}", _change("mem", "sam@acme", f"{column} = {value}"))
         for column, value in {
-            "id": "gen_random_uuid()",
+            "id": "{liz}",
             "usr_id": "{liz}",
             "org_id": "{bolt}",
             "role": "'admin'",
