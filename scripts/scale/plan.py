@@ -12,8 +12,9 @@ from random import Random
 from statistics import mean
 from typing import Final
 
+from .server import KIB
+
 DAYS: Final = 30
-SECONDS: Final = 86_400
 BUSY: Final = 0.5
 """How much of a processor is to be used at the peak."""
 SAMPLE: Final = 50
@@ -84,11 +85,11 @@ def plan(application: Application, measured: Mapping[str, float]) -> Iterator[tu
     yield "disk for catalogs and empty tables", f"{catalogs:.2f} GB"
     seen = _cells_seen(it, it.guards + it.pages + it.changes)
     memory = measured["MiB of a connection that has used one cell"]
-    memory += (seen - 1) * measured["KiB of a connection for each further cell"] / 1024
+    memory += (seen - 1) * measured["KiB of a connection for each further cell"] / KIB
     written = _cells_seen(it, it.changes)
-    memory += written * measured["KiB of a connection more, where it has written"] / 1024
+    memory += written * measured["KiB of a connection more, where it has written"] / KIB
     yield "cells that a connection has used when it ends", f"{seen:.0f}"
-    yield "memory of all connections then", f"{it.connections * memory / 1024:.2f} GiB"
+    yield "memory of all connections then", f"{it.connections * memory / KIB:.2f} GiB"
 
 
 def _rates(application: Application) -> Iterator[tuple[str, float]]:

@@ -11,6 +11,8 @@ from sqlalchemy.pool import NullPool
 
 from flametrench_tenancy_sqlalchemy.migrations import upgrade
 
+from .server import size_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -69,6 +71,5 @@ def fill(url: URL, members: int) -> Iterator[tuple[str, float]]:
             connection.execute(text(rows), {"members": members, "size": MEMBERS})
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM (ANALYZE) usr, org, mem, tup"))
-        size = connection.scalar(text("SELECT pg_database_size(current_database())")) or 0
     yield "s to fill the large database", monotonic() - began
-    yield "GB of the large database", size / 1e9
+    yield "GB of the large database", size_of(url) / 1e9
