@@ -98,7 +98,13 @@ def broken_rule(exc: DBAPIError) -> TenancyError | None:
 
 
 def is_violation(exc: DBAPIError) -> bool:
-    """Tell whether a constraint refused the statement."""
+    """Tell whether a constraint refused the statement, on a connection that is still there.
+
+    A server that ends a connection may do so right behind its refusal. Then the caller's
+    transaction has gone, and nobody can be asked why.
+    """
+    if exc.connection_invalidated:
+        return False
     if isinstance(exc, IntegrityError):
         return True
     # pg8000 has no class of its own for violations.
@@ -173,7 +179,8 @@ def lock_timeout(exc: DBAPIError) -> LockTimeoutError | None:
 
     A statement that is cancelled is left as it is: by whom, and why, the database does not tell.
     """
-    return LockTimeoutError() if sqlstate(exc) == _LOCK_NOT_AVAILABLE else None
+    late = sqlstate(exc) == _LOCK_NOT_AVAILABLE and not exc.connection_invalidated
+    return LockTimeoutError() if late else None
 
 
 def is_transient(exc: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""The connection is lost when all is done but the commit: who knows whether it has happened?"""
+"""The connection is lost at the commit, of which nobody then knows, or behind a refusal."""
 
 from __future__ import annotations
 
@@ -116,3 +116,20 @@ def test_trying_again_with_the_same_ids_tells_what_has_happened(
                 client.alone(call, clock=lambda: NOW)
         else:
             client.alone(call, clock=lambda: NOW)
+
+
+@every_driver
+@pytest.mark.parametrize("form", ["alone", "run"])
+def test_a_connection_that_ends_right_behind_a_refusal_is_lost(
+    clean_engine: Engine, cutting: Relay, driver: Driver, form: str
+) -> None:
+    with Session(clean_engine) as session, session.begin():
+        org = make_org(session)
+        org_id, usr_id = org.id, make_member(session, org).usr_id
+    client = driver.client(cutting.url)
+    cutting.ends = True
+
+    with pytest.raises(DBAPIError) as lost:
+        getattr(client, form)(lambda tenancy: tenancy.add_member(org_id, usr_id, "member"))
+
+    assert lost.value.connection_invalidated

@@ -1,4 +1,4 @@
-"""A relay on loopback that cuts a connection where a client asks to commit."""
+"""A relay on loopback that cuts a connection: where a client commits, or a server refuses."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 HOST: Final = "127.0.0.1"
 ALL: Final = math.inf
 _CHUNK: Final = 1 << 16
+# As PostgreSQL's protocol spells a refusal, its readiness after one, and the end of a connection.
+_REFUSED: Final = b"\0C23505\0"
+_READY: Final = b"Z\0\0\0\5E"
+_TERMINATED: Final = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection\0\0"
 
 
 @dataclass
@@ -29,12 +33,14 @@ class Relay:
         sends: whether a commit at which it cuts reaches the server.
         cuts: at how many commits it has yet to cut.
         commits: how many it has seen.
+        ends: whether the connection ends right behind a unique index's refusal.
     """
 
     url: URL
     sends: bool = False
     cuts: float = 0
     commits: int = 0
+    ends: bool = False
 
     def serve(self, client: socket.socket, server: socket.socket) -> None:
         """Pass on what both say, until one of them ends, or a commit is cut."""
@@ -54,7 +60,14 @@ class Relay:
                             return
                     elif asked and named:  # it has committed, which the client never hears
                         return
+                    if source is server and self.ends and _REFUSED in data:
+                        client.sendall(data.removesuffix(_READY) + _message(_TERMINATED))
+                        return
                     (server if source is client else client).sendall(data)
+
+
+def _message(error: bytes) -> bytes:
+    return b"E" + (len(error) + 4).to_bytes(4, "big") + error
 
 
 def _received(source: socket.socket) -> bytes:
