@@ -25,7 +25,7 @@ class OnSession:
         self.session = session
         self._clock = clock
 
-    @pool_in_our_words()
+    @pool_in_our_words
     def _ask(
         self, statement: Executable, given: Mapping[str, Any] | None = None, **options: Any
     ) -> Any:

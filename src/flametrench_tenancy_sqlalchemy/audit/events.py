@@ -111,7 +111,7 @@ class Events(OnSession):
             raise not_found(Organization, org_id, "scope")
         with (
             where_writes_go(self.session),
-            pool_in_our_words(),
+            pool_in_our_words,
             rules_in_our_words(),
             savepoint(self.session, "write_event"),
         ):

@@ -93,12 +93,12 @@ class Cells:
         self._engine = engine
         self._remembered = _Remembered()
 
-    @pool_in_our_words()
+    @pool_in_our_words
     def create_directory(self) -> None:
         """Create the directory's table, unless it is there."""
         DIRECTORY.create(self._engine, checkfirst=True)
 
-    @pool_in_our_words()
+    @pool_in_our_words
     def place(self, org_id: str, cell: str) -> None:
         """Decide, and commit, in which cell an organization will be; before it is created.
 
@@ -115,7 +115,7 @@ class Cells:
         with self._engine.begin() as connection:
             self._remembered.place(connection, org_id, cell)
 
-    @pool_in_our_words()
+    @pool_in_our_words
     def cell_of(self, org_id: str) -> str:
         """Return the schema of an organization's cell.
 
@@ -163,7 +163,7 @@ class AsyncCells:
 
     async def create_directory(self) -> None:
         """Do as `Cells.create_directory`."""
-        with pool_in_our_words():
+        with pool_in_our_words:
             async with self._engine.begin() as connection:
                 await connection.run_sync(DIRECTORY.create, checkfirst=True)
 
@@ -175,7 +175,7 @@ class AsyncCells:
             NotFoundError: there is no such cell.
             DuplicateOrganizationError: the organization is in another cell.
         """
-        with pool_in_our_words():
+        with pool_in_our_words:
             async with self._engine.begin() as connection:
                 await connection.run_sync(self._remembered.place, org_id, cell)
 
@@ -189,7 +189,7 @@ class AsyncCells:
         org = decode(org_id, "org", "org_id")
         cell = self._remembered.get(org)
         if cell is None:
-            with pool_in_our_words():
+            with pool_in_our_words:
                 async with self._engine.connect() as connection:
                     cell = await connection.run_sync(self._remembered.found, org)
         return _there(cell, org_id)

@@ -23,7 +23,7 @@ Progress = Callable[[int, int], object]
 """Told how many questions have been answered, and of how many."""
 
 
-@pool_in_our_words()
+@pool_in_our_words
 def diagnose(
     session: AnySession,
     *,
@@ -59,7 +59,7 @@ def diagnose(
     return findings
 
 
-@pool_in_our_words()
+@pool_in_our_words
 def repair(session: AnySession, *, clock: Clock = utc_now) -> list[Repair]:
     """Put right what has one right answer, and return each thing that was done.
 

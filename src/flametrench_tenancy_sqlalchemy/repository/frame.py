@@ -128,7 +128,7 @@ class Repository(ForSomebody):
             at=time_of(self._clock),
             saying=Saying.of(name, self._actor),
         )
-        with pool_in_our_words():
+        with pool_in_our_words:
             session.flush()  # the caller's own pending rows; what they break is theirs to see
             with (
                 where_writes_go(session),

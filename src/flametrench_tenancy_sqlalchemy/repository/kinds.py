@@ -30,7 +30,7 @@ def guards(operation: F) -> F:
 
 
 def _marked(operation: F, kind: Kind) -> F:
-    read = pool_in_our_words()(operation)
+    read = pool_in_our_words(operation)
     read.__dict__["kind"] = kind
     return read
 

@@ -8,7 +8,7 @@ and where the transaction sees them already. A Session that is bound to a `tenan
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -143,7 +143,6 @@ def stays_within(session: AnySession, org_id: str) -> bool:
     return tenant_of(session).org_id in (None, org_id) or not is_isolated(session)
 
 
-@contextmanager
 def seeing(
     session: AnySession,
     view: View,
@@ -151,7 +150,7 @@ def seeing(
     usr_id: str | None = None,
     lasting: bool = True,
     undone: bool = False,
-) -> Iterator[Sight]:
+) -> AbstractContextManager[Sight]:
     """Let the block see what an operation needs to, if row-level security would hide it.
 
     One organization that has been named stays in sight until the transaction ends. Anything else is
@@ -173,8 +172,21 @@ def seeing(
     session, connection = itself(session), connection_of(session)
     sight = Sight(stays=view.way in (Way.NAMED, Way.SLUGS))
     if not is_isolated_on(connection) and not (view.log and hides(connection, "aud")):
-        yield sight
-        return
+        return nullcontext(sight)
+    return _shown(session, connection, view, sight, usr_id, lasting=lasting, undone=undone)
+
+
+@contextmanager
+def _shown(
+    session: Session,
+    connection: Connection,
+    view: View,
+    sight: Sight,
+    usr_id: str | None,
+    *,
+    lasting: bool,
+    undone: bool,
+) -> Iterator[Sight]:
     tenant = tenant_of(session)
     if view.spanning and tenant.org_id is not None:
         raise _spans(view.spanning, "use a Session that is bound to no organization")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ContextDecorator, contextmanager, nullcontext
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import (
@@ -38,20 +38,27 @@ def itself(session: AnySession) -> Session:
     return session() if isinstance(session, scoped_session) else session
 
 
-@contextmanager
-def pool_in_our_words() -> Iterator[None]:
-    """Say clearly that no connection was to be had in time.
+class _PoolInOurWords(ContextDecorator):
+    """Say clearly that no connection was to be had in time; a block, or a decorator.
+
+    A class, since it is around every statement of ours, and costs a third of a generator.
 
     Raises:
         PoolTimeoutError: it was not.
     """
-    try:
-        yield
-    except NoConnectionInTimeError as exc:
-        raise PoolTimeoutError from exc
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, exc: BaseException | None, __: object) -> None:
+        if isinstance(exc, NoConnectionInTimeError):
+            raise PoolTimeoutError from exc
 
 
-@pool_in_our_words()
+pool_in_our_words: Final = _PoolInOurWords()
+
+
+@pool_in_our_words
 def connection_of(session: AnySession) -> Connection:
     """Return the connection on which a Session reaches our tables."""
     return session.connection(bind_arguments=BIND)
@@ -127,8 +134,7 @@ def in_transaction(connection: Any) -> bool:
     return bool(getattr(getattr(connection, "info", None), "transaction_status", 0))
 
 
-@contextmanager
-def where_writes_go(session: AnySession) -> Iterator[None]:
+def where_writes_go(session: AnySession) -> AbstractContextManager[None]:
     """Send all that the block does with our tables to the engine to which a flush would go.
 
     A Session that routes by `get_bind` sends reads to followers, which cannot lock what they read
@@ -136,8 +142,12 @@ def where_writes_go(session: AnySession) -> Iterator[None]:
     """
     session = itself(session)
     if type(session).get_bind is Session.get_bind:
-        yield
-        return
+        return nullcontext()
+    return _led(session)
+
+
+@contextmanager
+def _led(session: Session) -> Iterator[None]:
     routed, leader = session.get_bind, _leader_of(session)
 
     def get_bind(mapper: Any = None, *args: Any, **kwargs: Any) -> Engine | Connection:
