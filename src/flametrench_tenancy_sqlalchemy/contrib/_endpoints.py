@@ -147,7 +147,7 @@ class Endpoint:
 
     @property
     def name(self) -> str:
-        """Its name, which is its operation's."""
+        """Its name, by which an application refers to its route."""
         return self.action.__name__
 
     @property
