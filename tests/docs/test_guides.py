@@ -243,8 +243,9 @@ class TestMovingFromThePeer:
 
 
 class TestTesting:
-    def test_the_suite_passes(self, reader: Reader) -> None:
-        [guide, _] = chapters("how-to/testing.md")
+    @pytest.mark.parametrize("chapter", [0, 1], ids=["owner", "isolated"])
+    def test_the_suite_passes(self, reader: Reader, chapter: int) -> None:
+        guide = chapters("how-to/testing.md")[chapter]
         tests = sum(len(re.findall("^(?:async )?def test_", b.code, re.MULTILINE)) for b in guide)
         reader.write("pytest.ini", "[pytest]\nfilterwarnings = error\n")
 
