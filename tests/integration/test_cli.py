@@ -346,9 +346,24 @@ def test_where_alembic_of_the_application_has_migrated_it_says_so(
     upgrade(empty.url)
     with empty.begin() as connection:
         connection.execute(text(f"DROP TABLE {VERSION_TABLE}"))
-    for words, code in ((["current"], HEALTHY), (["upgrade"], FAILED)):
+    for words, code, theirs in (
+        (["current"], HEALTHY, "`alembic current`"),
+        (["upgrade"], FAILED, "`alembic upgrade heads`"),
+    ):
         assert run("migrate", *words, "--url", named(empty.url)) == code
-        assert "application's" in capsys.readouterr().err
+        assert theirs in capsys.readouterr().err
+
+
+def test_where_there_is_no_log_the_months_say_how_it_comes(empty: Engine, capsys: Capture) -> None:
+    assert run("retention", "months", "--url", named(empty.url)) == HEALTHY
+    assert "migrate upgrade --branch audit" in capsys.readouterr().err
+
+
+def test_a_word_that_is_none_is_told_those_that_are(capsys: Capture) -> None:
+    assert run("members", "add", "acme", "usr_", "boss") == FAILED
+    told = capsys.readouterr().err
+    assert "Role." not in told
+    assert "editor" in told
 
 
 @on_one_server("there is no log")
