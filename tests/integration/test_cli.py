@@ -203,11 +203,13 @@ def test_a_database_that_cannot_be_named_ends_with_two_and_one_line(
     assert reason in refusal(capsys, *command, *(("--url", target) if target else ()))
 
 
+@pytest.mark.parametrize("drivername", ["postgresql", "postgresql+psycopg"])
 def test_a_driver_that_cannot_be_loaded_is_told_with_what_it_needs(
-    database_url: URL, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    drivername: str, database_url: URL, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    target = named(database_url.set(drivername="postgresql+psycopg"))
+    for driver in ("psycopg", "psycopg2"):
+        monkeypatch.setitem(sys.modules, driver, None)
+    target = named(database_url.set(drivername=drivername))
     assert "'psycopg[binary]'" in refusal(capsys, "doctor", "--url", target)
 
 
