@@ -179,7 +179,7 @@ class InvitationOperations(Repository):
             as_usr_id: the accepting user, or their wire id (``usr_…``); a new user where it is
                 omitted.
             accepting_identifier: the identifier that the caller's authentication vouches for,
-                never the request's body; required with ``as_usr_id``.
+                never the request's body; required with ``as_usr_id``, and not looked at without it.
 
         Returns:
             The accepted invitation, the new membership and the tuples of its pre-tuples.
