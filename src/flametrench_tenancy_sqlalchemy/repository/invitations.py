@@ -337,7 +337,9 @@ class InvitationOperations(Repository):
             invitation = locks.invitation(session, inv_id, alone=policy.looks_at_others())
             self._permit("renew_invitation", invitation, invitation.role)
             org, returns = invitation.organization, invitation.is_overdue(operation.at)
-            entries = Entries(session, policy, [org], [invitation], at=operation.at)
+            entries = Entries(
+                session, policy, [org], [invitation], ending=operation.ending, at=operation.at
+            )
             invitation.renew(expires_at, policy=policy, at=operation.at)
             others: list[Base] = []
             if returns and policy.looks_at_others():

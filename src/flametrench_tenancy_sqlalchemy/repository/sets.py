@@ -7,6 +7,7 @@ number of statements that does not depend on how many rows there are.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import TypeVar, overload
 
 from ..ids import require
@@ -347,7 +348,12 @@ class SetOperations(Repository):
         asking = done(newcomers)
         known = self._known(operation, asking)
         active = {newcomer.organization for newcomer in asking}
-        entries = Entries(self.session, self._policy, active, asking, at=operation.at)
+        ending = partial(
+            self._permit_ending, operation.name, look=lambda _, __, org_id: actors.get(org_id)
+        )
+        entries = Entries(
+            self.session, self._policy, active, asking, ending=ending, at=operation.at
+        )
         ended: list[Invitation] = []
 
         def admit(newcomer: Comer) -> Comer:
