@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
+import httpx
 from fastapi import FastAPI
 from flask import Flask
 from sqlalchemy import Connection, literal, select
@@ -28,7 +29,6 @@ from tests.support.web import (
     served,
     served_wsgi,
     sessions,
-    wsgi,
 )
 
 FRAMEWORKS: Final = ("FastAPI", "Flask")
@@ -69,8 +69,12 @@ class Application:
     @contextmanager
     def asked(self, cast: Cast) -> Iterator[Ask]:
         """Run it, and send requests to it."""
-        with wsgi(self.app) if isinstance(self.app, Flask) else asgi(self.app) as send:
-            yield Ask(send, cast)
+        if isinstance(self.app, Flask):
+            with served_wsgi(self.app) as url, httpx.Client(base_url=url) as client:
+                yield Ask(client.request, cast)
+        else:
+            with asgi(self.app) as send:
+                yield Ask(send, cast)
 
     @contextmanager
     def served(self) -> Iterator[str]:

@@ -147,7 +147,7 @@ class Endpoint:
 
     @property
     def name(self) -> str:
-        """Its name, by which an application refers to its route."""
+        """Its name, which is its operation's."""
         return self.action.__name__
 
     @property
