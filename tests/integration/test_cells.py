@@ -128,6 +128,17 @@ def test_every_operation_stays_in_its_cell(two: tuple[Engine, Engine], operation
         assert (session.query(Organization).count(), session.query(User).count()) == (0, 0)
 
 
+def test_the_translation_of_an_applications_own_schemas_stays(engine: Engine) -> None:
+    options = {"schema_translate_map": {None: "directory", "shop": "shop_of_the_north"}}
+    asynchronous = create_async_engine(engine.url.set(drivername="postgresql+asyncpg"))
+    for led in (
+        Cells(engine.execution_options(**options)).engine_in("north"),
+        AsyncCells(asynchronous.execution_options(**options)).engine_in("north"),
+    ):
+        led_to = led.get_execution_options()["schema_translate_map"]
+        assert led_to == {None: "north", "shop": "shop_of_the_north"}
+
+
 @on_one_server("asyncpg has another way to name a search path")
 def test_where_no_connection_is_to_be_had_the_directory_says_so(cells: Cells) -> None:
     url, few = cells.engine_in("any").url, {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.01}

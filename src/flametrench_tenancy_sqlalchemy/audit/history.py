@@ -214,7 +214,10 @@ def _timeline(*, of_user: bool) -> Select[Any]:
     """
     tenure, pause = _tenures(of_user=of_user), _pauses(of_user=of_user)
     begins = func.greatest(pause.c.since, tenure.c.since, type_=_TIME)
-    its_own = pause.c.id == tenure.c.id
+    its_own = and_(
+        pause.c.id == tenure.c.id,
+        or_(pause.c.until.is_(None), pause.c.until > tenure.c.since),
+    )
     state = union_all(
         select(tenure, tenure.c.since.label("at"), literal_column("0").label("place"), _ACTIVE),
         select(tenure, begins, literal_column("1"), _SUSPENDED).join(pause, its_own),
@@ -258,16 +261,17 @@ def _pauses(*, of_user: bool) -> CTE:
     """Return when memberships were suspended.
 
     If what the log tells of one first is that it was suspended before, it has been so since the log
-    is there; if the log tells nothing of one, its row may tell that it is.
+    is there; if the log tells nothing of one, its row may tell that it is. A pause that ends at the
+    moment at which it begins is none.
     """
     turn = _turns(of_user=of_user)
     tells = exists().where(turn.c.id == _mem.c.id)
     return union_all(
         select(turn.c.id, turn.c.at.label("since"), turn.c.next.label("until")).where(
-            turn.c.action == word(_PAUSE)
+            turn.c.action == word(_PAUSE), or_(turn.c.next.is_(None), turn.c.next > turn.c.at)
         ),
-        select(turn.c.id, func.least(_SINCE, turn.c.at), turn.c.at).where(
-            turn.c.place == 1, turn.c.was == _SUSPENDED
+        select(turn.c.id, _SINCE, turn.c.at).where(
+            turn.c.place == 1, turn.c.was == _SUSPENDED, turn.c.at > _SINCE
         ),
         select(_mem.c.id, func.least(_SINCE, _mem.c.updated_at), null()).where(
             _mem.c.org_id == _ORG, _mem.c.status == _SUSPENDED, ~tells
@@ -276,23 +280,23 @@ def _pauses(*, of_user: bool) -> CTE:
 
 
 def _turns(*, of_user: bool) -> CTE:
-    """Return when memberships were suspended, reinstated and ended, as far as the log tells."""
-    order: dict[str, Any] = {
-        "partition_by": _aud.c.target_id,
-        "order_by": (_aud.c.occurred_at, _aud.c.pos),
-    }
+    """Return when memberships were suspended, reinstated and ended, as far as the log tells.
+
+    They come in the order in which they happened, which the membership's lock makes that of
+    ``pos``: clocks differ, and a transaction's may be older than what it has waited for. A moment
+    that lies before the one that it follows counts as that one.
+    """
+    in_order: dict[str, Any] = {"partition_by": _aud.c.target_id, "order_by": _aud.c.pos}
     query = select(
         cast(func.right(_aud.c.target_id, 32), Uuid).label("id"),
-        *(
-            _aud.c.action,
-            _aud.c.occurred_at.label("at"),
-            _aud.c.metadata["was"].astext.label("was"),
-        ),
-        func.lead(_aud.c.occurred_at).over(**order).label("next"),
-        func.row_number().over(**order).label("place"),
+        *(_aud.c.action, _aud.c.metadata["was"].astext.label("was")),
+        func.max(_aud.c.occurred_at).over(**in_order).label("at"),
+        func.row_number().over(**in_order).label("place"),
     ).where(_aud.c.scope_id == _SCOPE, _aud.c.action.in_(map(word, _TURNS)))
     if of_user:
         wire_id = literal_column("'mem_'", Text) + func.replace(cast(_mem.c.id, Text), "-", "")
         theirs = select(wire_id).where(_mem.c.org_id == _ORG, _mem.c.usr_id == _USR)
         query = query.where(_aud.c.target_id.in_(theirs))
-    return query.cte("turn")
+    told = query.subquery("told")
+    following = func.lead(told.c.at).over(partition_by=told.c.id, order_by=told.c.place)
+    return select(told, following.label("next")).cte("turn")

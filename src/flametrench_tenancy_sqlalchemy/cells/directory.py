@@ -147,7 +147,7 @@ class Cells:
 
     def engine_in(self, cell: str) -> Engine:
         """Return the engine for Sessions in a cell, for work that goes through all of it."""
-        return self._engine.execution_options(schema_translate_map={None: cell})
+        return self._engine.execution_options(schema_translate_map=_leading_to(cell, self._engine))
 
 
 class AsyncCells:
@@ -205,7 +205,12 @@ class AsyncCells:
 
     def engine_in(self, cell: str) -> AsyncEngine:
         """Do as `Cells.engine_in`."""
-        return self._engine.execution_options(schema_translate_map={None: cell})
+        return self._engine.execution_options(schema_translate_map=_leading_to(cell, self._engine))
+
+
+def _leading_to(cell: str, engine: Engine | AsyncEngine) -> dict[str | None, str | None]:
+    """Return the map that leads to a cell; what else an application's own has stays as it is."""
+    return {**(engine.get_execution_options().get("schema_translate_map") or {}), None: cell}
 
 
 def _there(cell: str | None, org_id: str) -> str:

@@ -80,12 +80,14 @@ class GuardOperations(Repository):
             found = queries.read(self.session, query, {"whose": usr_id, "there": org_id})
             membership: Membership | None = found.one_or_none()
             if membership is None or (allowed and membership.role not in allowed):
-                raise ForbiddenError(
-                    f"user {usr_id} is no active {' or '.join(allowed) or 'member'} of {org_id}",
-                    usr_id=usr_id,
-                    org_id=org_id,
-                    roles=allowed,
-                )
+                with self._denials("require_role", org_id, membership):
+                    what = " or ".join(allowed) or "member"
+                    raise ForbiddenError(
+                        f"user {usr_id} is no active {what} of {org_id}",
+                        usr_id=usr_id,
+                        org_id=org_id,
+                        roles=allowed,
+                    )
         return membership
 
     @guards

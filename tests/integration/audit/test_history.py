@@ -156,14 +156,16 @@ def test_what_the_log_has_forgotten_of_suspensions_is_said_and_the_roles_stay(
     org = stage.org()
     owner = stage.owner(org)
     paused, back, gone = (stage.member(org, status=Status.SUSPENDED) for _ in range(3))
-    stage.clock.now = NOW + 2 * DAY
-    stage.tenancy.reinstate_membership(back.id)
+    unknown, known, later = (NOW + n * DAY for n in (1, 2, 3))
+    stage.clock.now = known
     stage.tenancy.admin_remove(gone.id, owner.usr_id)
-    forget_before(stage, NOW + DAY)
+    stage.clock.now = later
+    stage.tenancy.reinstate_membership(back.id)
+    forget_before(stage, unknown)
 
-    known, unknown = NOW + 2 * DAY, NOW + DAY
     assert log.members_at(org.id, known).suspensions_since == known
-    assert log.members_at(org.id, known).roles.keys() == {owner.usr_id, back.usr_id}
+    assert log.members_at(org.id, known).roles.keys() == {owner.usr_id}
+    assert log.members_at(org.id, later).roles.keys() == {owner.usr_id, back.usr_id}
     # Of who is suspended still, their membership tells since when; of others, nobody.
     assert log.members_at(org.id, unknown).roles.keys() == {
         *(owner.usr_id, back.usr_id, gone.usr_id)
@@ -171,6 +173,7 @@ def test_what_the_log_has_forgotten_of_suspensions_is_said_and_the_roles_stay(
     assert log.role_at(org.id, paused.usr_id, unknown).role is None
     spans = {span.mem_id: span for span in log.timeline(org.id)}
     assert not spans[owner.id].recorded
+    assert (spans[back.id].status, spans[back.id].since) == ("active", later)
     assert spans[back.id].recorded
 
 
@@ -183,6 +186,52 @@ def test_without_a_single_event_memberships_tell_what_they_can(stage: Stage, log
     assert then.roles == {owner.usr_id: Role.OWNER}
     assert then.suspensions_since is None
     assert [span.status for span in log.timeline(org.id, usr_id=paused.usr_id)] == ["suspended"]
+
+
+@pytest.mark.parametrize("back", [timedelta(0), TICK, DAY], ids=["at once", "clocks", "a day"])
+def test_who_is_back_by_a_clock_that_stands_still_or_is_behind_is_back(
+    stage: Stage, log: AuditLog, back: timedelta
+) -> None:
+    org, later = stage.org(), NOW + 2 * DAY
+    member = stage.member(org)
+    stage.clock.now = later
+    stage.tenancy.suspend_membership(member.id)
+    stage.clock.now = later - back
+    stage.tenancy.reinstate_membership(member.id)
+    [span] = log.timeline(org.id, usr_id=member.usr_id)
+    assert (span.status, span.since, span.until) == ("active", NOW, None)
+    assert log.role_at(org.id, member.usr_id, later).role is Role.MEMBER
+
+    stage.tenancy.suspend_membership(member.id)
+    [_, span] = log.timeline(org.id, usr_id=member.usr_id)
+    assert (span.status, span.since, span.until) == ("suspended", later, None)
+    assert log.role_at(org.id, member.usr_id, later).role is None
+
+
+def test_a_pause_that_is_over_before_its_membership_begins_by_another_clock_is_none(
+    stage: Stage, log: AuditLog
+) -> None:
+    org = stage.org()
+    stage.clock.now = NOW + DAY
+    member = stage.member(org)
+    stage.clock.now = NOW
+    stage.tenancy.suspend_membership(member.id)
+    stage.clock.now += TICK
+    stage.tenancy.reinstate_membership(member.id)
+
+    [span] = log.timeline(org.id, usr_id=member.usr_id)
+    assert (span.status, span.since) == ("active", NOW + DAY)
+
+
+def test_what_the_log_tells_first_may_be_that_somebody_is_back(stage: Stage, log: AuditLog) -> None:
+    org = stage.org()
+    back = stage.member(org, status=Status.SUSPENDED)
+    stage.clock.now += DAY
+    forget_before(stage, NOW + DAY)
+    stage.tenancy.reinstate_membership(back.id)
+
+    [span] = log.timeline(org.id, usr_id=back.usr_id)
+    assert (span.status, span.until) == ("active", None)
 
 
 def test_bad_input_is_named(stage: Stage, log: AuditLog) -> None:

@@ -66,6 +66,8 @@ REFUSED: Final[list[Refused]] = [
     ),
     ("cyd", lambda t, s: t.admin_remove(s["bob@acme"]), "bob@acme", "acme", RoleHierarchyError),
     ("max", lambda t, s: t.accept_invitation(s["first@acme"]), "first@acme", None, NotFoundError),
+    ("eve", lambda t, s: t.require_role(s["acme"], Role.OWNER), "acme", "acme", ForbiddenError),
+    ("max", lambda t, s: t.require_role(s["acme"]), "acme", None, ForbiddenError),
     ("ann", lambda t, s: t.list_orgs(), "ann", None, ForbiddenError),
     ("ann", lambda t, s: t.offboard_user(s["bob"]), "bob", None, ForbiddenError),
 ]

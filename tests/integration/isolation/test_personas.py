@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -325,6 +325,40 @@ def test_the_log_shows_the_tenants_events_alone(scene: Scene, app: Session, owne
     assert app.scalar(events) == 0
     bind_tenant(app, org_id=scene["bolt"])
     assert 0 < (app.scalar(events) or 0) < (owner.scalar(events) or 0)
+
+
+READINGS: list[Callable[[AuditLog, str, str], object]] = [
+    lambda log, org_id, usr_id: log.count(org_id=org_id),
+    lambda log, org_id, usr_id: [event.id for event in log.query(org_id=org_id)],
+    lambda log, org_id, usr_id: [event.id for event in log.export(org_id=org_id)],
+    lambda log, org_id, usr_id: log.members_at(org_id, datetime.now(UTC)).roles,
+    lambda log, org_id, usr_id: log.role_at(org_id, usr_id, datetime.now(UTC)).role,
+    lambda log, org_id, usr_id: list(log.timeline(org_id, usr_id=usr_id)),
+]
+
+
+@pytest.mark.parametrize("read", READINGS, ids=range(len(READINGS)))
+def test_the_log_of_an_organization_is_read_by_its_name(
+    read: Callable[[AuditLog, str, str], object], scene: Scene, app: Session, owner: Session
+) -> None:
+    asked = (scene["acme"], scene["ann"])
+    there = read(AuditLog(owner), *asked)
+    assert there
+    assert read(AuditLog(app), *asked) == there
+
+
+def test_the_log_and_history_of_another_tenant_are_not_read(scene: Scene, app: Session) -> None:
+    log, acme = AuditLog(app), scene["acme"]
+    bind_tenant(app, org_id=scene["bolt"])
+    assert log.count(org_id=acme) == len(log.query(org_id=acme).data) == 0
+    assert list(log.export(org_id=acme)) == []
+    for read in (
+        lambda: log.members_at(acme, datetime.now(UTC)),
+        lambda: log.role_at(acme, scene["ann"], datetime.now(UTC)),
+        lambda: log.timeline(acme),
+    ):
+        with pytest.raises(NotFoundError, match="org_id"):
+            read()
 
 
 def test_the_log_of_another_tenant_is_not_written(scene: Scene, app: Session) -> None:
