@@ -130,10 +130,11 @@ class InviteeOperations(Repository):
         Raises:
             PreconditionError: ``identifier_format``.
         """
-        if not is_storable(identifier):
+        canonical = self._policy.canonical
+        if not (is_storable(identifier) and is_storable(form := canonical(identifier))):
             raise PreconditionError(
                 f"identifier {shown(identifier)} is not text that PostgreSQL can store",
                 Reason.IDENTIFIER_FORMAT,
                 parameter="identifier",
             )
-        return sorted({identifier, self._policy.canonical(identifier)})
+        return sorted({identifier, form})
