@@ -130,6 +130,10 @@ def test_an_identifier_is_judged_when_it_is_canonical(stage: Stage) -> None:
     tenancy, inviter = under(stage, canonical_identifier=canonical_email), stage.user()
     with stage.refuses(PreconditionError, "identifier_format"):
         tenancy.create_invitation(org.id, " \t", "member", inviter, LATER + DAY)
+    tenancy = under(stage, canonical_identifier=lambda given: given.replace("%00", "\0"))
+    for asked in (tenancy.list_invitations_for, tenancy.erase_identifier):
+        with stage.refuses(PreconditionError, "identifier_format"):
+            asked("ann%00")
 
 
 # The lifetime
