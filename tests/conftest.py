@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, text
 from flametrench_tenancy_sqlalchemy.migrations import upgrade
 from flametrench_tenancy_sqlalchemy.migrations.grants import grants
 from flametrench_tenancy_sqlalchemy.testing import plugin, servers
-from flametrench_tenancy_sqlalchemy.testing.databases import Databases, empty_tables
+from flametrench_tenancy_sqlalchemy.testing.databases import Databases
 from tests.support import cluster
 from tests.support.isolation import ISOLATED
 
@@ -131,11 +131,9 @@ def session(tenancy_session: Session) -> Session:
 
 
 @pytest.fixture
-def clean_engine(engine: Engine, owner_engine: Engine) -> Iterator[Engine]:
+def clean_engine(tenancy_clean_engine: Engine) -> Engine:
     """The worker's engine, for tests that commit: the tables are emptied afterwards."""
-    yield engine
-    with owner_engine.begin() as connection:
-        empty_tables(connection)
+    return tenancy_clean_engine
 
 
 @pytest.fixture

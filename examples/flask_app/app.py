@@ -37,10 +37,6 @@ def authenticated() -> Caller:
     return Caller(account.id, account.email)
 
 
-def caller() -> str:
-    return authenticated().usr_id
-
-
 def operator_only() -> None:
     """Put your check for operators here: nobody is one in this example."""
     abort(403)
@@ -80,21 +76,22 @@ def sign_up() -> Any:
 def open_workspace() -> Any:
     """An organization and its first project, in one transaction."""
     name, slug, project = texts("name", "slug", "project")
-    created = tenancy.repository.create_org(caller(), name=name, slug=slug)
+    created = tenancy.repository.create_org(authenticated().usr_id, name=name, slug=slug)
     db.session.add(Project(name=project, organization=created.org))
+    answer = {"id": created.org.id, "slug": created.org.slug}
     db.session.commit()
-    return {"id": created.org.id, "slug": created.org.slug}, 201
+    return answer, 201
 
 
 @app.get("/<org_id>/projects")
-@tenancy.require_role(caller=caller)
+@tenancy.require_role(caller=authenticated)
 def list_projects(org_id: str) -> Any:
     names = select(Project.name).where(Project.org_id == g.membership.org_id).order_by(Project.id)
     return list(db.session.scalars(names))
 
 
 @app.post("/<org_id>/projects")
-@tenancy.require_role("owner", "admin", "member", caller=caller)
+@tenancy.require_role("owner", "admin", "member", caller=authenticated)
 def add_project(org_id: str) -> Any:
     [name] = texts("name")
     db.session.add(Project(name=name, org_id=g.membership.org_id))

@@ -360,6 +360,7 @@ class PreconditionError(TenancyError):
         inv_id: the invitation whose state is.
         status: the status that it has.
         role: the role that the membership has, a `Role`.
+        limit: how many or how long it may be at the most.
     """
 
     parameter = Detail[str]()
@@ -369,6 +370,7 @@ class PreconditionError(TenancyError):
     inv_id = Detail[str]()
     status = Detail[str]()
     role = Detail[str]()
+    limit = Detail[int]()
 
     def __init__(self, message: str, reason: Reason | str, **details: object) -> None:
         self.reason = Reason(reason)

@@ -127,6 +127,13 @@ class Policy(_ShowsWhatIsDecided):
         for name in ("canonical_identifier", "seats", "on_change", "denials"):
             decides = getattr(self, name)
             self._require(name, decides is None or callable(decides), "a function")
+        for name in (
+            "accept_ends_others",
+            "inviter_authority",
+            "departure_revokes_offers",
+            "departure_withdraws_grants",
+        ):  # "false", as read from a file, would be true
+            self._require(name, isinstance(getattr(self, name), bool), "True or False")
         lifetime, choices = self.invitation_lifetime, get_args(PendingInvitations)
         positive = isinstance(lifetime, timedelta) and lifetime > timedelta(0)
         self._require("invitation_lifetime", lifetime is None or positive, "a positive timedelta")

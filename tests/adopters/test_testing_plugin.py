@@ -184,6 +184,20 @@ def test_a_failed_migration_leaves_no_template(server: Server) -> None:
     databases.drop(str(failure.value).removeprefix(f"{server.prefix}_"))
 
 
+def test_a_migration_may_leave_its_connection_in_a_pool(server: Server) -> None:
+    databases, kept = Databases(server), []
+
+    def migrate(url: URL) -> None:
+        kept.append(create_engine(url))
+        kept[0].connect().close()
+
+    databases.create("copy", template=databases.ensure_template("pooled", migrate))
+
+    kept[0].dispose()
+    for name in ("copy", "pooled"):
+        databases.drop(name)
+
+
 def test_factories_make_what_they_are_told_and_no_more(
     session: Session,
     make_user: Callable[..., User],

@@ -243,8 +243,9 @@ class TestMovingFromThePeer:
 
 
 class TestTesting:
-    def test_the_suite_passes(self, reader: Reader) -> None:
-        [guide, _] = chapters("how-to/testing.md")
+    @pytest.mark.parametrize("chapter", [0, 1], ids=["owner", "isolated"])
+    def test_the_suite_passes(self, reader: Reader, chapter: int) -> None:
+        guide = chapters("how-to/testing.md")[chapter]
         tests = sum(len(re.findall("^(?:async )?def test_", b.code, re.MULTILINE)) for b in guide)
         reader.write("pytest.ini", "[pytest]\nfilterwarnings = error\n")
 
@@ -303,10 +304,11 @@ def test_users(reader: Reader) -> None:
         tenancy.add_member(tenancy.get_org_by_slug("acme").id, person.id, Role.MEMBER)
         assert session.scalars(here["members"]).all() == [person]
         assert session.query(User).count() == len(
-            ["ann", "ben", "cem", "customer", "customer", "colleague", person]
+            ["ann", "ben", "cem", "dee", "customer", "customer", "colleague", person]
         )
         assert [account.email for account in session.query(here["Account"]).order_by("id")] == [
             "ann@example.com",
+            "dee@example.com",
             "ben@example.com",
         ]
     here["engine"].dispose()
@@ -331,6 +333,8 @@ def test_invitations(reader: Reader, engine_: Engine) -> None:
         assert granted.subject_id == here["ben"]
     with pytest.raises(PermissionError):
         here["join"](here["invitation"].id, "guessed")
+    with pytest.raises(PermissionError, match="accepted"):
+        here["join"](*here["opened"](here["link"]))
     here["engine"].dispose()
 
 

@@ -50,7 +50,10 @@ def downgrade():
     op.drop_table("project")
 '''
 # Nothing about our tables.
-NEW_COLUMN: Final = ["add_column", "create_foreign_key", "drop_constraint", "drop_column"]
+NEW_COLUMN: Final = [
+    *("add_column", "create_index", "create_foreign_key"),
+    *("drop_constraint", "drop_index", "drop_column"),
+]
 
 MAKO: Final = Path(alembic.__file__).parent / "templates" / "generic" / "script.py.mako"
 

@@ -32,7 +32,7 @@ from flametrench_tenancy_sqlalchemy import (
 )
 from flametrench_tenancy_sqlalchemy.repository.acting import reading_log
 from tests.support.counting import sent
-from tests.support.stage import DAY, IDENTIFIER, NOW, Stage
+from tests.support.stage import DAY, IDENTIFIER, NOW, TICK, Stage
 
 ROLES: Final = {role.value: role for role in Role}
 MEMBERS: Final = frozenset(ROLES)
@@ -549,3 +549,33 @@ def test_a_change_is_told_with_who_acted(stage: Stage) -> None:
     acting.update_org(owner.org_id, name="Acme")
     acting.self_leave(owner.id, transfer_to=stage.member(owner.organization).usr_id)
     assert told == [("update_org", owner.usr_id), ("self_leave", owner.usr_id)]
+
+
+ADMINS_WHO_REPLACE: Final[dict[str, Call]] = {
+    "create_invitation": lambda a, ids: a.create_invitation(
+        ids["org"], IDENTIFIER, Role.GUEST, NOW + 2 * DAY
+    ),
+    "create_invitations": lambda a, ids: a.create_invitations(
+        ids["org"], [(IDENTIFIER, Role.GUEST, NOW + 2 * DAY)], all_or_nothing=True
+    ),
+    "renew_invitation": lambda a, ids: a.renew_invitation(ids["overdue"], NOW + 2 * DAY),
+}
+
+
+@pytest.mark.parametrize("role", [Role.ADMIN, Role.OWNER])
+@pytest.mark.parametrize("name", ADMINS_WHO_REPLACE)
+def test_an_offer_replaces_none_that_its_maker_may_not_touch(
+    name: str, role: Role, stage: Stage
+) -> None:
+    org = stage.org()
+    overdue = stage.invitation(org)
+    stage.clock.now += DAY + TICK
+    standing, admin = stage.invitation(org, role=role), stage.member(org, Role.ADMIN)
+    acting = stage.by(Policy.recommended()).acting_as(admin.usr_id)
+    ids = {"org": org.id, "overdue": overdue.id}
+    if role is Role.ADMIN:
+        ADMINS_WHO_REPLACE[name](acting, ids)
+        assert standing.status == "revoked"
+    else:
+        with stage.refuses(ForbiddenError, usr_id=admin.usr_id, org_id=org.id):
+            ADMINS_WHO_REPLACE[name](acting, ids)

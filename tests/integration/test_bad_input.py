@@ -26,6 +26,7 @@ from flametrench_tenancy_sqlalchemy import (
     User,
     new_id,
 )
+from flametrench_tenancy_sqlalchemy.transactions.tenant import is_isolated
 from tests.support.calls import CALLS, call, parameters
 from tests.support.counting import sent
 from tests.support.stage import NOW, TICK, Stage
@@ -59,6 +60,7 @@ def _callers_row(stage: Stage) -> Iterator[None]:
     """The caller's own row of the same transaction, which must outlive every refusal."""
     stage.session.execute(text("CREATE TEMPORARY TABLE own (note text) ON COMMIT DROP"))
     stage.session.execute(text("INSERT INTO own VALUES ('mine')"))
+    is_isolated(stage.session)  # which each connection is asked once
     yield
     assert stage.session.scalars(text("SELECT note FROM own")).all() == ["mine"]
 

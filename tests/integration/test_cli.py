@@ -203,11 +203,13 @@ def test_a_database_that_cannot_be_named_ends_with_two_and_one_line(
     assert reason in refusal(capsys, *command, *(("--url", target) if target else ()))
 
 
+@pytest.mark.parametrize("drivername", ["postgresql", "postgresql+psycopg"])
 def test_a_driver_that_cannot_be_loaded_is_told_with_what_it_needs(
-    database_url: URL, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    drivername: str, database_url: URL, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    target = named(database_url.set(drivername="postgresql+psycopg"))
+    for driver in ("psycopg", "psycopg2"):
+        monkeypatch.setitem(sys.modules, driver, None)
+    target = named(database_url.set(drivername=drivername))
     assert "'psycopg[binary]'" in refusal(capsys, "doctor", "--url", target)
 
 
@@ -256,10 +258,11 @@ def test_a_database_that_cannot_be_reached_ends_with_two_and_one_line(
             said = refusal(capsys, *command, "--url", named(url))
             assert said.startswith(f"flametrench-tenancy: no connection by postgresql+{driver}: ")
             assert "{" not in said
-    if driver == "asyncpg":
+    if driver in ("asyncpg", "pg8000"):  # which know it by another name, or not at all
         url = there.update_query_dict({"sslmode": "require"})
-        assert "'sslmode'; asyncpg has ssl instead" in refusal(
-            capsys, "doctor", "--url", named(url)
+        said = refusal(capsys, "doctor", "--url", named(url)).rstrip()
+        assert said.endswith(
+            "'sslmode'; asyncpg has ssl instead" if driver == "asyncpg" else "'sslmode'"
         )
 
 
@@ -346,9 +349,24 @@ def test_where_alembic_of_the_application_has_migrated_it_says_so(
     upgrade(empty.url)
     with empty.begin() as connection:
         connection.execute(text(f"DROP TABLE {VERSION_TABLE}"))
-    for words, code in ((["current"], HEALTHY), (["upgrade"], FAILED)):
+    for words, code, theirs in (
+        (["current"], HEALTHY, "`alembic current`"),
+        (["upgrade"], FAILED, "`alembic upgrade heads`"),
+    ):
         assert run("migrate", *words, "--url", named(empty.url)) == code
-        assert "application's" in capsys.readouterr().err
+        assert theirs in capsys.readouterr().err
+
+
+def test_where_there_is_no_log_the_months_say_how_it_comes(empty: Engine, capsys: Capture) -> None:
+    assert run("retention", "months", "--url", named(empty.url)) == HEALTHY
+    assert "migrate upgrade --branch audit" in capsys.readouterr().err
+
+
+def test_a_word_that_is_none_is_told_those_that_are(capsys: Capture) -> None:
+    assert run("members", "add", "acme", "usr_", "boss") == FAILED
+    told = capsys.readouterr().err
+    assert "Role." not in told
+    assert "editor" in told
 
 
 @on_one_server("there is no log")

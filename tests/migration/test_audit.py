@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from alembic import command
+from alembic.autogenerate import compare_metadata
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, MetaData, text
 
 from flametrench_tenancy_sqlalchemy.cells.directory import DIRECTORY
 from flametrench_tenancy_sqlalchemy.cli import main
@@ -126,6 +128,14 @@ def test_autogenerate_leaves_it_alone_unless_the_application_has_one_of_its_own(
         assert not include_object(None, name, "table", True, None)
         assert include_object(None, name, "table", False, None)
     assert include_object(None, "audition", "table", True, None)
+
+
+def test_autogenerate_knows_the_types_of_what_it_leaves_alone(empty: Engine) -> None:
+    upgrade(empty.url, branches=AUDIT)
+    with empty.connect() as connection:
+        options = {"include_object": include_object}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, MetaData()) == []
 
 
 def test_the_command_line_knows_it(empty: Engine, capsys: Any) -> None:

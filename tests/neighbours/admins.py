@@ -21,7 +21,7 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 
 from flametrench_tenancy_sqlalchemy.contrib import flask_admin, sqladmin
-from tests.support.web import asgi, served_wsgi
+from tests.support.web import asgi, wsgi
 
 ADMINS: Final = ("sqladmin", "sqladmin, asynchronous", "Flask-Admin")
 
@@ -78,8 +78,8 @@ def refusal(response: httpx.Response) -> str:
 def desk_at(framework: str, engine: Engine, **options: Any) -> Iterator[Desk]:
     """Run an application with an admin, and sit down at it."""
     if framework == "Flask-Admin":
-        with served_wsgi(_flask(engine, options)) as url, httpx.Client(base_url=url) as client:
-            yield Desk(client.request, framework)
+        with wsgi(_flask(engine, options)) as send:
+            yield Desk(send, framework)
         return
     app, at_end = Starlette(), None
     if framework == "sqladmin":

@@ -101,7 +101,7 @@ def test_a_factory_without_a_session_says_so() -> None:
 
 
 def test_the_page_on_tests_is_true(reader: Reader) -> None:
-    [_, page] = chapters("how-to/testing.md")
+    [*_, page] = chapters("how-to/testing.md")
 
     reader.follow(page)
 

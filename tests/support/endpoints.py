@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
-import httpx
 from fastapi import FastAPI
 from flask import Flask
 from sqlalchemy import Connection, literal, select
@@ -29,6 +28,7 @@ from tests.support.web import (
     served,
     served_wsgi,
     sessions,
+    wsgi,
 )
 
 FRAMEWORKS: Final = ("FastAPI", "Flask")
@@ -69,12 +69,8 @@ class Application:
     @contextmanager
     def asked(self, cast: Cast) -> Iterator[Ask]:
         """Run it, and send requests to it."""
-        if isinstance(self.app, Flask):
-            with served_wsgi(self.app) as url, httpx.Client(base_url=url) as client:
-                yield Ask(client.request, cast)
-        else:
-            with asgi(self.app) as send:
-                yield Ask(send, cast)
+        with wsgi(self.app) if isinstance(self.app, Flask) else asgi(self.app) as send:
+            yield Ask(send, cast)
 
     @contextmanager
     def served(self) -> Iterator[str]:

@@ -192,6 +192,13 @@ def served_wsgi(app: Flask) -> Iterator[str]:
         server.server_close()
 
 
+@contextmanager
+def wsgi(app: Flask) -> Iterator[Send]:
+    """Serve a WSGI application, and send requests to it, however busy the machine is."""
+    with served_wsgi(app) as address, httpx.Client(base_url=address, timeout=60) as client:
+        yield client.request
+
+
 def wrong_bodies(*names: str) -> Iterator[bytes]:
     """Yield what is no JSON object that has some text of each name and nothing else."""
     yield from (b"", b"{", b"null", b"[]", b'"text"', b"7", b"{}", b"\xff", b"[" * 100_000)

@@ -195,7 +195,7 @@ def test_details_are_attributes_too_and_none_where_they_are_not_known(
 
 
 @pytest.mark.parametrize(
-    "name", ["parameter", "usr_id", "org_id", "mem_id", "inv_id", "status", "role"]
+    "name", ["parameter", "usr_id", "org_id", "mem_id", "inv_id", "status", "role", "limit"]
 )
 def test_a_precondition_tells_what_is_amiss(name: str) -> None:
     assert getattr(PreconditionError("no", Reason.MEM_NOT_ACTIVE, **{name: "this"}), name) == "this"

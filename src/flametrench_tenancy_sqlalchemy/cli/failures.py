@@ -40,7 +40,9 @@ _MIGRATE: Final = (
     "; `flametrench-tenancy migrate upgrade` makes what is missing, with `--branch audit` the log, "
     "and `--schema` says where else to look"
 )
-_THEIRS: Final = "; if the application's own Alembic runs these migrations, say it there"
+_THEIRS: Final = (
+    "; where the application's own Alembic runs these migrations, it is `alembic upgrade heads`"
+)
 
 # SQLSTATE -> what helps; the server only knows what it is.
 _ADVICE: Final[Mapping[str | None, str]] = {

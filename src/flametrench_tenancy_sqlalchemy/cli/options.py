@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from ..clock import utc_now
 from ..policy import LETTER, Policy
+from ..values import Role
 from .answers import Answer
 
 Run: TypeAlias = Callable[[Namespace], Answer]
@@ -134,6 +135,9 @@ ACTING_ALWAYS: Final = _option(
     "--as", dest="actor", metavar="USR", required=True, help="the user who does it"
 )
 ORG: Final = _option("org", metavar="ORG", help="an organization, by its id or slug")
+ROLE: Final = _option(
+    "role", choices=[*map(str, Role)], metavar="ROLE", help=f"one of {', '.join(Role)}"
+)
 MEM: Final = _option("mem", metavar="MEM", help="the id of a membership")
 INV: Final = _option("inv", metavar="INV", help="the id of an invitation")
 EXPIRES: Final = _option(

@@ -74,7 +74,8 @@ def parser(words: Sequence[str]) -> Parser:
     Args:
         words: the arguments, or the names of groups.
     """
-    whole = Parser(prog=PROGRAM, description="Look after Flametrench tenancy.", epilog=_CODES)
+    what = "Look after Flametrench tenancy, in the database that DATABASE_URL or --url names."
+    whole = Parser(prog=PROGRAM, description=what, epilog=_CODES)
     whole.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     groups = whole.add_subparsers(required=True, metavar="COMMAND")
     for name, what in GROUPS.items():

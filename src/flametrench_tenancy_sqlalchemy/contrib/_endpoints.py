@@ -108,9 +108,14 @@ class Call:
         return membership
 
     def require_caller(self, *, usr_id: str | None = None, identifier: str | None = None) -> None:
-        """Refuse a body that says who acts, if that is anybody but the caller."""
-        caller = self.caller
-        if usr_id not in (None, caller.usr_id) or identifier not in (None, caller.identifier):
+        """Refuse a body that says who acts, if that is anybody but the caller.
+
+        An identifier is compared as the policy makes both canonical.
+        """
+        caller, canonical = self.caller, self.tenancy._policy.canonical
+        proven = caller.identifier and canonical(caller.identifier)
+        named = identifier and canonical(identifier)
+        if usr_id not in (None, caller.usr_id) or named not in (None, proven):
             raise ForbiddenError("the request speaks for somebody else than its caller")
 
     def require_grantable(self, org_id: str, grants: list[PreTuple]) -> None:
@@ -147,7 +152,7 @@ class Endpoint:
 
     @property
     def name(self) -> str:
-        """Its name, which is its operation's."""
+        """Its name, by which an application refers to its route."""
         return self.action.__name__
 
     @property

@@ -83,9 +83,9 @@ def _explained(url: URL) -> Iterator[None]:
 
 def _advice(url: URL, error: Exception) -> str:
     match error:
-        case TypeError() if "sslmode" in url.query:
+        case TypeError() if url.drivername == "postgresql+asyncpg" and "sslmode" in url.query:
             return "; asyncpg has ssl instead"
-        case ImportError() if url.drivername == "postgresql+psycopg":
+        case ImportError() if url.drivername in {"postgresql", "postgresql+psycopg"}:
             # The package alone needs the system's libpq.
             return "; `pip install 'psycopg[binary]'` brings what it needs"
     return ""

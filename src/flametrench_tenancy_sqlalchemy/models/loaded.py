@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 from sqlalchemy import event, inspect
 from sqlalchemy.exc import InvalidRequestError, MissingGreenlet, StatementError
 from sqlalchemy.orm import InstrumentedAttribute, RelationshipProperty
-from sqlalchemy.orm.exc import DetachedInstanceError
+from sqlalchemy.orm.exc import DetachedInstanceError, ObjectDeletedError
 
 from .base import Base
 
 T = TypeVar("T")
 
 _get = InstrumentedAttribute.__get__
+
+_OUT_OF_SIGHT: Final = (
+    "Where row-level security is on, the row may be out of sight since the transaction ended: read "
+    "what is needed before that, or make the Session with expire_on_commit=False."
+)
 
 
 class NotLoadedError(InvalidRequestError):
@@ -42,6 +47,9 @@ class LoadedAttribute(InstrumentedAttribute[T]):
         """
         try:
             return _get(self, instance, owner)
+        except ObjectDeletedError as exc:
+            exc.add_note(_OUT_OF_SIGHT)
+            raise
         except (DetachedInstanceError, MissingGreenlet, StatementError) as exc:
             # Where a driver has got as far as a statement, SQLAlchemy wraps it.
             if isinstance(exc, StatementError) and not isinstance(exc.orig, MissingGreenlet):

@@ -47,7 +47,7 @@ class Tuple(Base):
 
     ``subject_id`` and ``object_id`` read as wire ids when their type is one of Flametrench's, and
     as canonical UUIDs when it is the application's own. They may be set to, and compared with, a
-    wire id, a UUID or its 32 hex digits.
+    wire id, a UUID or its 32 hex digits. Selected as columns, without their types, they are UUIDs.
 
     Specification: ADR 0001, docs/tenancy.md#membership-as-tuple-duality.
     """

@@ -7,7 +7,7 @@ does not depend on how many they are.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias, cast
@@ -22,6 +22,9 @@ from ..values import SeatCount
 from . import locks, queries
 
 Newcomer: TypeAlias = Membership | Invitation
+
+Ending: TypeAlias = Callable[[Sequence[Invitation]], None]
+"""Refuses the acting user, if there is one, to end offers of roles that rank above their own."""
 
 
 @dataclass
@@ -81,6 +84,7 @@ class Entries:
         policy: what the application decides.
         orgs: the organizations, locked.
         newcomers: all who are going to be judged.
+        ending: asked before other offers end.
         at: the time by which invitations are overdue.
     """
 
@@ -91,10 +95,12 @@ class Entries:
         orgs: Collection[Organization],
         newcomers: Collection[Newcomer],
         *,
+        ending: Ending,
         at: datetime,
     ) -> None:
         offers = [each for each in newcomers if isinstance(each, Invitation)]
         self._policy = policy
+        self._ending = ending
         self._at = at
         self._seats: dict[str, Seats] = {}
         if policy.seats is not None:
@@ -124,9 +130,11 @@ class Entries:
 
         Raises:
             DuplicateInvitationError: another offer stands, and the policy allows one.
+            ForbiddenError: another offer is of a role that the acting user may not touch.
             SeatLimitError: no seat is free.
         """
         ended = self._others(newcomer) if isinstance(newcomer, Invitation) else []
+        self._ending(ended)
         if seats := self._seats.get(newcomer.org_id):
             seats.take(newcomer, self._policy)
         for other in ended:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, Self, TypeAlias
 
 from sqlalchemy import select
@@ -127,6 +128,7 @@ class Repository(ForSomebody):
             by=by,
             at=time_of(self._clock),
             saying=Saying.of(name, self._actor),
+            ending=partial(self._permit_ending, name),
         )
         with pool_in_our_words:
             session.flush()  # the caller's own pending rows; what they break is theirs to see

@@ -179,7 +179,7 @@ class InvitationOperations(Repository):
             as_usr_id: the accepting user, or their wire id (``usr_…``); a new user where it is
                 omitted.
             accepting_identifier: the identifier that the caller's authentication vouches for,
-                never the request's body; required with ``as_usr_id``.
+                never the request's body; required with ``as_usr_id``, and not looked at without it.
 
         Returns:
             The accepted invitation, the new membership and the tuples of its pre-tuples.
@@ -337,7 +337,9 @@ class InvitationOperations(Repository):
             invitation = locks.invitation(session, inv_id, alone=policy.looks_at_others())
             self._permit("renew_invitation", invitation, invitation.role)
             org, returns = invitation.organization, invitation.is_overdue(operation.at)
-            entries = Entries(session, policy, [org], [invitation], at=operation.at)
+            entries = Entries(
+                session, policy, [org], [invitation], ending=operation.ending, at=operation.at
+            )
             invitation.renew(expires_at, policy=policy, at=operation.at)
             others: list[Base] = []
             if returns and policy.looks_at_others():

@@ -27,7 +27,7 @@ from ..writing import (
 )
 from . import locks, queries
 from .consequences import end_offers, grants_to_take, partings
-from .entries import Entries, Newcomer, as_it_is
+from .entries import Ending, Entries, Newcomer, as_it_is
 
 Reference: TypeAlias = tuple[str, str | None]
 """A parameter, and the user whom it refers to."""
@@ -40,6 +40,7 @@ class Operation:
         name: its name.
         at: its time.
         saying: who does it, for the audit log.
+        ending: refuses them to end offers of roles that rank above their own.
         relies_on: the users whom it has found to exist, and who may yet vanish.
     """
 
@@ -52,9 +53,11 @@ class Operation:
         by: str | None,
         at: datetime,
         saying: Saying,
+        ending: Ending,
     ) -> None:
         self.at = at
         self.saying = saying
+        self.ending = ending
         self.relies_on: Sequence[Reference] = ()
         self._session = session
         self.name = name
@@ -108,7 +111,7 @@ class Operation:
         newcomer.enter(org)
         if named and isinstance(newcomer, Invitation) and queries.is_there(session, newcomer):
             raise newcomer.already_there()
-        entries = Entries(session, policy, [org], [newcomer], at=self.at)
+        entries = Entries(session, policy, [org], [newcomer], ending=self.ending, at=self.at)
         entries.require_entitled(newcomer)
         ended = entries.admit(newcomer)
         self.write(

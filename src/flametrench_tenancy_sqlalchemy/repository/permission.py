@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from typing import Any, Self, TypeAlias
@@ -89,6 +89,13 @@ class ForSomebody:
             alone = self._policy.looks_at_others(offers=offers)
             org = locks.organization(self.session, org_id, joining=not alone)
             self._permit(operation, org, *reach)
+
+    def _permit_ending(
+        self, operation: str, offers: Sequence[Invitation], *, look: Look = locks.administrator
+    ) -> None:
+        """Do the same for the offers to one identifier that an operation ends by the policy."""
+        if offers:
+            self._permit(operation, offers[0], *(offer.role for offer in offers), look=look)
 
     def _actors(self, org_ids: Collection[str]) -> dict[str, Membership]:
         """Lock the memberships by which the acting user acts, by organization."""

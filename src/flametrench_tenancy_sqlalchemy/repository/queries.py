@@ -129,7 +129,7 @@ def loading(query: Select[Any], options: Options | None) -> Select[Any]:
     if isinstance(options, Collection) and all(isinstance(each, ORMOption) for each in options):
         return query.options(*options)
     raise PreconditionError(
-        f"options: {shown(options)} are no loader options",
+        f"options: {shown(options)} is no list of loader options",
         Reason.OPTIONS_FORMAT,
         parameter="options",
     )

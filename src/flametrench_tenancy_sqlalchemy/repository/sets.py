@@ -7,6 +7,7 @@ number of statements that does not depend on how many rows there are.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import TypeVar, overload
 
 from ..ids import require
@@ -88,9 +89,9 @@ class SetOperations(Repository):
         Raises:
             InvalidIdError: ``org_id`` or ``invited_by`` is malformed or of another type, or a user
                 has no id yet; or, as an outcome, it is so in the row.
-            PreconditionError: ``row_format``; ``members`` is no collection, or something in it no
-                such row. ``set_size``; there are more than the policy allows. ``role_format`` or
-                ``org_not_active``, as an outcome.
+            PreconditionError: ``row_format``; ``members`` is no collection, or, as an outcome,
+                something in it no such row. ``set_size``; there are more than the policy allows.
+                ``role_format`` or ``org_not_active``, as an outcome.
             NotFoundError: as an outcome; there is no such organization, user or inviter.
             DuplicateMembershipError: as an outcome; the user is an active member already.
             SeatLimitError: as an outcome; the policy allows the organization no more seats.
@@ -169,9 +170,9 @@ class SetOperations(Repository):
         Raises:
             InvalidIdError: ``org_id`` or ``invited_by`` is malformed or of another type, or a user
                 has no id yet; or, as an outcome, it is so in the request.
-            PreconditionError: ``row_format``; ``requests`` is no collection, or something in it no
-                such request. ``set_size``; there are more than the policy allows.
-                ``role_format`` or as for `create_invitation`, as an outcome.
+            PreconditionError: ``row_format``; ``requests`` is no collection, or, as an outcome,
+                something in it no such request. ``set_size``; there are more than the policy
+                allows. ``role_format`` or as for `create_invitation`, as an outcome.
             NotFoundError: as an outcome; there is no such organization or inviter.
             ForbiddenError: as an outcome, as are the next two; the policy asks for the inviter's
                 authority, and they may not give the role.
@@ -224,9 +225,9 @@ class SetOperations(Repository):
             The outcome of each change, in their order: the membership that holds the role.
 
         Raises:
-            PreconditionError: ``row_format``; ``roles`` is neither, or something in it no such row.
-                ``set_size``; there are more than the policy allows. ``role_format`` or
-                ``mem_not_active``, as an outcome.
+            PreconditionError: ``row_format``; ``roles`` is neither, or, as an outcome, something in
+                it no such row. ``set_size``; there are more than the policy allows.
+                ``role_format`` or ``mem_not_active``, as an outcome.
             InvalidIdError: as an outcome; the id is no ``mem_`` wire id.
             NotFoundError: as an outcome; there is no such membership.
             SoleOwnerError: as an outcome; it is the last active owner's.
@@ -347,7 +348,12 @@ class SetOperations(Repository):
         asking = done(newcomers)
         known = self._known(operation, asking)
         active = {newcomer.organization for newcomer in asking}
-        entries = Entries(self.session, self._policy, active, asking, at=operation.at)
+        ending = partial(
+            self._permit_ending, operation.name, look=lambda _, __, org_id: actors.get(org_id)
+        )
+        entries = Entries(
+            self.session, self._policy, active, asking, ending=ending, at=operation.at
+        )
         ended: list[Invitation] = []
 
         def admit(newcomer: Comer) -> Comer:

@@ -54,6 +54,7 @@ class Databases:
             if not self._exists(connection, finished):
                 draft = f"{name}_{secrets.token_hex(4)}"
                 migrate(self.create(draft))
+                self._hang_up(connection, self._full_name(draft))
                 # Only a database that is complete ever bears the template's name.
                 connection.exec_driver_sql(
                     f'ALTER DATABASE "{self._full_name(draft)}" RENAME TO "{finished}"'
@@ -73,6 +74,13 @@ class Databases:
     def _exists(connection: Connection, database: str) -> bool:
         query = text("SELECT true FROM pg_database WHERE datname = :name")
         return connection.scalar(query, {"name": database}) is not None
+
+    @staticmethod
+    def _hang_up(connection: Connection, database: str) -> None:
+        """End the connections that a migration has left in a pool: they would be in the way."""
+        idle = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        idle += "WHERE datname = :name AND state = 'idle'"
+        connection.execute(text(idle), {"name": database})
 
     @staticmethod
     def _drop(connection: Connection, database: str) -> None:

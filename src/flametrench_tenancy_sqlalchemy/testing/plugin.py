@@ -151,12 +151,16 @@ def tenancy_session(tenancy_engine: Engine) -> Iterator[Session]:
 
 
 @pytest.fixture
-def tenancy_clean_engine(tenancy_engine: Engine) -> Iterator[Engine]:
+def tenancy_clean_engine(tenancy_engine: Engine, tenancy_database_url: URL) -> Iterator[Engine]:
     """The worker's engine, for tests that commit: the tables are emptied afterwards."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
     from .databases import empty_tables
 
     yield tenancy_engine
-    with tenancy_engine.begin() as connection:
+    # As their owner: the engine may be a request's.
+    with create_engine(tenancy_database_url, poolclass=NullPool).begin() as connection:
         empty_tables(connection)
 
 

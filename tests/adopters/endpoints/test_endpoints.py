@@ -9,7 +9,7 @@ import httpx
 import pytest
 from flask import Flask
 
-from flametrench_tenancy_sqlalchemy import Limits, Policy, TenancyRepository
+from flametrench_tenancy_sqlalchemy import Limits, Policy, TenancyRepository, canonical_email
 from tests.support.endpoints import Application, AskWith
 from tests.support.rows import rows
 from tests.support.web import IDENTIFIER, PROJECT, TOMORROW, Ask, Cast, assert_refused
@@ -268,6 +268,16 @@ def test_members_are_narrowed_down(ask: Ask, cast: Cast, query: str, names: list
 )
 def test_what_may_be_said_or_left_out(ask: Ask, request_: str, body: Any) -> None:
     assert ask(request_, body).is_success
+
+
+@pytest.mark.parametrize(
+    "policy, accepted", [(Policy(), False), (Policy(canonical_identifier=canonical_email), True)]
+)
+def test_an_identifier_in_another_spelling_is_the_callers_where_the_policy_says_so(
+    ask_with: AskWith, policy: Policy, accepted: bool
+) -> None:
+    body = {"accepting_identifier": f" {IDENTIFIER.upper()}"}
+    assert ask_with(policy=policy)(f"invitee POST {INV}/accept", body).is_success is accepted
 
 
 def test_ownership_changes_hands(ask: Ask, cast: Cast) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import create_engine, event, func, select, text
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
+from sqlalchemy.orm.exc import ObjectDeletedError
 from sqlalchemy.pool import StaticPool
 
 from flametrench_tenancy_sqlalchemy import (
@@ -55,6 +56,14 @@ def test_it_is_bound_through_commits_rollbacks_and_savepoints(scene: Scene, app:
         assert members(app) == ACME
         end()
     assert members(app) == ACME
+
+
+def test_what_a_commit_has_put_out_of_sight_says_how_to_keep_it(scene: Scene, app: Session) -> None:
+    org = TenancyRepository(app).get_org(scene["acme"])
+    app.commit()
+    with pytest.raises(ObjectDeletedError) as gone:
+        _ = org.name
+    assert "expire_on_commit=False" in gone.value.__notes__[0]
 
 
 def test_it_may_be_bound_anew_in_a_transaction(scene: Scene, app: Session) -> None:

@@ -161,7 +161,7 @@ def test_a_connection_lost_while_it_waits_for_a_lock(
             assert not running.done()
         await_blocked(observer, pids[0])
         terminate(observer, pids[0])
-        loss = running.exception(timeout=10)
+        loss = running.exception(timeout=60)
 
     event.remove(db, "before_cursor_execute", remember)
     assert isinstance(loss, OperationalError)

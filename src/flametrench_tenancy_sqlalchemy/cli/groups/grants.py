@@ -23,7 +23,7 @@ def fill(parser: ArgumentParser) -> None:
         choices=[*PURPOSES],
         default="app",
         help="app: a request's role; operator: who sees all organizations, and migrates; "
-        "worker: who lets invitations expire (default: %(default)s)",
+        "worker: who lets invitations expire, and follows the log (default: %(default)s)",
     )
     parser.add_argument(
         "--schema", default="public", help="the schema of the tables (default: %(default)s)"

@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from ...repository import TenancyRepository
-from ...values import InvitationStatus, PreTuple, Role
+from ...values import InvitationStatus, PreTuple
 from ..answers import Answer, Table
 from ..documents import Document, answer, listed, table
 from ..options import (
@@ -20,6 +20,7 @@ from ..options import (
     LISTING,
     ORG,
     READING,
+    ROLE,
     YES,
     actions,
 )
@@ -36,13 +37,13 @@ def fill(group: ArgumentParser) -> None:
     listing = add("list", _list, "list invitations", ORG, *READING, LISTING, ACTING)
     listing.add_argument(
         "--status",
-        choices=[*InvitationStatus],
+        choices=[*map(str, InvitationStatus)],
         help="only those in this status; an overdue one counts as expired",
     )
 
     create = add("create", _create, "offer somebody a place", ORG, *CHANGING, ACTING_ALWAYS)
     create.add_argument("identifier", metavar="IDENTIFIER", help="such as an email address")
-    create.add_argument("role", choices=[*Role], metavar="ROLE", help=f"one of {', '.join(Role)}")
+    ROLE(create)
     EXPIRES(create)
     create.add_argument(
         "--grant",

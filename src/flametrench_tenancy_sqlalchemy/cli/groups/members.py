@@ -11,7 +11,7 @@ from ...repository import ActingTenancy, TenancyRepository
 from ...values import Role, Status
 from ..answers import Answer, Table
 from ..documents import Document, answer, described, listed, table
-from ..options import ACTING, CHANGING, LISTING, MEM, ORG, READING, YES, actions
+from ..options import ACTING, CHANGING, LISTING, MEM, ORG, READING, ROLE, YES, actions
 from ..working import Tenancy, as_asked, as_system, gathered, org_id
 
 
@@ -19,20 +19,23 @@ def fill(group: ArgumentParser) -> None:
     """Give the group its commands."""
     add = actions(group)
     listing = add("list", _list, "list memberships", ORG, *READING, LISTING, ACTING)
-    listing.add_argument("--status", choices=[*Status], help="only those in this status")
+    listing.add_argument("--status", choices=[*map(str, Status)], help="only those in this status")
     listing.add_argument(
-        "--role", choices=[*Role], action="append", help="only those in this role; may be repeated"
+        "--role",
+        choices=[*map(str, Role)],
+        action="append",
+        help="only those in this role; may be repeated",
     )
     listing.add_argument("--query", metavar="TEXT", help="only users with it in their name")
     listing.add_argument("--newest-first", action="store_true", help="the newest first")
 
     new = add("add", _add, "make a user a member", ORG, *CHANGING, ACTING)
     new.add_argument("usr", metavar="USR", help="the user's id")
-    new.add_argument("role", choices=[*Role], metavar="ROLE", help=f"one of {', '.join(Role)}")
+    ROLE(new)
 
     change = (MEM, *CHANGING, ACTING)
     role = add("role", _role, "change a member's role", *change)
-    role.add_argument("role", choices=[*Role], metavar="ROLE", help=f"one of {', '.join(Role)}")
+    ROLE(role)
     add("suspend", _suspend, "pause a membership; its tuple goes meanwhile", *change)
     add("reinstate", _reinstate, "bring it back from suspension", *change)
 

@@ -38,11 +38,13 @@ def _manner(parser: _ActionsContainer) -> None:
     parser.add_argument(
         "--lock-timeout",
         default=migrations.LOCK_TIMEOUT,
+        metavar="TIME",
         help="how long to wait for a table that others use (default: %(default)s)",
     )
     parser.add_argument(
         "--advisory-lock-timeout",
         default=migrations.ADVISORY_LOCK_TIMEOUT,
+        metavar="TIME",
         help="how long to wait for another deployer (default: %(default)s)",
     )
     BRANCH(parser)
@@ -73,7 +75,10 @@ def _current(arguments: Namespace) -> Answer:
         return sorted(context.get_current_heads())
 
     heads = in_session(arguments, revisions)
-    nowhere = f"no revision in {migrations.VERSION_TABLE}; Alembic of the application's has its own"
+    nowhere = (
+        f"no revision in {migrations.VERSION_TABLE}; where the application's own Alembic runs "
+        "these migrations, it is `alembic current`"
+    )
     notes = [] if heads else [nowhere]
     return Answer({"revisions": heads}, [", ".join(heads) or "base"], notes=notes)
 

@@ -16,7 +16,7 @@ def fill(group: ArgumentParser) -> None:
     """Give the group its commands."""
     add = actions(group)
     listing = add("list", _list, "list organizations, the oldest first", *READING, LISTING)
-    listing.add_argument("--status", choices=[*Status], help="only those in this status")
+    listing.add_argument("--status", choices=[*map(str, Status)], help="only those in this status")
     listing.add_argument("--query", metavar="TEXT", help="only those with it in name or slug")
 
     create = add("create", _create, "create an organization and its owner's membership", *CHANGING)

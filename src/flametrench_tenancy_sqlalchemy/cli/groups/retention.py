@@ -49,7 +49,7 @@ def fill(group: ArgumentParser) -> None:
         )
 
 
-def _told(found: Sequence[Month]) -> Answer:
+def _told(found: Sequence[Month], none: str = "no months") -> Answer:
     documents: list[dict[str, Any]] = [
         {
             "month": month.name,
@@ -61,13 +61,14 @@ def _told(found: Sequence[Month]) -> Answer:
         for month in found
     ]
     if not documents:
-        return Answer({"months": []}, notes=["no months"])
+        return Answer({"months": []}, notes=[none])
     rows = [["-" if each is None else str(each) for each in one.values()] for one in documents]
     return Answer({"months": documents}, [Table(_COLUMNS, rows)])
 
 
 def _months(arguments: Namespace) -> Answer:
-    return as_system(arguments, lambda system: _told(months(system.session)))
+    no_log = "no months: `flametrench-tenancy migrate upgrade --branch audit` makes the log"
+    return as_system(arguments, lambda system: _told(months(system.session), no_log))
 
 
 def _make(arguments: Namespace) -> Answer:

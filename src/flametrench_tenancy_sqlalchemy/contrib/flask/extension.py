@@ -60,7 +60,7 @@ class Tenancy:
         return self._repository(self._session())
 
     def require_role(
-        self, *roles: Role | str, caller: Callable[[], str], arg: str = "org_id"
+        self, *roles: Role | str, caller: Callable[[], Caller], arg: str = "org_id"
     ) -> Callable[[View], View]:
         """Return the decorator of views that lets a request pass if its caller holds a role.
 
@@ -70,7 +70,7 @@ class Tenancy:
 
         Args:
             roles: the roles that may pass; any, if none is named.
-            caller: returns the calling user's wire id, as authentication vouches for it.
+            caller: returns the `Caller`, from authentication alone, or aborts.
             arg: the view's argument that names the organization, by wire id or by slug.
 
         Raises:
@@ -82,7 +82,7 @@ class Tenancy:
             @wraps(view)
             def guarded(*args: Any, **kwargs: Any) -> Any:
                 named = named_in(request.view_args or {}, arg)
-                g.membership = membership_in(self.repository, named, caller(), *allowed)
+                g.membership = membership_in(self.repository, named, caller().usr_id, *allowed)
                 return current_app.ensure_sync(view)(*args, **kwargs)
 
             return cast("View", guarded)
