@@ -421,7 +421,7 @@ OTHERS = {
                 'auth', nullif(current_setting('tenancy.auth', true), '')::jsonb,
                 'on_behalf', nullif(current_setting('tenancy.on_behalf', true), '')::jsonb);
         END IF;
-        actor := right(replace(told ->> 'actor', '-', ''), 32)::uuid;
+        actor := regexp_replace(told ->> 'actor', '^usr_', '')::uuid;
         auth := nullif(told -> 'auth', 'null');
         on_behalf := nullif(told -> 'on_behalf', 'null');
         context := coalesce(told -> 'context',

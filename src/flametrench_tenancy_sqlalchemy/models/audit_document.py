@@ -58,7 +58,8 @@ def event_document(
         PreconditionError: ``action_format``, ``target_format``, ``scope_format``,
             ``occurred_at_format``, ``auth_format``, ``on_behalf_format``, ``metadata_format``,
             ``context_format`` or ``status_format``; it has not the form that the specification
-            gives it. ``event_size``; it is larger than 64 KB.
+            gives it. ``type_format``; the target's type has not 2 to 6 lowercase letters.
+            ``event_size``; it is larger than 64 KB.
 
     Specification: ADR 0019.
     """

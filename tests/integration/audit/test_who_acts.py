@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -145,6 +146,28 @@ def test_the_actor_is_the_one_of_the_moment_not_of_the_commit(
     logged.execute(set_actor, {"actor": ""})
     run(logged, scene, "SET CONSTRAINTS ALL IMMEDIATE")
     assert [actor for actor, *_ in who(logged, position, scene)] == ["ann", "bob"]
+
+
+@pytest.mark.parametrize("form", ["usr_{0.hex}", "{0.hex}", "{0}"])
+def test_a_transaction_names_its_actor_by_any_form_of_the_id(
+    form: str, logged: Connection, scene: Scene, position: int
+) -> None:
+    name_actor(logged, form, scene)
+    run(logged, scene, turn("eve@acme", "suspended"), withdraw("eve"))
+    assert [actor for actor, *_ in who(logged, position, scene)] == ["cyd"]
+
+
+@pytest.mark.parametrize("form", ["org_{0.hex}", "usr_usr_{0.hex}", "usr_{0.hex}0", "cyd"])
+def test_what_names_no_user_does_not_act(form: str, logged: Connection, scene: Scene) -> None:
+    name_actor(logged, form, scene)
+    with pytest.raises(DataError, match="type uuid"):
+        run(logged, scene, turn("eve@acme", "suspended"))
+
+
+def name_actor(connection: Connection, form: str, scene: Scene) -> None:
+    """Say for the rest of the transaction that ``cyd`` acts, in a form of their id."""
+    name = text("SELECT set_config('tenancy.actor', :actor, true)")
+    connection.execute(name, {"actor": form.format(UUID(scene["cyd"][4:]))})
 
 
 def test_each_form_tells_it(clean_engine: Engine) -> None:
