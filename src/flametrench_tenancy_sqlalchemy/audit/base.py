@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,8 +11,10 @@ from sqlalchemy import Executable
 
 from ..clock import Clock, utc_now
 from ..errors import PreconditionError, Reason, shown
+from ..ids import require
 from ..models.base import is_moment, is_storable
 from ..policy import INDEXABLE
+from ..transactions.isolation import View, Way, seeing
 from ..transactions.sessions import BIND, AnySession, pool_in_our_words
 
 STREAMED: Final = 1000
@@ -33,6 +36,23 @@ class OnSession:
         return self.session.execute(
             statement, dict(given or {}), bind_arguments=BIND, execution_options=options
         )
+
+    @contextmanager
+    def _within(self, org_id: str | None) -> Iterator[None]:
+        """Let the block see the organization that is asked about, if it would be hidden.
+
+        Args:
+            org_id: the organization's wire id (``org_…``); none, if it is about the whole log.
+
+        Raises:
+            InvalidIdError: ``org_id`` is no ``org_`` wire id.
+        """
+        if org_id is None:
+            yield
+            return
+        view = View.of(Way.NAMED, require(org_id, "org", "org_id"), log=True)
+        with seeing(self.session, view):
+            yield
 
 
 def moment(value: object, parameter: str) -> datetime:

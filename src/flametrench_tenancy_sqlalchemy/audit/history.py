@@ -108,10 +108,11 @@ class History(OnSession):
             PreconditionError: ``moment_format``; ``at`` is no timezone-aware datetime.
             NotFoundError: there is no such organization.
         """
-        given = self._known(org_id) | {"at": moment(at, "at")}
-        by_role = self._ask(_members_by_role(), given)
-        roles = {usr_id: role for role, usr_ids in by_role for usr_id in usr_ids}
-        return MembersAt(roles, self._suspensions_since())
+        with self._within(org_id):
+            given = self._known(org_id) | {"at": moment(at, "at")}
+            by_role = self._ask(_members_by_role(), given)
+            roles = {usr_id: role for role, usr_ids in by_role for usr_id in usr_ids}
+            return MembersAt(roles, self._suspensions_since())
 
     def role_at(self, org_id: str, usr_id: str, at: datetime) -> RoleAt:
         """Return what a user was in an organization at a moment.
@@ -126,10 +127,11 @@ class History(OnSession):
             PreconditionError: ``moment_format``; ``at`` is no timezone-aware datetime.
             NotFoundError: there is no such organization.
         """
-        given = self._known(org_id) | {"at": moment(at, "at")}
-        given["usr"] = require(usr_id, "usr", "usr_id")
-        role = self._ask(_members_at(of_user=True), given).scalars().first()
-        return RoleAt(role, self._suspensions_since())
+        with self._within(org_id):
+            given = self._known(org_id) | {"at": moment(at, "at")}
+            given["usr"] = require(usr_id, "usr", "usr_id")
+            role = self._ask(_members_at(of_user=True), given).scalars().first()
+            return RoleAt(role, self._suspensions_since())
 
     def timeline(self, org_id: str, *, usr_id: str | None = None) -> Iterator[Span]:
         """Return an iterator over the times of an organization's memberships, oldest first.
@@ -144,14 +146,15 @@ class History(OnSession):
             InvalidIdError: an id is no wire id of its type.
             NotFoundError: there is no such organization.
         """
-        given = self._known(org_id)
-        if usr_id is not None:
-            given["usr"] = require(usr_id, "usr", "usr_id")
         query = _timeline(of_user=usr_id is not None)
-        return (Span(*row) for row in self._ask(query, given, yield_per=STREAMED))
+        with self._within(org_id):
+            given = self._known(org_id)
+            if usr_id is not None:
+                given["usr"] = require(usr_id, "usr", "usr_id")
+            rows = self._ask(query, given, yield_per=STREAMED)
+        return (Span(*row) for row in rows)
 
     def _known(self, org_id: str) -> dict[str, Any]:
-        require(org_id, "org", "org_id")
         if self._ask(select(_org.c.id).where(_org.c.id == org_id)).first() is None:
             raise not_found(Organization, org_id, "org_id")
         return {"org": org_id, "scope": org_id}
