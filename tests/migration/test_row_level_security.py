@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from alembic import command
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
@@ -199,3 +200,18 @@ def test_the_command_line_grants_what_each_role_needs(capsys: pytest.CaptureFixt
     ):
         assert main(["grants", "r", "--as", purpose, "--branch", "rls"]) == 0
         assert tells in capsys.readouterr().out
+
+
+def test_a_purpose_that_there_is_not_is_refused() -> None:
+    with pytest.raises(CommandError, match="'apps' is not a role's purpose; app, operator, worker"):
+        list(grants("r", "apps"))
+
+
+@pytest.mark.parametrize("name", ["r" * 62, "ä" * 31])
+def test_long_names_of_roles_have_policies_of_their_own(blank: Connection, name: str) -> None:
+    upgrade(blank, branches=["rls"])
+    for role in (f"{name}1", f"{name}2"):
+        for statement in (f'CREATE ROLE "{role}"', *grants(role, "operator", branches=["rls"])):
+            run(blank, statement)
+    policies = "SELECT count(*) FROM pg_policy WHERE polname LIKE 'org_all_for_%'"
+    assert blank.scalar(text(policies)) == 2

@@ -5,8 +5,13 @@ Triggers need none of the caller's: they act as the owner of the tables. Nor do 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
+
+from alembic.util import CommandError
+
+_LONGEST_NAME: Final = 63  # in bytes
 
 # What the opt-in audit log adds: privileges on tables, and those all of whose rows may be seen. A
 # request reads the organization that its transaction names, by the table's policy.
@@ -79,7 +84,12 @@ def grants(
         purpose: ``app``, ``operator`` or ``worker``.
         schema: the schema of the tables.
         branches: the opt-in branches that are there: ``audit`` has a table, ``rls`` hides rows.
+
+    Raises:
+        CommandError: there is no such purpose.
     """
+    if purpose not in PURPOSES:
+        raise CommandError(f"{purpose!r} is not a role's purpose; {', '.join(PURPOSES)} are")
     place, whom = _quoted(schema), _quoted(role)
     usage = "USAGE, CREATE" if purpose == "operator" else "USAGE"
     yield f"GRANT {usage} ON SCHEMA {place} TO {whom}"
@@ -103,9 +113,18 @@ def grants(
 def _shows_all(role: str, where: str, table: str, command: str) -> Iterator[str]:
     """Yield the policy that shows a role all rows of a table."""
     verb = "" if command == "SELECT" else f"{command.lower()}_"
-    policy = _quoted(f"{table}_all_for_{verb}{role}"[:63])
+    policy = _quoted(_fitting(f"{table}_all_for_{verb}{role}"))
     yield f"DROP POLICY IF EXISTS {policy} ON {where}"
     yield f"CREATE POLICY {policy} ON {where} FOR {command} TO {_quoted(role)} USING (true)"
+
+
+def _fitting(name: str) -> str:
+    """Return a name that PostgreSQL does not cut, and that no other one becomes."""
+    told = name.encode()
+    if len(told) <= _LONGEST_NAME:
+        return name
+    mark = hashlib.sha256(told).hexdigest()[:8]
+    return f"{told[: _LONGEST_NAME - 9].decode(errors='ignore')}_{mark}"
 
 
 def _quoted(name: str) -> str:
