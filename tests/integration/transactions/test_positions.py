@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
@@ -25,14 +25,13 @@ AHEAD = "FFFFFFFF/FFFFFFFF"
 def test_a_position_lies_behind_what_was_committed_before_it(db: Engine, synchronous: str) -> None:
     written = text("SELECT pg_current_wal_insert_lsn()")
     behind = text("SELECT CAST(:late AS pg_lsn) > CAST(:early AS pg_lsn)")
-    with Session(db) as session:
-        session.execute(text(f"SET SESSION synchronous_commit = {synchronous}"))
+    options = f"{db.url.query.get('options', '')} -c synchronous_commit={synchronous}"
+    url = db.url.update_query_dict({"options": options})
+    with Session(create_engine(url, poolclass=NullPool)) as session:
         TenancyRepository(session).create_org(make_user(session).id)
         early = session.scalar(written)
         session.commit()
         assert session.scalar(behind, {"late": position(session), "early": early})
-        session.execute(text("RESET synchronous_commit"))
-        session.commit()
 
 
 @on_one_server("each node has a log of its own")
