@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any, Final
 
@@ -37,8 +37,7 @@ class OnSession:
             statement, dict(given or {}), bind_arguments=BIND, execution_options=options
         )
 
-    @contextmanager
-    def _within(self, org_id: str | None) -> Iterator[None]:
+    def _seeing(self, org_id: str | None) -> AbstractContextManager[object]:
         """Let the block see the organization that is asked about, if it would be hidden.
 
         Args:
@@ -48,11 +47,9 @@ class OnSession:
             InvalidIdError: ``org_id`` is no ``org_`` wire id.
         """
         if org_id is None:
-            yield
-            return
+            return nullcontext()
         view = View.of(Way.NAMED, require(org_id, "org", "org_id"), log=True)
-        with seeing(self.session, view):
-            yield
+        return seeing(self.session, view)
 
 
 def moment(value: object, parameter: str) -> datetime:

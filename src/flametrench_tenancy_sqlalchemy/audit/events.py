@@ -171,7 +171,7 @@ class Events(OnSession):
             order, after = tuple_(*_ORDER), tuple_(*_decoded(cursor))
             conditions.append(order < after if newest_first else order > after)
         events = select(AuditEvent).where(*conditions).limit(limit + 1)
-        with self._within(which.get("org_id")):
+        with self._seeing(which.get("org_id")):
             found = self._ask(_ordered(events, newest_first=newest_first)).scalars().all()
         data = list(found[:limit])
         return Page(data, _cursor(data[-1]) if len(found) > limit else None)
@@ -192,7 +192,7 @@ class Events(OnSession):
         """
         conditions = conditions_of(**which)
         count = select(func.count()).select_from(AuditEvent).where(*conditions)
-        with self._within(which.get("org_id")):
+        with self._seeing(which.get("org_id")):
             counted: int = self._ask(count).scalar_one()
         return counted
 
@@ -214,7 +214,7 @@ class Events(OnSession):
         """
         conditions = conditions_of(**which)
         events = _ordered(select(AuditEvent).where(*conditions))
-        with self._within(which.get("org_id")):
+        with self._seeing(which.get("org_id")):
             return iter(self._ask(events, yield_per=STREAMED).scalars())
 
 

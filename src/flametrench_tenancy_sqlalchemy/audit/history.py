@@ -108,7 +108,7 @@ class History(OnSession):
             PreconditionError: ``moment_format``; ``at`` is no timezone-aware datetime.
             NotFoundError: there is no such organization.
         """
-        with self._within(org_id):
+        with self._seeing(org_id):
             given = self._known(org_id) | {"at": moment(at, "at")}
             by_role = self._ask(_members_by_role(), given)
             roles = {usr_id: role for role, usr_ids in by_role for usr_id in usr_ids}
@@ -127,7 +127,7 @@ class History(OnSession):
             PreconditionError: ``moment_format``; ``at`` is no timezone-aware datetime.
             NotFoundError: there is no such organization.
         """
-        with self._within(org_id):
+        with self._seeing(org_id):
             given = self._known(org_id) | {"at": moment(at, "at")}
             given["usr"] = require(usr_id, "usr", "usr_id")
             role = self._ask(_members_at(of_user=True), given).scalars().first()
@@ -147,7 +147,7 @@ class History(OnSession):
             NotFoundError: there is no such organization.
         """
         query = _timeline(of_user=usr_id is not None)
-        with self._within(org_id):
+        with self._seeing(org_id):
             given = self._known(org_id)
             if usr_id is not None:
                 given["usr"] = require(usr_id, "usr", "usr_id")
